@@ -1,0 +1,39 @@
+"""Types shared by every layer.
+
+Dimensions, everywhere in the package:
+  B batch, H height, W width, C channels, E choices, O operations,
+  K priced operation types, G controller groups.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+
+Array = jax.Array
+Params = Any  # a pytree of arrays
+
+# One operation index a choice; ABSENT where the choice is not kept (top-2).
+Genotype = tuple[int, ...]
+ABSENT = -1
+
+
+class Condition(NamedTuple):
+  """What the controller is asked for: relative prices and their scale.
+
+  simplex: [K] a point of the simplex, one coordinate a priced operation.
+  scale: [] how much latency matters, > 0.
+  """
+
+  simplex: Array
+  scale: Array
+
+
+class Mix(NamedTuple):
+  """What a sampler makes of logits.
+
+  weights: [E, O] or [B, E, O], what the supernet multiplies with.
+  priced: [E, O], what the cost reads.
+  """
+
+  weights: Array
+  priced: Array

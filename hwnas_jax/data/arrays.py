@@ -1,0 +1,253 @@
+"""Data sets as arrays: a data set fits on the device, so it lives there.
+
+Images stay uint8 until `augment.normalise`. The order of the examples is a
+pure function of (key, step): nothing about it has to be saved or restored.
+"""
+
+import dataclasses
+import hashlib
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_ROUNDS = 8
+
+
+class Split(NamedTuple):
+  """Examples of one split, on the device.
+
+  Attributes:
+    images: uint8[N, H, W, C] in [0, 255].
+    labels: int32[N] in [0, num_classes).
+  """
+
+  images: jax.Array
+  labels: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+  """A data set and what a run has to know of it.
+
+  Attributes:
+    name: The name it was loaded by.
+    train: The training split.
+    test: The test split; never used in a search.
+    num_classes: K, labels are 0..K-1.
+    mean: Per channel over the training split, in units of [0, 1].
+    std: Per channel over the training split, in units of [0, 1].
+    digest: sha256 over all four arrays, as hexadecimal digits.
+  """
+
+  name: str
+  train: Split
+  test: Split
+  num_classes: int
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
+  digest: str
+
+
+def digest(*arrays: np.ndarray) -> str:
+  """Returns the sha256 over dtype, shape and bytes of the arrays."""
+  sha = hashlib.sha256()
+  for array in arrays:
+    sha.update(f"{array.dtype.str}{array.shape}".encode())
+    sha.update(np.ascontiguousarray(array).data)
+  return sha.hexdigest()
+
+
+def make_dataset(
+  name: str,
+  train_images: np.ndarray,
+  train_labels: np.ndarray,
+  test_images: np.ndarray,
+  test_labels: np.ndarray,
+) -> Dataset:
+  """Checks the arrays and puts them on the default device.
+
+  Args:
+    name: What to call the data set, also in errors.
+    train_images: uint8[N, H, W, C].
+    train_labels: Integers [N]; every class 0..K-1 occurs.
+    test_images: uint8[M, H, W, C].
+    test_labels: Integers [M] in [0, K).
+
+  Returns:
+    The data set with its statistics.
+
+  Raises:
+    ValueError: A dtype, shape or label is not as above, or a channel is
+      constant over the training split.
+  """
+  _check_split(f"{name}: train", train_images, train_labels)
+  _check_split(f"{name}: test", test_images, test_labels)
+  if train_images.shape[1:] != test_images.shape[1:]:
+    raise ValueError(
+      f"{name}: train images are {train_images.shape[1:]}, test images "
+      f"{test_images.shape[1:]} (height, width, channels): make them the same."
+    )
+  num_classes = _num_classes(name, train_labels, test_labels)
+  mean, std = _statistics(name, train_images)
+  train_labels = train_labels.astype(np.int32)
+  test_labels = test_labels.astype(np.int32)
+  return Dataset(
+    name=name,
+    train=Split(jnp.asarray(train_images), jnp.asarray(train_labels)),
+    test=Split(jnp.asarray(test_images), jnp.asarray(test_labels)),
+    num_classes=num_classes,
+    mean=mean,
+    std=std,
+    digest=digest(train_images, train_labels, test_images, test_labels),
+  )
+
+
+def _check_split(where: str, images: np.ndarray, labels: np.ndarray) -> None:
+  if images.dtype != np.uint8 or images.ndim != 4 or 0 in images.shape:
+    hint = "; add the channel axis by images[..., None]"
+    raise ValueError(
+      f"{where} images must be uint8[N, H, W, C] and not empty, got "
+      f"{images.dtype}{list(images.shape)}{hint if images.ndim == 3 else ''}."
+    )
+  if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
+    raise ValueError(
+      f"{where} labels must be integers of shape [{len(images)}], one for "
+      f"each image, got {labels.dtype}{list(labels.shape)}."
+    )
+
+
+def _num_classes(name: str, train: np.ndarray, test: np.ndarray) -> int:
+  classes = np.unique(train)
+  if not np.array_equal(classes, np.arange(len(classes))):
+    raise ValueError(
+      f"{name}: train labels must be 0..K-1, each at least once, got "
+      f"{len(classes)} values from {classes[0]} to {classes[-1]}."
+    )
+  if len(classes) < 2:
+    raise ValueError(f"{name}: there is only one class, nothing to learn.")
+  if test.min() < 0 or test.max() >= len(classes):
+    raise ValueError(
+      f"{name}: test labels must be in 0..{len(classes) - 1} as in train, "
+      f"got {test.min()}..{test.max()}."
+    )
+  return len(classes)
+
+
+def _statistics(
+  name: str, images: np.ndarray
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+  """Exact mean and std per channel, from the counts of the 256 values."""
+  channels = images.shape[-1]
+  counts = [
+    np.bincount(images[..., c].ravel(), minlength=256) for c in range(channels)
+  ]
+  frequency = np.stack(counts) / images[..., 0].size
+  values = np.arange(256) / 255
+  mean = frequency @ values
+  std = np.sqrt((frequency * (values - mean[:, None]) ** 2).sum(1))
+  if not std.all():
+    raise ValueError(
+      f"{name}: channel {int(np.argmin(std))} of the train images is "
+      "constant and carries nothing: remove it."
+    )
+  return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def batch_indices(
+  key: jax.Array, step: jax.Array | int, num_examples: int, batch_size: int
+) -> jax.Array:
+  """Returns which examples step number `step` uses.
+
+  An epoch is `num_examples // batch_size` steps; it visits examples in an
+  order of its own, none twice, and leaves the remainder out.
+
+  The permutation is not stored: position -> example is a keyed bijection, a
+  Feistel network on pairs (left, right) of Z_a x Z_a with a = ceil(sqrt(N)),
+  iterated until it lands in [0, N) ("cycle walking", Black and Rogaway 2002).
+  It costs microseconds where `jax.random.permutation` sorts all N.
+
+  Args:
+    key: Fixed for the run; epochs are folded in.
+    step: Scalar integer >= 0, may be traced.
+    num_examples: N, at most 2**31 - 1.
+    batch_size: B, at most N.
+
+  Returns:
+    int32[B] in [0, N), distinct.
+
+  Raises:
+    ValueError: batch_size is not in [1, num_examples].
+  """
+  if not 1 <= batch_size <= num_examples:
+    raise ValueError(
+      f"batch_size must be in 1..{num_examples} (the number of examples), "
+      f"got {batch_size}."
+    )
+  steps_per_epoch = num_examples // batch_size
+  epoch, batch = jnp.divmod(jnp.asarray(step, jnp.int32), steps_per_epoch)
+  round_keys = jax.random.bits(jax.random.fold_in(key, epoch), (_ROUNDS,))
+  position = batch * batch_size + jnp.arange(batch_size, dtype=jnp.int32)
+  return _permute(round_keys, position, num_examples)
+
+
+def _permute(round_keys: jax.Array, position: jax.Array, n: int) -> jax.Array:
+  side = math.isqrt(n - 1) + 1
+
+  def walk(x: jax.Array) -> jax.Array:
+    return jnp.where(x < n, x, _feistel(round_keys, x, side))
+
+  first = _feistel(round_keys, position.astype(jnp.uint32), side)
+  inside = jax.lax.while_loop(lambda x: (x >= n).any(), walk, first)
+  return inside.astype(jnp.int32)
+
+
+def _feistel(round_keys: jax.Array, x: jax.Array, side: int) -> jax.Array:
+  """A keyed bijection of [0, side**2), uint32 in and out."""
+
+  def body(index: jax.Array, pair: tuple) -> tuple:
+    left, right = pair
+    # `% side` before adding: the sum of two numbers below side cannot wrap.
+    mixed = (left + _hash(right ^ round_keys[index]) % side) % side
+    return right, mixed
+
+  left, right = jax.lax.fori_loop(0, _ROUNDS, body, (x // side, x % side))
+  return left * side + right
+
+
+def _hash(x: jax.Array) -> jax.Array:
+  """The 32-bit finaliser of MurmurHash3 (Appleby, public domain)."""
+  x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
+  x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
+  return x ^ (x >> 16)
+
+
+def halves(
+  dataset_size: int, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Splits the training examples for a bilevel search.
+
+  Args:
+    dataset_size: N, the number of training examples.
+    fraction: Share of the weights' part, in (0, 1); the rest is the
+      architecture's part.
+    seed: The split is a function of the three arguments alone.
+
+  Returns:
+    (train_index, val_index), int32, sorted, disjoint, together 0..N-1.
+    Record `digest(train_index, val_index)` with the run.
+
+  Raises:
+    ValueError: A part would be empty.
+  """
+  size = round(dataset_size * fraction)
+  if not 0 < size < dataset_size:
+    raise ValueError(
+      f"fraction {fraction} of {dataset_size} examples leaves a part empty: "
+      "both parts of the split need at least one."
+    )
+  order = np.random.default_rng(seed).permutation(dataset_size)
+  order = order.astype(np.int32)
+  return np.sort(order[:size]), np.sort(order[size:])

@@ -1,0 +1,63 @@
+"""Data that needs no file of the user's: digits, and mocks of known shape.
+
+`digits.npz` holds the 1,797 test images of "Optical Recognition of Handwritten
+Digits" (E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, 1998,
+https://doi.org/10.24432/C50P49, CC BY 4.0), as scikit-learn distributes them:
+`images` uint8[1797, 8, 8] in 0..16, `labels` uint8[1797] in 0..9.
+"""
+
+from importlib import resources
+
+import numpy as np
+
+from hwnas_jax.data import arrays
+
+MOCK_SHAPES = {"mock_cifar10": (32, 32, 3), "mock_fashion_mnist": (28, 28, 1)}
+
+_DIGITS_TEST_PER_CLASS = 36
+_MOCK_TRAIN, _MOCK_TEST = 512, 256
+
+
+def digits() -> arrays.Dataset:
+  """Returns the digits, uint8[N, 8, 8, 1], 1,437 to train and 360 to test.
+
+  The test split has 36 examples of each class, drawn with a fixed seed.
+  """
+  with resources.files("hwnas_jax.data").joinpath("digits.npz").open("rb") as f:
+    with np.load(f) as data:
+      levels, labels = data["images"], data["labels"]
+  images = np.round(levels[..., None] * (255 / 16)).astype(np.uint8)
+  is_test = np.zeros(len(labels), bool)
+  rng = np.random.default_rng(0)
+  for label in range(10):
+    members = rng.permutation(np.flatnonzero(labels == label))
+    is_test[members[:_DIGITS_TEST_PER_CLASS]] = True
+  train = ~is_test
+  return arrays.make_dataset(
+    "digits", images[train], labels[train], images[is_test], labels[is_test]
+  )
+
+
+def mock(name: str) -> arrays.Dataset:
+  """Returns learnable noise in the shape of a real data set.
+
+  Each class is a fixed pattern of coarse blocks under noise: a network that
+  works learns it within seconds. Accuracy on it means nothing else.
+
+  Args:
+    name: A key of `MOCK_SHAPES`.
+
+  Returns:
+    10 classes, 512 examples to train and 256 to test, always the same.
+  """
+  height, width, channels = MOCK_SHAPES[name]
+  rng = np.random.default_rng(0)
+  coarse = rng.uniform(64, 192, (10, height // 4, width // 4, channels))
+  patterns = coarse.repeat(4, axis=1).repeat(4, axis=2)
+  labels = np.arange(_MOCK_TRAIN + _MOCK_TEST) % 10
+  noise = rng.normal(0, 32, (len(labels), height, width, channels))
+  images = np.clip(patterns[labels] + noise, 0, 255).astype(np.uint8)
+  train, test = slice(_MOCK_TRAIN), slice(_MOCK_TRAIN, None)
+  return arrays.make_dataset(
+    name, images[train], labels[train], images[test], labels[test]
+  )

@@ -1,0 +1,217 @@
+"""Checkpoints that resume a run bit for bit, or say why they cannot.
+
+A directory holds one folder a step. A folder holds the leaves of the state by
+path and a sealed record: schema, digest of the leaves, and the caller's
+metadata. Orbax makes a save atomic but loads flipped bytes silently, so the
+digest is checked on every restore. One process writes to a directory.
+"""
+
+import hashlib
+import json
+import pathlib
+import shutil
+from typing import Any
+
+import chex
+import jax
+import numpy as np
+from absl import logging
+from orbax.checkpoint import v1 as ocp
+
+from hwnas_jax.core import tree
+
+SCHEMA = 1
+_LEFTOVER = "*.orbax-checkpoint-tmp*"
+
+
+def save(
+  directory: str | pathlib.Path,
+  step: int,
+  state: chex.ArrayTree,
+  metadata: dict[str, Any],
+  *,
+  keep: int = 2,
+) -> None:
+  """Writes one step, atomically, and forgets all but the newest `keep`.
+
+  Blocks until the step is on disk. Steps that are stored at or beyond `step`
+  (unreadable ones that a restore skipped, or those of an earlier run) are set
+  aside under the name `<step>.superseded`, with a warning.
+
+  Args:
+    directory: home of the run's steps, made where it is missing.
+    step: number of the step, 0 or more.
+    state: pytree of JAX arrays and typed PRNG keys.
+    metadata: what else a resumed run needs; JSON types only.
+    keep: number of steps to keep, 1 or more.
+
+  Raises:
+    ValueError: a leaf is no JAX array, or one of weak type (it would come back
+      strong, and promote otherwise); nothing to save; metadata is not JSON.
+  """
+  if step < 0 or keep < 1:
+    raise ValueError(f"step {step} must be >= 0 and keep {keep} >= 1")
+  leaves = tree.flatten(state)
+  _check_leaves(leaves)
+  host = {path: _host(leaf) for path, leaf in leaves.items()}
+  record = _record(leaves, host, metadata)
+  data = {path: array for path, array in host.items() if array.size}
+  directory = pathlib.Path(directory).absolute()
+  directory.mkdir(parents=True, exist_ok=True)
+  for leftover in directory.glob(_LEFTOVER):
+    shutil.rmtree(leftover)
+  _set_aside(directory, step)
+  ocp.save(directory / str(step), data, custom_metadata=record)
+  shutil.rmtree(directory / f"{step}.superseded", ignore_errors=True)
+  for old in steps(directory)[:-keep]:
+    shutil.rmtree(directory / str(old))
+
+
+def steps(directory: str | pathlib.Path) -> list[int]:
+  """Lists the steps stored in a directory, oldest first."""
+  found = pathlib.Path(directory).glob("[0-9]*")
+  return sorted(int(path.name) for path in found if path.name.isdigit())
+
+
+def restore_latest(
+  directory: str | pathlib.Path, like: chex.ArrayTree
+) -> tuple[int, Any, dict[str, Any]] | None:
+  """Reads the newest step that is intact; changes nothing on disk.
+
+  A step that cannot be read, or whose digest is wrong, is skipped for the one
+  before it, with a warning.
+
+  Args:
+    directory: home of the run's steps.
+    like: the state's structure: ShapeDtypeStructs (`jax.eval_shape`) or
+      arrays. Leaves are placed by its shardings where it is committed to any.
+
+  Returns:
+    Step, state with the structure of `like` and bits as saved, and the
+    metadata; or None where no step was ever stored.
+
+  Raises:
+    ValueError: steps are stored, but none is intact and of this schema; or
+      the newest such has other leaves than `like` (a line for each).
+  """
+  directory = pathlib.Path(directory).absolute()
+  problems = []
+  for step in reversed(steps(directory)):
+    try:
+      leaves, record = _read(directory / str(step))
+    except Exception as error:  # Orbax has no one type for a damaged file.
+      reason = (str(error) or type(error).__name__).splitlines()[0]
+      problems.append(f"step {step}: {reason}")
+      logging.warning("%s: skipped %s", directory, problems[-1])
+      continue
+    return step, _rebuild(like, leaves, directory, step), record["user"]
+  # A save that was killed may have set aside the only step there was.
+  problems += [
+    f"{aside.name}: rename it to {aside.stem} to resume from it"
+    for aside in directory.glob("*.superseded")
+  ]
+  if problems:
+    raise ValueError(
+      f"{directory} holds no checkpoint that can be read; to start afresh, "
+      "move the folder away:\n  " + "\n  ".join(problems)
+    )
+  return None
+
+
+def _check_leaves(leaves: dict[str, Any]) -> None:
+  for path, leaf in leaves.items():
+    if not isinstance(leaf, jax.Array):
+      raise ValueError(f"{path}: a {type(leaf).__name__}, not a JAX array")
+    if getattr(leaf, "weak_type", False):  # Key arrays have no such field.
+      raise ValueError(
+        f"{path}: weakly typed: give it a dtype, jnp.asarray(x, dtype)"
+      )
+  if not any(leaf.size for leaf in leaves.values()):
+    raise ValueError("nothing to save: the state has no leaf with a value")
+
+
+def _host(leaf: jax.Array) -> np.ndarray:
+  return np.asarray(jax.random.key_data(leaf) if tree.is_key(leaf) else leaf)
+
+
+def _record(
+  leaves: dict[str, jax.Array],
+  host: dict[str, np.ndarray],
+  metadata: dict[str, Any],
+) -> dict[str, Any]:
+  """Says how to undo `_host`, and holds what Orbax refuses: empty arrays."""
+  record = {
+    "schema": SCHEMA,
+    "digest": tree.digest(leaves),
+    "keys": {
+      path: str(jax.random.key_impl(leaf))
+      for path, leaf in leaves.items()
+      if tree.is_key(leaf)
+    },
+    "empty": {
+      path: [array.shape, str(array.dtype)]
+      for path, array in host.items()
+      if not array.size
+    },
+    "user": metadata,
+  }
+  try:
+    record = json.loads(json.dumps(record))
+  except TypeError as error:
+    raise ValueError(f"checkpoint metadata is not JSON: {error}") from error
+  return record | {"seal": _seal(record)}
+
+
+def _seal(record: dict[str, Any]) -> str:
+  return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _set_aside(directory: pathlib.Path, step: int) -> None:
+  """Renames the steps that the run is about to live through again."""
+  for stale in steps(directory):
+    if stale >= step:
+      aside = directory / f"{stale}.superseded"
+      logging.warning("step %d is saved now: %s set aside", step, aside)
+      shutil.rmtree(aside, ignore_errors=True)
+      (directory / str(stale)).rename(aside)
+
+
+def _read(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Reads leaves by path, and the record; raises anything on damage."""
+  record = ocp.metadata(folder).custom_metadata
+  if not isinstance(record, dict) or "seal" not in record:
+    raise ValueError("it has no record of ours")
+  if record.pop("seal") != _seal(record):
+    raise ValueError("its record was changed")
+  if record["schema"] != SCHEMA:
+    raise ValueError(f"schema {record['schema']}, this version reads {SCHEMA}")
+  leaves = ocp.load(folder)
+  for path, (shape, dtype) in record["empty"].items():
+    leaves[path] = np.zeros(shape, dtype)
+  for path, impl in record["keys"].items():
+    leaves[path] = jax.random.wrap_key_data(leaves[path], impl=impl)
+  if tree.digest(leaves) != record["digest"]:
+    raise ValueError("its arrays were changed")
+  return leaves, record
+
+
+def _rebuild(
+  like: chex.ArrayTree,
+  leaves: dict[str, Any],
+  directory: pathlib.Path,
+  step: int,
+) -> Any:
+  lines = tree.diff(like, leaves)
+  if lines:
+    raise ValueError(
+      f"step {step} in {directory} is not the state wanted; use the "
+      "configuration it was saved with:\n  " + "\n  ".join(lines)
+    )
+  return jax.tree_util.tree_map_with_path(
+    lambda keys, spec: _place(leaves[tree.path(keys)], spec), like
+  )
+
+
+def _place(leaf: Any, spec: Any) -> jax.Array:
+  committed = getattr(spec, "committed", True)
+  return jax.device_put(leaf, spec.sharding if committed else None)

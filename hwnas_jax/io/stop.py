@@ -1,0 +1,30 @@
+"""Stopping a run between two steps instead of within one."""
+
+import signal
+from typing import Any
+
+
+class StopSignal:
+  """Context in which SIGTERM and SIGINT only raise the flag `requested`.
+
+  The loop looks at the flag at the end of a step, saves, and leaves; the shell
+  exits with 143. A second SIGINT (Ctrl-C) interrupts at once. Main thread only.
+  """
+
+  def __init__(self) -> None:
+    self.requested = False
+    self._old: dict[int, Any] = {}
+
+  def __enter__(self) -> "StopSignal":
+    for number in (signal.SIGTERM, signal.SIGINT):
+      self._old[number] = signal.signal(number, self._request)
+    return self
+
+  def __exit__(self, *unused_error: Any) -> None:
+    for number, handler in self._old.items():
+      signal.signal(number, handler)
+
+  def _request(self, number: int, unused_frame: Any) -> None:
+    self.requested = True
+    if number == signal.SIGINT:
+      signal.signal(number, self._old[number])

@@ -1,0 +1,130 @@
+"""What a result was made with: versions of the software, and the device."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import re
+import subprocess
+from typing import Any
+
+import jax
+
+_PACKAGES = (
+  "jax",
+  "jaxlib",
+  "flax",
+  "optax",
+  "orbax-checkpoint",
+  "chex",
+  "numpy",
+  "tensorflow-datasets",
+  "hwnas_jax",
+)
+
+
+def versions() -> dict[str, str | None]:
+  """Lists the versions a result depends on.
+
+  Returns:
+    Version by package, with `python`, `platform` (operating system) and `git`
+    (commit of this package's own checkout, `-dirty` if it was changed). None
+    where a package is not installed, or there is no checkout.
+  """
+  packages = {name: _version(name) for name in _PACKAGES}
+  return {
+    "python": platform.python_version(),
+    **packages,
+    "git": _git_commit(pathlib.Path(__file__).parents[2]),
+    "platform": platform.platform(),
+  }
+
+
+def device_fingerprint() -> dict[str, Any]:
+  """Describes what decides a latency on JAX's default device.
+
+  Returns:
+    `platform`, `device_kind`, `platform_version` (driver and runtime),
+    `cpu_model` and `cpu_cores` (those this process may use), `jaxlib` and
+    `xla_flags`. The CPU's two are None on an accelerator, and
+    `platform_version` is None where the runtime gives none.
+  """
+  (device,) = jax.device_put(0).devices()
+  is_cpu = device.platform == "cpu"
+  return {
+    "platform": device.platform,
+    "device_kind": device.device_kind,
+    "platform_version": device.client.platform_version,
+    "cpu_model": _cpu_model() if is_cpu else None,
+    "cpu_cores": _cpu_cores() if is_cpu else None,
+    "jaxlib": _version("jaxlib"),
+    "xla_flags": os.environ.get("XLA_FLAGS", ""),
+  }
+
+
+def fingerprint_id(fingerprint: dict[str, Any]) -> str:
+  """Names a fingerprint, for people and for files.
+
+  Args:
+    fingerprint: what `device_fingerprint` returned, then or from a file.
+
+  Returns:
+    A slug and 8 hexadecimal digits of the hash of the whole fingerprint, such
+    as `cpu-amd-epyc-2core-1a2b3c4d`.
+  """
+  text = json.dumps(fingerprint, sort_keys=True)
+  words = fingerprint["cpu_model"] or fingerprint["device_kind"]
+  words = re.sub(r"\((R|TM)\)|CPU|Processor|@.*|\d+-Core", " ", words)
+  name = f"{fingerprint['platform']} {words[:40]}"
+  if fingerprint["cpu_cores"]:
+    name += f" {fingerprint['cpu_cores']}core"
+  name += " " + hashlib.sha256(text.encode()).hexdigest()[:8]
+  return re.sub(r"[^a-z0-9]+", "-", name.lower())
+
+
+def _version(package: str) -> str | None:
+  try:
+    return importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError:
+    return None
+
+
+def _git_commit(root: pathlib.Path) -> str | None:
+  top = _git(root, "rev-parse", "--show-toplevel")
+  # An installed package may lie inside a checkout of something else.
+  if top is None or pathlib.Path(top) != root.resolve():
+    return None
+  return _git(
+    root, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"
+  )
+
+
+def _git(root: pathlib.Path, *arguments: str) -> str | None:
+  try:
+    run = subprocess.run(
+      ["git", "-C", str(root), *arguments],
+      capture_output=True,
+      check=True,
+      text=True,
+      timeout=2,
+    )
+  except (OSError, subprocess.SubprocessError):
+    return None
+  return run.stdout.strip()
+
+
+def _cpu_model() -> str:
+  try:
+    info = pathlib.Path("/proc/cpuinfo").read_text()
+  except OSError:
+    info = ""
+  found = re.search(r"^model name\s*:\s*(.+)$", info, re.MULTILINE)
+  return found[1] if found else platform.processor() or platform.machine()
+
+
+def _cpu_cores() -> int:
+  if hasattr(os, "sched_getaffinity"):  # Linux only.
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1

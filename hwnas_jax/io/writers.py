@@ -1,0 +1,198 @@
+"""Metrics and results on disk: JSON lines, JSON files, TensorBoard.
+
+Both writers have `write(step, **scalars)` and, for a run that resumes,
+`truncate_after(step)`; neither has to be closed.
+"""
+
+import functools
+import json
+import math
+import os
+import pathlib
+import time
+from typing import Any
+
+import numpy as np
+
+FLUSH_S = 10  # TensorBoard events; those left are written at exit.
+
+
+class JsonlWriter:
+  """Appends one JSON object a line, on disk as soon as it is written."""
+
+  def __init__(self, path: str | pathlib.Path) -> None:
+    """Opens a file of rows, new or old; drops a half-written last line.
+
+    Args:
+      path: the file; its folder is made where it is missing.
+    """
+    self._path = pathlib.Path(path)
+    self._path.parent.mkdir(parents=True, exist_ok=True)
+    self._path.touch()
+    self._rewrite(read_jsonl(self._path))
+
+  def write(self, step: int, **scalars: Any) -> None:
+    """Adds a row: step, `unix_time_s`, and the scalars.
+
+    Args:
+      step: number of the step.
+      **scalars: numbers, strings, booleans or None; NumPy and JAX scalars are
+        converted (which waits for the device). NaN and infinity, which JSON
+        lacks, are written as null.
+
+    Raises:
+      ValueError: a value is no scalar; the message names it.
+    """
+    row = {"step": int(step), "unix_time_s": round(time.time(), 3)}
+    row |= {name: _scalar(name, value) for name, value in scalars.items()}
+    with self._path.open("a") as file:
+      file.write(json.dumps(row) + "\n")
+
+  def truncate_after(self, step: int) -> None:
+    """Removes the rows beyond `step`, which a resumed run writes again."""
+    rows = read_jsonl(self._path)
+    self._rewrite([row for row in rows if row["step"] <= step])
+
+  def _rewrite(self, rows: list[dict[str, Any]]) -> None:
+    _replace(self._path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+class TensorBoardWriter:
+  """Writes the numbers as TensorBoard events."""
+
+  def __init__(self, directory: str | pathlib.Path) -> None:
+    """Readies an event file, which the first write opens.
+
+    Args:
+      directory: folder to give to `tensorboard --logdir`.
+
+    Raises:
+      ModuleNotFoundError: tensorboardX is not installed.
+    """
+    try:
+      import tensorboardX
+    except ModuleNotFoundError as error:
+      raise ModuleNotFoundError(
+        "TensorBoard output needs tensorboardX: "
+        "pip install 'hwnas_jax[tensorboard]'"
+      ) from error
+    self._open = functools.partial(
+      tensorboardX.SummaryWriter, str(directory), flush_secs=FLUSH_S
+    )
+    self._writer: Any = None
+
+  def write(self, step: int, **scalars: Any) -> None:
+    """Adds the numbers among the scalars at a step; strings are left out."""
+    self._writer = self._writer or self._open()
+    for name, value in scalars.items():
+      if not isinstance(value, str | None):
+        self._writer.add_scalar(name, float(value), int(step))
+
+  def truncate_after(self, step: int) -> None:
+    """Has TensorBoard hide the points of earlier runs beyond `step`.
+
+    Args:
+      step: the step that the run resumes from.
+
+    Raises:
+      ValueError: this run has written already.
+    """
+    if self._writer:
+      raise ValueError("truncate_after comes before the first write")
+    self._open = functools.partial(self._open, purge_step=step + 1)
+
+
+def read_jsonl(path: str | pathlib.Path) -> list[dict[str, Any]]:
+  """Reads the rows of a `JsonlWriter`, without a half-written last one.
+
+  Args:
+    path: the file.
+
+  Returns:
+    Rows in the order of writing.
+
+  Raises:
+    ValueError: a line other than the last is not a row; the message names it.
+  """
+  *lines, tail = pathlib.Path(path).read_text().split("\n")
+  rows = []
+  for number, line in enumerate(lines, start=1):
+    try:
+      row = json.loads(line)
+      rows.append({**row, "step": int(row["step"])})
+    except (ValueError, LookupError, TypeError) as error:
+      raise ValueError(
+        f"{path}:{number} is not a row of metrics; remove the line"
+      ) from error
+  return rows
+
+
+def write_json(path: str | pathlib.Path, obj: Any) -> None:
+  """Writes a JSON file with sorted keys: the old one or the new, never half.
+
+  Args:
+    path: the file; its folder is made where it is missing.
+    obj: JSON types, NumPy and JAX arrays (as lists).
+
+  Raises:
+    ValueError: the object has no JSON form (NaN and infinity have none).
+  """
+  try:
+    text = json.dumps(
+      obj, sort_keys=True, indent=1, allow_nan=False, default=_plain
+    )
+  except (TypeError, ValueError) as error:
+    raise ValueError(f"{path} was not written: {error}") from error
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  _replace(path, text + "\n")
+
+
+def read_json(path: str | pathlib.Path) -> Any:
+  """Reads a JSON file.
+
+  Args:
+    path: the file.
+
+  Returns:
+    What it holds.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: it is not JSON; the message names the file and the place.
+  """
+  try:
+    return json.loads(pathlib.Path(path).read_text())
+  except ValueError as error:
+    raise ValueError(
+      f"{path} is not valid JSON ({error}): delete it and run again the "
+      "command that wrote it, or restore a copy"
+    ) from error
+
+
+def _plain(value: Any) -> Any:
+  array = np.asarray(value)
+  if array.dtype == object:
+    raise TypeError(f"a {type(value).__name__} has no JSON form")
+  return array.tolist()
+
+
+def _scalar(name: str, value: Any) -> Any:
+  plain = value if value is None else _plain(value)
+  if isinstance(plain, list):
+    raise ValueError(f"metric {name!r} has shape {np.shape(value)}, not ()")
+  return (
+    None if isinstance(plain, float) and not math.isfinite(plain) else plain
+  )
+
+
+def _replace(path: pathlib.Path, text: str) -> None:
+  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+  try:
+    with temporary.open("w") as file:
+      file.write(text)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(temporary, path)
+  finally:
+    temporary.unlink(missing_ok=True)

@@ -1,0 +1,77 @@
+"""Controllers: (params, condition features) -> logits[E, O].
+
+`features` is what `core.conditions` makes of a Condition: the point of the
+simplex, and on the price cone the normalised log scale behind it.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hwnas_jax.core.types import Array, Params
+from hwnas_jax.spaces.spec import Space
+
+
+class Controller(NamedTuple):
+  """init(key) -> params; apply(params, features[D]) -> logits[E, O]."""
+
+  init: Callable[[Array], Params]
+  apply: Callable[[Params, Array], Array]
+
+
+def table(space: Space) -> Controller:
+  """Free logits, deaf to the condition (DARTS): 1e-3 * N(0, 1) at first."""
+
+  def init(key: Array) -> Params:
+    return {"logits": 1e-3 * jax.random.normal(key, space.shape)}
+
+  def apply(params: Params, features: Array) -> Array:
+    del features
+    return params["logits"]
+
+  return Controller(init, apply)
+
+
+def pivots(
+  space: Space, num_features: int, num_pivots: int = 5, sign: int = -1
+) -> Controller:
+  """Gated references, one set of pivots a group (research 3.1, 3.2).
+
+  logits[e] = sum_r gate_r reference[e, r],
+  gate = softmax_r(sign * |features - pivot_r|^2).
+
+  Args:
+    space: gives E, O and the groups.
+    num_features: D, the length of the condition's features.
+    num_pivots: references a group.
+    sign: -1 is the paper's text (near pivots count), +1 its published code
+      (far pivots count; research 3.6, F5).
+
+  Raises:
+    ValueError: sign is neither.
+  """
+  if sign not in (-1, 1):
+    raise ValueError(f"controller.sign must be -1 or +1, got {sign}")
+  group = np.asarray(space.group)
+  num_choices, num_ops = space.shape
+
+  def init(key: Array) -> Params:
+    pivot_key, reference_key = jax.random.split(key)
+    return {
+      "pivots": jax.random.normal(
+        pivot_key, (group.max() + 1, num_pivots, num_features)
+      ),
+      "references": jax.random.normal(
+        reference_key, (num_choices, num_pivots, num_ops)
+      ),
+    }
+
+  def apply(params: Params, features: Array) -> Array:
+    offsets = params["pivots"] - features[None, None, :]
+    gates = jax.nn.softmax(sign * jnp.square(offsets).sum(-1))  # [G, R]
+    return jnp.einsum("er,ero->eo", gates[group], params["references"])
+
+  return Controller(init, apply)

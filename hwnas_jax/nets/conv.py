@@ -1,0 +1,245 @@
+"""Convolutions that are fast by platform; the one place that chooses.
+
+Layout NHWC, float32, symmetric padding (of the frameworks the published
+numbers come from, not lax's SAME), output size ceil(size / stride).
+
+On CPU a depthwise convolution is a sum of shifted products and a dense one is
+a matrix product of patches: XLA:CPU runs grouped convolutions, and the
+backward of any convolution inside a loop, 20 to 40 times slower
+(experiments/benchmarks). Elsewhere both are `lax.conv_general_dilated`.
+The custom gradients forbid forward mode: write Hessian products
+reverse-over-reverse.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from hwnas_jax.core.types import Array
+
+
+def _on_cpu() -> bool:
+  return jax.default_backend() == "cpu"
+
+
+def _out_size(size: int, stride: int) -> int:
+  return -(-size // stride)
+
+
+def _taps(kernel: int) -> list[tuple[int, int]]:
+  return [(i, j) for i in range(kernel) for j in range(kernel)]
+
+
+def per_channel(v: Array) -> Array:
+  """[C] as [1, 1, 1, C], to meet [B, H, W, C] without rank promotion."""
+  return v.reshape(1, 1, 1, -1)
+
+
+def _pad(x: Array, pad: int, value: float = 0.0) -> Array:
+  width = ((0, 0), (pad, pad), (pad, pad), (0, 0))
+  return jnp.pad(x, width, constant_values=value)
+
+
+def _slice(
+  padded: Array, start: tuple[int, int], size: tuple[int, int], stride: int
+) -> Array:
+  """Every `stride`-th pixel of `padded` from `start` on: [B, *size, C]."""
+  batch, _, _, channels = padded.shape
+  limit = [s + (n - 1) * stride + 1 for s, n in zip(start, size, strict=True)]
+  return lax.slice(
+    padded,
+    (0, *start, 0),
+    (batch, *limit, channels),
+    (1, stride, stride, 1),
+  )
+
+
+def _spread(
+  g: Array, size: tuple[int, int], pad: int, stride: int, value: float
+) -> Array:
+  """Puts an output back on the padded input's grid, `value` in the gaps."""
+  edges = [
+    (pad, s + pad - 1 - (n - 1) * stride, stride - 1)
+    for s, n in zip(size, g.shape[1:3], strict=True)
+  ]
+  return lax.pad(g, np.asarray(value, g.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
+
+
+def sums(terms: Sequence[Array]) -> list[Array]:
+  """Sums each [B, H, W, C] over B, H, W in one pass: list of [C].
+
+  One variadic reduction is 2 to 3 times faster on CPU than separate ones,
+  and summing the pixels of an example first rounds less.
+  """
+  zeros = tuple(np.zeros((), t.dtype) for t in terms)
+  add = lambda a, b: tuple(p + q for p, q in zip(a, b, strict=True))  # noqa: E731
+  return [s.sum(0) for s in lax.reduce(tuple(terms), zeros, add, (1, 2))]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _shifted_depthwise(x: Array, w: Array, stride: int, dilation: int) -> Array:
+  kernel = w.shape[0]
+  padded = _pad(x, dilation * (kernel // 2))
+  size = _out_size(x.shape[1], stride), _out_size(x.shape[2], stride)
+  total = None
+  for i, j in _taps(kernel):
+    term = _slice(padded, (dilation * i, dilation * j), size, stride)
+    term = term * per_channel(w[i, j])
+    total = term if total is None else total + term
+  return total
+
+
+def _shifted_fwd(
+  x: Array, w: Array, stride: int, dilation: int
+) -> tuple[Array, tuple[Array, Array]]:
+  return _shifted_depthwise(x, w, stride, dilation), (x, w)
+
+
+def _shifted_bwd(
+  stride: int, dilation: int, residuals: tuple[Array, Array], g: Array
+) -> tuple[Array, Array]:
+  x, w = residuals
+  taps = _taps(w.shape[0])
+  pad = dilation * (w.shape[0] // 2)
+  size = x.shape[1], x.shape[2]
+  padded = _pad(x, pad)
+  dw = sums(
+    [
+      _slice(padded, (dilation * i, dilation * j), g.shape[1:3], stride) * g
+      for i, j in taps
+    ]
+  )
+  spread = _spread(g, size, pad, stride, 0.0)
+  dx = None
+  for i, j in taps:
+    start = 2 * pad - dilation * i, 2 * pad - dilation * j
+    term = _slice(spread, start, size, 1) * per_channel(w[i, j])
+    dx = term if dx is None else dx + term
+  return dx, jnp.stack(dw).reshape(w.shape)
+
+
+_shifted_depthwise.defvjp(_shifted_fwd, _shifted_bwd)
+
+
+def _lax_conv(x: Array, w: Array, stride: int, dilation: int) -> Array:
+  pad = dilation * (w.shape[0] // 2)
+  return lax.conv_general_dilated(
+    x,
+    w,
+    (stride, stride),
+    [(pad, pad), (pad, pad)],
+    rhs_dilation=(dilation, dilation),
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    feature_group_count=x.shape[-1] // w.shape[2],
+  )
+
+
+def depthwise(x: Array, w: Array, stride: int = 1, dilation: int = 1) -> Array:
+  """One odd k x k filter a channel: x [B, H, W, C], w [k, k, C]."""
+  if _on_cpu():
+    return _shifted_depthwise(x, w, stride, dilation)
+  return _lax_conv(x, w[:, :, None, :], stride, dilation)
+
+
+@jax.custom_vjp
+def _matmul(x: Array, w: Array) -> Array:
+  return x @ w
+
+
+def _matmul_fwd(x: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
+  return x @ w, (x, w)
+
+
+def _matmul_bwd(
+  residuals: tuple[Array, Array], g: Array
+) -> tuple[Array, Array]:
+  x, w = residuals
+  g_rows, x_rows = g.reshape(-1, w.shape[1]), x.reshape(-1, w.shape[0])
+  # In this operand order XLA:CPU needs no transposed copy: 4 times faster.
+  dw = lax.dot_general(g_rows, x_rows, (((0,), (0,)), ((), ()))).T
+  return (g_rows @ w.T).reshape(x.shape), dw
+
+
+_matmul.defvjp(_matmul_fwd, _matmul_bwd)
+
+
+def pointwise(x: Array, w: Array) -> Array:
+  """1x1 convolution: x [B, H, W, C], w [C, F] -> [B, H, W, F]."""
+  return _matmul(x, w)
+
+
+def conv(x: Array, w: Array, stride: int = 1) -> Array:
+  """Dense convolution, odd k: x [B, H, W, C], w [k, k, C, F]."""
+  if not _on_cpu():
+    return _lax_conv(x, w, stride, 1)
+  kernel = w.shape[0]
+  padded = _pad(x, kernel // 2)
+  size = _out_size(x.shape[1], stride), _out_size(x.shape[2], stride)
+  patches = [_slice(padded, tap, size, stride) for tap in _taps(kernel)]
+  return _matmul(jnp.concatenate(patches, -1), w.reshape(-1, w.shape[-1]))
+
+
+def avg_pool_3x3(x: Array, stride: int) -> Array:
+  """3x3 mean over the pixels inside the image (count_include_pad=False)."""
+  size = [_out_size(n, stride) for n in x.shape[1:3]]
+  inside = [
+    _counted(n, m, stride) for n, m in zip(x.shape[1:3], size, strict=True)
+  ]
+  scale = (1.0 / np.outer(*inside)).astype(np.float32)[None, :, :, None]
+  ones = jnp.ones((3, 3, x.shape[-1]), x.dtype)
+  return _shifted_depthwise(x, ones, stride, 1) * scale
+
+
+def _counted(size: int, out: int, stride: int) -> np.ndarray:
+  centres = stride * np.arange(out)
+  return sum(
+    ((centres + d >= 0) & (centres + d < size)).astype(int) for d in (-1, 0, 1)
+  )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def max_pool_3x3(x: Array, stride: int) -> Array:
+  """3x3 maximum; equal maxima share the gradient."""
+  padded = _pad(x, 1, -np.inf)
+  size = _out_size(x.shape[1], stride), _out_size(x.shape[2], stride)
+  taps = [_slice(padded, tap, size, stride) for tap in _taps(3)]
+  return functools.reduce(jnp.maximum, taps)
+
+
+def _max_fwd(x: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
+  y = max_pool_3x3(x, stride)
+  return y, (x, y)
+
+
+def _max_bwd(
+  stride: int, residuals: tuple[Array, Array], g: Array
+) -> tuple[Array]:
+  x, y = residuals
+  padded = _pad(x, 1, -np.inf)
+  ties = sum(
+    (_slice(padded, tap, y.shape[1:3], stride) == y).astype(g.dtype)
+    for tap in _taps(3)
+  )
+  size = x.shape[1], x.shape[2]
+  share = _spread(g / ties, size, 1, stride, 0.0)
+  maxima = _spread(y, size, 1, stride, np.nan)  # nan equals nothing
+  dx = None
+  for i, j in _taps(3):
+    start = 2 - i, 2 - j
+    hit = x == _slice(maxima, start, size, 1)
+    term = jnp.where(hit, _slice(share, start, size, 1), 0.0)
+    dx = term if dx is None else dx + term
+  return (dx,)
+
+
+max_pool_3x3.defvjp(_max_fwd, _max_bwd)
+
+Pool = Callable[[Array, int], Array]
+POOLS: dict[str, Pool] = {
+  "max_pool_3x3": max_pool_3x3,
+  "avg_pool_3x3": avg_pool_3x3,
+}

@@ -1,0 +1,96 @@
+"""Batch normalisation: batch statistics in search, running ones in training.
+
+The mode says which, everywhere in `nets`:
+  search  batch statistics, nothing stored, so `apply` stays pure; no scale and
+          shift but in the stem (as in DARTS: a scale would let the weights
+          undo the mix);
+  train   batch statistics, scale and shift, running statistics updated;
+  eval    running statistics, scale and shift.
+"""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from hwnas_jax.core.types import Array
+from hwnas_jax.nets.conv import per_channel, sums
+
+Mode = Literal["search", "train", "eval"]
+EPSILON = 1e-5
+MOMENTUM = 0.1  # weight of the new batch in the running statistics
+
+
+@jax.custom_vjp
+def normalise(x: Array) -> tuple[Array, Array, Array]:
+  """(normalised x [B, H, W, C], mean [C], variance [C]) of the batch.
+
+  No gradient flows through the two statistics that are returned.
+  """
+  return _normalise_fwd(x)[0]
+
+
+def _normalise_fwd(
+  x: Array,
+) -> tuple[tuple[Array, Array, Array], tuple[Array, Array, Array]]:
+  count = x.size // x.shape[-1]
+  total, squares = sums([x, x * x])
+  mean = total / count
+  # Rounding can leave a constant channel a hair below zero.
+  variance = jnp.maximum(squares / count - mean * mean, 0.0)
+  inverse = lax.rsqrt(variance + EPSILON)
+  normalised = (x - per_channel(mean)) * per_channel(inverse)
+  return (normalised, mean, variance), (x, mean, inverse)
+
+
+def _normalise_bwd(
+  residuals: tuple[Array, Array, Array], cotangents: tuple[Array, Array, Array]
+) -> tuple[Array]:
+  x, mean, inverse = residuals
+  g, _, _ = cotangents
+  count = x.size // x.shape[-1]
+  normalised = (x - per_channel(mean)) * per_channel(inverse)
+  g_sum, g_dot = sums([g, g * normalised])
+  centred = g - per_channel(g_sum / count)
+  slope = normalised * per_channel(g_dot / count)
+  return (per_channel(inverse) * (centred - slope),)
+
+
+normalise.defvjp(_normalise_fwd, _normalise_bwd)
+
+
+class BatchNorm(nn.Module):
+  """Batch normalisation of [B, H, W, C] in one of the three modes.
+
+  affine_in_search: the stem's, the one BN with a scale and shift in search.
+  """
+
+  mode: Mode
+  affine_in_search: bool = False
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """Returns x normalised over all axes but the last."""
+    if self.mode == "search" and not self.affine_in_search:
+      return normalise(x)[0]
+    channels = x.shape[-1:]
+    scale = self.param("scale", nn.initializers.ones, channels)
+    bias = self.param("bias", nn.initializers.zeros, channels)
+    if self.mode == "search":
+      return normalise(x)[0] * per_channel(scale) + per_channel(bias)
+    mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
+    var = self.variable("batch_stats", "var", jnp.ones, channels)
+    if self.mode == "eval":
+      # One multiply-add a pixel, as in a deployed network.
+      factor = scale * lax.rsqrt(var.value + EPSILON)
+      shift = bias - mean.value * factor
+      return x * per_channel(factor) + per_channel(shift)
+    y, batch_mean, batch_var = normalise(x)
+    if not self.is_initializing():
+      count = x.size // x.shape[-1]
+      unbiased = batch_var * (count / max(count - 1, 1))
+      mean.value += MOMENTUM * (batch_mean - mean.value)
+      var.value += MOMENTUM * (unbiased - var.value)
+    return y * per_channel(scale) + per_channel(bias)

@@ -1,0 +1,186 @@
+"""The weight-sharing supernet: every operation on every edge, mixed.
+
+Edges that leave one state form a scan: their weights are stacked, so HLO size
+follows the number of states, not of edges. Operations without weights are the
+same on all of them and run once a state. The scanned body is rematerialised:
+on CPU writing and faulting in the residuals of all edges costs more than
+computing them again (BUILD_NOTES.md has the alternatives and their numbers).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from hwnas_jax.core.types import Array, Params
+from hwnas_jax.nets.init import draw, op_shapes, stacked
+from hwnas_jax.nets.ops import make_op
+from hwnas_jax.spaces import darts
+from hwnas_jax.spaces.darts import CellSpec, Darts
+from hwnas_jax.spaces.spec import Site
+
+
+class Net(NamedTuple):
+  """init(key) -> weights; apply(weights, mix, images) -> class logits."""
+
+  init: Callable[[Array], Params]
+  apply: Callable[[Params, Array, Array], Array]
+
+
+def edge_site(net: Darts, cell: CellSpec, source: int, op: str) -> Site:
+  """The site of an operation on an edge that leaves state `source`."""
+  if source < 2:
+    stride = 2 if cell.reduction else 1
+    return Site(
+      op, cell.height, cell.width, cell.channels, cell.channels, stride
+    )
+  return Site(op, *cell.out_size, cell.channels, cell.channels, 1)
+
+
+def _edges_from(net: Darts, source: int) -> list[int]:
+  """Positions in `net.edges` of the edges that leave state `source`."""
+  return [e for e, (s, _) in enumerate(net.edges) if s == source]
+
+
+def _sources(net: Darts) -> range:
+  return range(net.num_nodes + 1)
+
+
+def _split_ops(
+  net: Darts, cell: CellSpec, source: int
+) -> tuple[dict[int, Site], dict[int, Site]]:
+  """({column: site} with weights, the same without), `none` left out."""
+  sites = {
+    o: edge_site(net, cell, source, op)
+    for o, op in enumerate(net.ops)
+    if op != "none"
+  }
+  weighted = {o: s for o, s in sites.items() if op_shapes(s)}
+  return weighted, {o: s for o, s in sites.items() if o not in weighted}
+
+
+def _scale(x: Array, weight: Array) -> Array:
+  """x [B, ...] times a weight [] of all examples or [B] of each."""
+  return x * weight.reshape(weight.shape + (1,) * (x.ndim - 1) * weight.ndim)
+
+
+def _mix_edges(
+  sites: dict[int, Site], params: Params, mix: Array, x: Array
+) -> Array:
+  """Mixes the weighted operations on n edges: mix [n, (B,) O] -> [n, ...]."""
+
+  @jax.checkpoint
+  def edge(weights: Params, row: Array, x: Array) -> Array:
+    outputs = [
+      _scale(
+        make_op(site, "search").apply({"params": weights[site.op]}, x),
+        row[..., column],
+      )
+      for column, site in sites.items()
+    ]
+    return sum(outputs[1:], outputs[0])
+
+  def body(carry: None, inputs: tuple[Params, Array]) -> tuple[None, Array]:
+    return carry, edge(*inputs, x)
+
+  return lax.scan(body, None, (params, mix))[1]
+
+
+def _cell(
+  net: Darts,
+  cell: CellSpec,
+  params: Params,
+  inputs: tuple[Array, Array],
+  mix: Array,
+) -> Array:
+  """One mixed cell; mix [n edges, (B,) O]."""
+  states = list(inputs)
+  nodes: list[Array] = []
+  for source in _sources(net):
+    x, edges = states[source], _edges_from(net, source)
+    weighted, free = _split_ops(net, cell, source)
+    rows = mix[np.asarray(edges)]
+    shared = {
+      o: make_op(site, "search").apply({}, x) for o, site in free.items()
+    }
+    outputs: Array | list[Array] = [jnp.zeros(())] * len(edges)
+    if weighted:
+      outputs = _mix_edges(weighted, params[str(source)], rows, x)
+    for position, edge in enumerate(edges):
+      y = outputs[position]
+      for column, output in shared.items():
+        y = y + _scale(output, rows[position][..., column])
+      node = net.edges[edge][1]
+      if node < len(nodes):
+        nodes[node] = nodes[node] + y
+      else:
+        nodes.append(y)
+    if source > 0 and source - 1 < net.num_nodes:
+      states.append(nodes[source - 1])
+  return jnp.concatenate(nodes, -1)
+
+
+def _edge_shapes(net: Darts, cell: CellSpec) -> Params:
+  shapes = {}
+  for source in _sources(net):
+    weighted, _ = _split_ops(net, cell, source)
+    count = len(_edges_from(net, source))
+    shapes[str(source)] = {
+      site.op: stacked(op_shapes(site), count) for site in weighted.values()
+    }
+  return shapes
+
+
+def _apply_fixed(site: Site, params: Params, x: Array) -> Array:
+  return make_op(site, "search").apply({"params": params}, x)
+
+
+def make_supernet(net: Darts) -> Net:
+  """The supernet of a DARTS network.
+
+  Weights: {"stem", "cells": [{"edges": {source: {op: stacked}}, "left",
+  "right"}], "classifier"}. `apply` takes a mix [E, O] or [B, E, O] and images
+  float32 [B, H, W, C].
+  """
+  cells = net.cells()
+  stem, *preprocess, classifier = darts.fixed_sites(net)
+  pairs = list(zip(preprocess[::2], preprocess[1::2], strict=True))
+
+  def init(key: Array) -> Params:
+    shapes = {
+      "stem": op_shapes(stem),
+      "classifier": op_shapes(classifier),
+      "cells": [
+        {
+          "left": op_shapes(left),
+          "right": op_shapes(right),
+          "edges": _edge_shapes(net, cell),
+        }
+        for cell, (left, right) in zip(cells, pairs, strict=True)
+      ],
+    }
+    return draw(key, shapes)
+
+  def apply(weights: Params, mix: Array, images: Array) -> Array:
+    before = last = _apply_fixed(stem, weights["stem"], images)
+    if net.imagenet_stem:
+      before, last = before
+    rows = jnp.moveaxis(mix, -2, 0)  # [E, (B,) O]
+    per_cell = len(net.edges)
+    for cell, (left, right), params in zip(
+      cells, pairs, weights["cells"], strict=True
+    ):
+      inputs = (
+        _apply_fixed(left, params["left"], before),
+        _apply_fixed(right, params["right"], last),
+      )
+      start = per_cell if cell.reduction else 0
+      kind = rows[start : start + per_cell]
+      output = _cell(net, cell, params["edges"], inputs, kind)
+      before, last = last, output
+    return _apply_fixed(classifier, weights["classifier"], last)
+
+  return Net(init, apply)

@@ -1,0 +1,169 @@
+"""Cells as SVG: nodes on a line, kept edges as arcs coloured by operation."""
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+
+from hwnas_jax.report import style
+
+SPACING = 70.0  # between nodes, in SVG units
+NODE = (44.0, 26.0)  # width and height of a node
+_CHOICE = re.compile(r"(\w+)/(\d+)->(\d+)")
+# A second sign beside colour: what computes is solid, what does not is broken.
+_DASHES = {"skip_connect": "7 4", "none": "1 5"}
+_POOL_DASH = "11 3 2 3"
+
+Edge = tuple[int, int, str]
+
+
+def read_cells(genotype: Mapping[str, str]) -> dict[str, list[Edge]]:
+  """Sorts a genotype's kept choices by cell type.
+
+  Args:
+    genotype: operation by choice, such as {"normal/0->2": "skip_connect"}.
+
+  Returns:
+    [(source state, target state, operation)] by cell type, in the order of
+    the genotype; {} if the choices are not the edges of a DARTS cell, whose
+    states 0 and 1 are inputs.
+  """
+  cells: dict[str, list[Edge]] = {}
+  for choice, op in genotype.items():
+    match = _CHOICE.fullmatch(choice)
+    if not match or not int(match[2]) < int(match[3]) >= 2:
+      return {}
+    cells.setdefault(match[1], []).append((int(match[2]), int(match[3]), op))
+  return cells
+
+
+def dash(op: str) -> str:
+  """The `stroke-dasharray` of an operation's edges; "" for a solid line."""
+  return _DASHES.get(op, _POOL_DASH if "pool" in op else "")
+
+
+def cell_svg(
+  edges: Sequence[Edge], num_nodes: int, colours: Mapping[str, str], label: str
+) -> str:
+  """Draws one cell.
+
+  Args:
+    edges: as `read_cells` returns them for one cell type.
+    num_nodes: intermediate nodes of a cell; they are states 2, 3, ...
+    colours: colour by operation.
+    label: what is drawn, for those who cannot see it.
+
+  Returns:
+    An `<svg>` element without a size. Arcs that leave an even state run above
+    the line of nodes and those of an odd state below it.
+  """
+  count = num_nodes + 3
+  top = _rise(_longest(edges, 0)) * 0.75 + 30
+  rail = _rise(_longest(edges, 1)) * 0.75 + 36
+  left, width = -SPACING / 2, count * SPACING
+  body = [
+    _rail(num_nodes, rail),
+    *(_edge(edge, edges, num_nodes, colours) for edge in edges),
+    *(_node(state, num_nodes) for state in range(count)),
+  ]
+  return (
+    f'<svg class="cell" viewBox="{left:g} {-top:g} {width:g}'
+    f' {top + rail + 8:g}" role="img" aria-label="{html.escape(label)}">'
+    + "".join(body)
+    + "</svg>"
+  )
+
+
+def _longest(edges: Sequence[Edge], parity: int) -> int:
+  spans = [t - s for s, t, _ in edges if s % 2 == parity]
+  return max((span for span in spans if span > 1), default=0)
+
+
+def _rise(span: int) -> float:
+  """Height of the control points of an arc; the arc reaches 3/4 of it."""
+  return 30 + 24 * span if span > 1 else 0
+
+
+def _name(state: int, num_nodes: int) -> str:
+  if state < 2:
+    return ("c_{k-2}", "c_{k-1}")[state]
+  return str(state - 2) if state < num_nodes + 2 else "out"
+
+
+def _port(edge: Edge, edges: Sequence[Edge], at_source: bool) -> float:
+  """Where an arc meets its node, from the node's middle.
+
+  Arcs leave from the right half, the shortest rightmost, and arrive at the
+  left half, the shortest leftmost: nested arcs then do not cross.
+  """
+  end = 0 if at_source else 1
+  side = [
+    e
+    for e in edges
+    if e[end] == edge[end] and e[0] % 2 == edge[0] % 2 and e[1] - e[0] > 1
+  ]
+  side.sort(key=lambda e: e[1] - e[0])
+  step = (NODE[0] / 2 - 6) / max(len(side), 1)
+  offset = NODE[0] / 2 - 7 - step * side.index(edge)
+  return offset if at_source else -offset
+
+
+def _edge(
+  edge: Edge,
+  edges: Sequence[Edge],
+  num_nodes: int,
+  colours: Mapping[str, str],
+) -> str:
+  source, target, op = edge
+  x0, x1 = source * SPACING, target * SPACING
+  if target - source == 1:
+    tip = x1 - NODE[0] / 2
+    path = f"M{x0 + NODE[0] / 2:g} 0H{tip - 5:g}"
+    arrow = f"M{tip:g} 0l-8 -4.5v9z"
+  else:
+    up = -1 if source % 2 == 0 else 1
+    x0 += _port(edge, edges, at_source=True)
+    x1 += _port(edge, edges, at_source=False)
+    base = up * NODE[1] / 2
+    high = base + up * _rise(target - source)
+    bend = 0.08 * (x1 - x0)
+    path = (
+      f"M{x0:g} {base:g}C{x0 + bend:g} {high:g} {x1 - bend:g} {high:g}"
+      f" {x1:g} {base + 5 * up:g}"
+    )
+    arrow = f"M{x1:g} {base:g}l-4.5 {8 * up:g}h9z"
+  tip_text = f"{_name(source, num_nodes)} → {_name(target, num_nodes)}: {op}"
+  dashes = f' stroke-dasharray="{dash(op)}"' if dash(op) else ""
+  return (
+    f'<g class="edge" stroke="{colours[op]}" fill="{colours[op]}">'
+    f"<title>{html.escape(tip_text)}</title>"
+    f'<path d="{path}" fill="none" stroke-width="2.6"{dashes}/>'
+    f'<path d="{arrow}" stroke="none"/></g>'
+  )
+
+
+def _node(state: int, num_nodes: int) -> str:
+  x, (width, height) = state * SPACING, NODE
+  inner = 2 <= state < num_nodes + 2
+  name = _name(state, num_nodes)
+  if state < 2:
+    name = f'c<tspan class="sub" dy="3">k−{2 - state}</tspan>'
+  fill = "var(--node, #eceff3)" if inner else "var(--panel, #fff)"
+  return (
+    f'<rect x="{x - width / 2:g}" y="{-height / 2:g}" width="{width:g}"'
+    f' height="{height:g}" rx="8" fill="{fill}"'
+    f' stroke="var(--muted, {style.MUTED})"/>'
+    f'<text x="{x:g}" y="4.5" text-anchor="middle" font-size="13"'
+    f' fill="var(--ink, {style.INK})">{name}</text>'
+  )
+
+
+def _rail(num_nodes: int, depth: float) -> str:
+  """The concatenation: a thin line from every node to the output."""
+  right = (num_nodes + 2) * SPACING
+  stubs = "".join(
+    f"M{(n + 2) * SPACING:g} 0V{depth:g}" for n in range(num_nodes)
+  )
+  return (
+    f'<path d="{stubs}M{2 * SPACING:g} {depth:g}H{right:g}V0" fill="none"'
+    f' stroke="var(--faint, #b9c1ca)" stroke-width="1.2"/>'
+  )

@@ -1,0 +1,123 @@
+"""Figures of what happened during the search and the training."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib import cm, colors, figure, ticker
+
+from hwnas_jax.report import family, style
+from hwnas_jax.report.family import Member
+
+Rows = Sequence[Mapping[str, Any]]
+NUM_BINS = 80
+# Middle lightness throughout, so that both ends show on light and on dark.
+_CHEAP_TO_DEAR = colors.LinearSegmentedColormap.from_list(
+  "", ["#1f9ad6", "#8a6fd1", "#d9488b"]
+)
+
+
+def series(rows: Rows, key: str) -> tuple[np.ndarray, np.ndarray]:
+  """One column of a metrics file.
+
+  Args:
+    rows: as `io.writers.read_jsonl` returns them.
+    key: name of the column.
+
+  Returns:
+    (steps, values), equally long, of the rows where the value is a number.
+  """
+  pairs = [(r["step"], r[key]) for r in rows if r.get(key) is not None]
+  steps, values = np.asarray(pairs, float).reshape(-1, 2).T
+  return steps, values
+
+
+def _bins(
+  steps: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray]]:
+  parts = min(NUM_BINS, len(steps))
+  middles = [part.mean() for part in np.array_split(steps, parts)]
+  return np.asarray(middles), np.array_split(values, parts)
+
+
+@matplotlib.rc_context(style.RC)
+def search_figure(rows: Rows, key: str, title: str) -> figure.Figure:
+  """Draws one metric of the search.
+
+  Args:
+    rows: the search's metrics; at least two have a value of `key`.
+    key: the metric.
+    title: its name and unit.
+
+  Returns:
+    The figure: the mean over stretches of steps, and a band from the lowest to
+    the highest value in each stretch.
+  """
+  fig, ax = style.new_axes(title, 4.0, 2.8)
+  steps, values = _bins(*series(rows, key))
+  low = [part.min() for part in values]
+  high = [part.max() for part in values]
+  ax.fill_between(steps, low, high, color=style.ACCENT, alpha=0.16, linewidth=0)
+  ax.plot(steps, [part.mean() for part in values], color=style.ACCENT, lw=1.8)
+  ax.set_xlabel("Search step", color=style.MUTED)
+  ax.margins(x=0.01)
+  ax.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
+  ax.yaxis.set_major_locator(ticker.MaxNLocator(5))
+  if key.endswith("accuracy"):
+    ax.yaxis.set_major_formatter(style.percent)
+  return fig
+
+
+@matplotlib.rc_context(style.RC)
+def training_figure(
+  members: Sequence[Member], training: Mapping[str, Rows], key: str, title: str
+) -> figure.Figure:
+  """Draws one metric of the training of every network.
+
+  Args:
+    members: entries of family.json's `members`.
+    training: rows by member's id; at least one has a value of `key`.
+    key: the metric.
+    title: its name and unit.
+
+  Returns:
+    The figure: a line for each network, coloured by measured latency; random
+    baselines are grey and dashed.
+  """
+  fig, ax = style.new_axes(title, 5.2, 3.4)
+  known = [t for m in members if (t := family.latency_ms(m)) is not None]
+  norm = colors.Normalize(min(known, default=0), max(known, default=1))
+  for member in members:
+    steps, values = series(training.get(member["id"], ()), key)
+    if len(steps) == 0:
+      continue
+    steps, parts = _bins(steps, values)
+    latency = family.latency_ms(member)
+    ax.plot(
+      steps,
+      [part.mean() for part in parts],
+      color=style.MUTED
+      if family.is_random(member) or latency is None
+      else _CHEAP_TO_DEAR(norm(latency)),
+      ls=(0, (3, 2)) if family.is_random(member) else "-",
+      lw=1.0 if family.is_random(member) else 1.6,
+    )
+  ax.set_xlabel("Training step", color=style.MUTED)
+  ax.margins(x=0.01)
+  ax.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
+  if key.endswith("accuracy"):
+    ax.yaxis.set_major_formatter(style.percent)
+  if len(set(known)) > 1:
+    _latency_bar(fig, norm)
+  return fig
+
+
+def _latency_bar(fig: figure.Figure, norm: colors.Normalize) -> None:
+  bar = fig.colorbar(
+    cm.ScalarMappable(norm, _CHEAP_TO_DEAR), ax=fig.axes[0], aspect=28
+  )
+  bar.ax.set_title("ms", fontsize=10, color=style.MUTED, pad=8)
+  bar.ax.tick_params(colors=style.MUTED, length=0)
+  bar.locator = ticker.MaxNLocator(4)
+  bar.outline.set_visible(False)  # type: ignore[operator]

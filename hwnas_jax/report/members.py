@@ -1,0 +1,148 @@
+"""The list of networks: one row each, which opens to show its cells."""
+
+import html
+from collections.abc import Mapping, Sequence
+
+from hwnas_jax.report import cells, family, style, words
+from hwnas_jax.report.family import Member
+from hwnas_jax.report.run import Run
+
+_HEADS = (
+  "Network",
+  "Measured",
+  "Predicted",
+  "Accuracy",
+  "Parameters",
+  "MACs",
+  "Operations",
+)
+_CELL_NAMES = {"normal": "Normal cell", "reduce": "Reduction cell"}
+
+
+def members_html(run: Run) -> str:
+  """Lists the family, then the random baselines.
+
+  Args:
+    run: the run.
+
+  Returns:
+    HTML: a legend of operations and two lists; the cheapest, the knee and the
+    dearest are open.
+  """
+  ours, baselines = family.split(run.members)
+  roles = {m["id"]: role for role, m in family.highlights(ours).items()}
+  parts = [legend_html(run.family["ops"]), _list(run, ours, roles)]
+  if baselines:
+    parts += ["<h3>Random architectures</h3>", _list(run, baselines, {})]
+  return "".join(parts)
+
+
+def legend_html(ops: Sequence[str]) -> str:
+  """The operations with their colours and kinds of line."""
+  items = []
+  for op, colour in style.op_colours(ops).items():
+    dash = cells.dash(op)
+    dashes = f' stroke-dasharray="{dash}"' if dash else ""
+    items.append(
+      '<li><svg viewBox="0 0 34 10" aria-hidden="true"><path d="M1 5H33"'
+      f' stroke="{colour}" stroke-width="4"{dashes}/></svg>'
+      f"{html.escape(op)}</li>"
+    )
+  return f'<ul class="legend">{"".join(items)}</ul>'
+
+
+def _list(run: Run, members: Sequence[Member], roles: Mapping[str, str]) -> str:
+  heads = "".join(f"<span>{head}</span>" for head in _HEADS)
+  rows = "".join(_member(run, m, roles.get(m["id"], "")) for m in members)
+  return f'<div class="heads" aria-hidden="true">{heads}</div>{rows}'
+
+
+def _member(run: Run, member: Member, role: str) -> str:
+  anchor = html.escape(f"member-{member['id']}")
+  badge = f'<b class="badge">{role}</b>' if role else ""
+  name = (
+    f'<span class="name">{html.escape(str(member["name"]))}{badge}'
+    f"<code>{html.escape(str(member['id']))}</code></span>"
+  )
+  iqr = (member.get("latency") or {}).get("iqr_ms")
+  spread = "" if iqr is None else f"<small>IQR {iqr:.2g}</small>"
+  values = (
+    words.ms(family.latency_ms(member)) + spread,
+    words.ms(family.predicted_ms(member)),
+    words.percent(family.accuracy(member), 2) + _seeds(member),
+    words.count(member["params"]),
+    words.count(member.get("macs")),
+    _bar(member["op_counts"], run.family["ops"]),
+  )
+  fields = "".join(
+    f'<span data-head="{head}">{value}</span>'
+    for head, value in zip(_HEADS[1:], values, strict=True)
+  )
+  return (
+    f'<details class="member" id="{anchor}"{" open" if role else ""}>'
+    f"<summary>{name}{fields}</summary>"
+    f'<div class="cells">{_cells(run, member)}</div>{_facts(run, member)}'
+    "</details>"
+  )
+
+
+def _seeds(member: Member) -> str:
+  seeds = family.accuracies(member)
+  if len(seeds) < 2:
+    return ""
+  low, high = f"{100 * min(seeds):.2f}", f"{100 * max(seeds):.2f}"
+  return f"<small>{low}–{high}</small>"
+
+
+def _bar(counts: Mapping[str, int], ops: Sequence[str]) -> str:
+  colours = style.op_colours(ops)
+  used = [(op, counts[op]) for op in ops if counts.get(op)]
+  label = html.escape(", ".join(f"{n} {op}" for op, n in used))
+  parts = "".join(
+    f'<i style="flex:{n} 0 0;background:{colours[op]}">{n}</i>'
+    for op, n in used
+  )
+  return (
+    f'<span class="bar" role="img" aria-label="{label}" title="{label}">'
+    f"{parts}</span>"
+  )
+
+
+def _cells(run: Run, member: Member) -> str:
+  colours = style.op_colours(run.family["ops"])
+  figures = []
+  for kind, edges in cells.read_cells(member["genotype"]).items():
+    name = _CELL_NAMES.get(kind, kind)
+    svg = cells.cell_svg(
+      edges, run.family["num_nodes"], colours, f"{name} of {member['name']}"
+    )
+    figures.append(
+      f"<figure><figcaption>{html.escape(name)}</figcaption>{svg}</figure>"
+    )
+  return "".join(figures)
+
+
+def _facts(run: Run, member: Member) -> str:
+  latency = member.get("latency") or {}
+  condition = member.get("condition") or {}
+  facts = {
+    "Fastest repeat": words.ms(latency.get("min_ms")),
+    "Repeats": str(latency.get("repeats", "–")),
+    "Training seeds": str(len(family.accuracies(member)) or "–"),
+    "Parameters in operations": words.count(member.get("op_params")),
+    "Edges kept": f"{len(member['genotype'])} of {len(run.family['choices'])}",
+  }
+  if condition.get("scale") is not None:
+    facts["Scale"] = words.number(condition["scale"])
+  if condition.get("simplex"):
+    facts["Prices S"] = " · ".join(
+      f"{op} {price:.2f}"
+      for op, price in zip(
+        run.family.get("priced") or (), condition["simplex"], strict=False
+      )
+    )
+  items = "".join(
+    f"<div><dt>{key}</dt><dd>{html.escape(value)}</dd></div>"
+    for key, value in facts.items()
+  )
+  return f'<dl class="facts">{items}</dl>'

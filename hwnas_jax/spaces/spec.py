@@ -1,0 +1,82 @@
+"""What every search space is: static, hashable data.
+
+A *choice* is one decision (an edge of a cell template). A *site* is one place
+where an operation runs, with the shape it sees there; a choice shared by
+several cells has a site in each of them. Everything else in the package reads
+a space through this class alone.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Site:
+  """One operation at one shape: a row of the latency table.
+
+  height, width, channels_in describe the input; `stride` the operation.
+  """
+
+  op: str
+  height: int
+  width: int
+  channels_in: int
+  channels_out: int
+  stride: int = 1
+
+  @property
+  def key(self) -> str:
+    """The row's name, e.g. `sep_conv_3x3 28x28x16->16 s1`."""
+    shape = f"{self.height}x{self.width}x{self.channels_in}"
+    return f"{self.op} {shape}->{self.channels_out} s{self.stride}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Space:
+  """A set of architectures.
+
+  ops: [O] names, the columns.
+  choices: [E] names, the rows.
+  sites: [E][O] the sites that operation o at choice e runs at.
+  fixed: the sites that every architecture runs (stem, preprocess, classifier).
+  group: [E] controller group (a node of a cell type).
+  keep: choices kept in a group by the top-k discretiser.
+  """
+
+  ops: tuple[str, ...]
+  choices: tuple[str, ...]
+  sites: tuple[tuple[tuple[Site, ...], ...], ...]
+  fixed: tuple[Site, ...]
+  group: tuple[int, ...]
+  keep: int
+
+  @property
+  def shape(self) -> tuple[int, int]:
+    """(E, O)."""
+    return len(self.choices), len(self.ops)
+
+  def unique_sites(self) -> tuple[Site, ...]:
+    """Every distinct site, fixed ones included, in a stable order."""
+    choice_sites = {s for row in self.sites for cell in row for s in cell}
+    return tuple(sorted(choice_sites | set(self.fixed)))
+
+  def cost_array(self, site_cost: Mapping[str, float]) -> np.ndarray:
+    """Sums a cost over the sites of each choice: float32[E, O].
+
+    Args:
+      site_cost: cost of a site by its key.
+
+    Raises:
+      KeyError: a site has no cost; the message is its key.
+    """
+    rows = [
+      [sum(site_cost[s.key] for s in cell) for cell in row]
+      for row in self.sites
+    ]
+    return np.asarray(rows, np.float32)
+
+  def base_cost(self, site_cost: Mapping[str, float]) -> float:
+    """Sums a cost over the fixed sites."""
+    return float(sum(site_cost[s.key] for s in self.fixed))

@@ -1,0 +1,22 @@
+"""Strict settings for every test: CPU, key reuse and rank promotion checked."""
+
+import os
+import pathlib
+
+os.environ.setdefault(
+  "JAX_COMPILATION_CACHE_DIR",
+  str(pathlib.Path.home() / ".cache" / "hwnas_jax" / "xla-tests"),
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+from absl import flags
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
+
+
+def pytest_configure() -> None:
+  flags.FLAGS.mark_as_parsed()

@@ -1,0 +1,134 @@
+"""Supernet and derived network: one definition, exact sizes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hwnas_jax.core import tree
+from hwnas_jax.core.types import ABSENT
+from hwnas_jax.nets.derived import Network, inherit
+from hwnas_jax.nets.supernet import make_supernet
+from hwnas_jax.spaces import architecture, darts
+
+V1 = (
+  "sep3 1 sep3 0 skip 0 sep3 1 skip 0 sep3 1 sep3 0 skip 2",
+  "max 0 max 1 skip 2 max 0 max 0 skip 2 skip 2 avg 0",
+)
+V2 = (
+  "sep3 0 sep3 1 sep3 0 sep3 1 sep3 1 skip 0 skip 0 dil3 2",
+  "max 0 max 1 skip 2 max 1 max 0 skip 2 skip 2 max 1",
+)
+NAMES = {
+  "sep3": "sep_conv_3x3",
+  "dil3": "dil_conv_3x3",
+  "skip": "skip_connect",
+  "max": "max_pool_3x3",
+  "avg": "avg_pool_3x3",
+}
+
+
+def published(net: darts.Darts, cells: tuple[str, str]) -> tuple[int, ...]:
+  """Reads a published genotype: two `op source` pairs a node."""
+  genotype = []
+  for cell in cells:
+    words = cell.split()
+    row = dict.fromkeys(net.edges, ABSENT)
+    for position in range(0, len(words), 2):
+      edge = (int(words[position + 1]), position // 4)
+      row[edge] = net.ops.index(NAMES[words[position]])
+    genotype.extend(row.values())
+  return tuple(genotype)
+
+
+def big(num_cells: int, channels: int, imagenet: bool) -> darts.Darts:
+  image, classes = ((224, 224, 3), 1000) if imagenet else ((32, 32, 3), 10)
+  return darts.Darts(
+    darts.EIGHT, num_cells, 4, channels, image, classes, imagenet
+  )
+
+
+def num_params(net: darts.Darts, genotype: tuple[int, ...]) -> int:
+  module = Network(net, genotype, "train")
+  shapes = jax.eval_shape(
+    module.init, jax.random.key(0), jnp.zeros((1, *net.image))
+  )
+  return tree.count(shapes["params"])
+
+
+@pytest.mark.parametrize(
+  ("cells", "imagenet", "expected"),
+  [
+    (V1, False, 3_169_414),
+    (V2, False, 3_349_342),
+    (V1, True, 4_510_432),
+    (V2, True, 4_718_752),
+  ],
+)
+def test_published_parameter_counts(cells, imagenet, expected):
+  net = big(14, 48, True) if imagenet else big(20, 36, False)
+  assert num_params(net, published(net, cells)) == expected
+
+
+def test_supernet_parameter_count():
+  net = big(8, 16, False)
+  shapes = jax.eval_shape(make_supernet(net).init, jax.random.key(0))
+  assert tree.count(shapes) == 1_930_618
+
+
+SMALL = darts.Darts(darts.EIGHT, 3, 2, 4, (9, 7, 2), 3)
+
+
+def one_hot(genotype: tuple[int, ...], num_ops: int) -> jax.Array:
+  return jax.nn.one_hot(jnp.asarray(genotype), num_ops)
+
+
+@pytest.fixture(scope="module")
+def small():
+  net = make_supernet(SMALL)
+  weights = jax.jit(net.init)(jax.random.key(0))
+  images = jax.random.normal(jax.random.key(1), (6, *SMALL.image))
+  return jax.jit(net.apply), weights, images
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_one_hot_supernet_equals_derived(small, seed):
+  apply, weights, images = small
+  space = darts.make_space(SMALL)
+  genotype = architecture.random_genotype(space, np.random.default_rng(seed))
+  expected = apply(weights, one_hot(genotype, 8), images)
+  params = inherit(SMALL, genotype, weights)
+  module = Network(SMALL, genotype, "search")
+  found, aux = jax.jit(module.apply)({"params": params}, images)
+  assert aux is None
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_inherited_weights_are_those_of_a_fresh_network(small):
+  _, weights, images = small
+  genotype = (3, 4, 5, 6, 7) * 2
+  module = Network(SMALL, genotype, "search")
+  fresh = jax.eval_shape(module.init, jax.random.key(0), images)["params"]
+  assert tree.diff(fresh, inherit(SMALL, genotype, weights)) == []
+
+
+def test_per_example_mix_is_the_shared_one_where_rows_agree(small):
+  apply, weights, images = small
+  mix = jax.nn.softmax(jax.random.normal(jax.random.key(2), (10, 8)))
+  rows = jnp.broadcast_to(mix, (6, 10, 8))
+  np.testing.assert_allclose(
+    apply(weights, mix, images), apply(weights, rows, images), atol=1e-4
+  )
+
+
+def test_weights_of_unused_operations_get_no_gradient(small):
+  apply, weights, images = small
+  genotype = (3,) * 10  # skip_connect everywhere
+  mix = one_hot(genotype, 8)
+  loss = lambda w: jnp.square(apply(w, mix, images)).sum()  # noqa: E731
+  grads = jax.jit(jax.grad(loss))(weights)
+  for cell in grads["cells"]:
+    for ops in cell["edges"].values():
+      for name, grad in ops.items():
+        moved = any(bool(jnp.any(leaf != 0)) for leaf in jax.tree.leaves(grad))
+        assert moved == (name == "skip_connect")

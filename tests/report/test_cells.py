@@ -1,0 +1,67 @@
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from hwnas_jax.report import cells
+
+COLOURS = {"sep": "#0077bb", "skip_connect": "#33bbee"}
+ALL = [(s, n + 2, "sep") for n in range(4) for s in range(n + 2)]
+
+
+def draw(edges):
+  return ET.fromstring(cells.cell_svg(edges, 4, COLOURS, "a cell"))
+
+
+def test_read_cells_sorts_choices_by_cell_type():
+  genotype = {"normal/0->2": "sep", "normal/2->3": "skip_connect"}
+  read = cells.read_cells(genotype | {"reduce/1->5": "sep"})
+  assert read == {
+    "normal": [(0, 2, "sep"), (2, 3, "skip_connect")],
+    "reduce": [(1, 5, "sep")],
+  }
+
+
+@pytest.mark.parametrize("choice", ["layer_1", "cell/0->1", "normal/3->2"])
+def test_read_cells_knows_no_other_space(choice):
+  assert cells.read_cells({"normal/0->2": "sep", choice: "sep"}) == {}
+
+
+@pytest.mark.parametrize("edges", [ALL, ALL[:1], ALL[3:9], []])
+def test_every_edge_is_drawn_once_in_its_colour(edges):
+  groups = draw(edges).findall("g[@class='edge']")
+  assert {g.get("stroke") for g in groups} <= {"#0077bb"}
+  names = ["c_{k-2}", "c_{k-1}", "0", "1", "2", "3"]
+  expected = {f"{names[s]} → {names[t]}: sep" for s, t, _ in edges}
+  assert {g.findtext("title") for g in groups} == expected
+  assert len(groups) == len(edges)
+
+
+def test_edges_meet_a_node_at_different_places():
+  starts = []
+  for path in draw(ALL).findall("g/path[@fill='none']"):
+    starts.append(re.match(r"M(\S+) (\S+?)[HC]", path.get("d")).groups())
+  assert len(set(starts)) == len(ALL)
+
+
+def test_everything_lies_inside_the_picture():
+  svg = draw(ALL)
+  left, top, width, height = map(float, svg.get("viewBox").split())
+  for path in svg.findall("g/path[@fill='none']"):
+    numbers = list(map(float, re.findall(r"-?[\d.]+", path.get("d"))))
+    if len(numbers) == 8:  # a cubic reaches three quarters of its control
+      middle = (numbers[1] + numbers[7] + 3 * (numbers[3] + numbers[5])) / 8
+      assert top < middle < top + height
+  assert left < -cells.NODE[0] / 2
+  assert left + width > 6 * cells.SPACING + cells.NODE[0] / 2
+
+
+def test_operations_without_weights_are_broken_lines():
+  assert cells.dash("sep_conv_3x3") == ""
+  broken = [cells.dash(op) for op in ("skip_connect", "avg_pool_3x3", "none")]
+  assert len(set(broken)) == 3 and "" not in broken
+
+
+def test_label_is_escaped():
+  svg = cells.cell_svg([], 4, COLOURS, '"><script>')
+  assert ET.fromstring(svg).get("aria-label") == '"><script>'

@@ -1,0 +1,250 @@
+import html.parser
+import json
+import re
+
+import pytest
+
+from hwnas_jax.io import writers
+from hwnas_jax.report import html as report
+from hwnas_jax.report.__main__ import main
+
+VOID = {"meta", "br", "link", "img", "hr", "input"}
+
+
+class Page(html.parser.HTMLParser):
+  """Tags must nest; collects ids, links, headings and text."""
+
+  def __init__(self, text):
+    super().__init__()
+    self.open, self.ids, self.links, self.tags = [], [], [], []
+    self.text = ""
+    self.feed(text)
+    self.close()
+    assert self.open == []
+
+  def handle_starttag(self, tag, attrs):
+    self.tags.append(tag)
+    if tag not in VOID:
+      self.open.append(tag)
+    for name, value in attrs:
+      if name == "id":
+        self.ids.append(value)
+      if name in ("src", "href", "xlink:href", "srcset", "data", "action"):
+        self.links.append(value)
+
+  def handle_startendtag(self, tag, attrs):
+    self.handle_starttag(tag, attrs)
+    self.handle_endtag(tag)
+
+  def handle_endtag(self, tag):
+    assert self.open.pop() == tag
+
+  def handle_data(self, data):
+    self.text += data
+
+
+def page_of(folder):
+  return Page(report.write_report(folder).read_text(encoding="utf-8"))
+
+
+def edit(folder, change):
+  family = writers.read_json(folder / "family.json")
+  change(family)
+  writers.write_json(folder / "family.json", family)
+
+
+@pytest.fixture(scope="module", params=["three", "eight"])
+def made(request, tmp_path_factory, run_of):
+  """(file of a whole run's report, its text, family.json)."""
+  folder = tmp_path_factory.mktemp(request.param)
+  family = run_of(folder, request.param)
+  path = report.write_report(folder)
+  return path, path.read_text(encoding="utf-8"), family
+
+
+def test_page_is_whole_and_needs_nothing_beside_it(made):
+  path, text, family = made
+  page = Page(text)
+  for member in family["members"]:
+    assert f"member-{member['id']}" in page.ids
+    assert member["id"] in page.text
+  assert len(page.ids) == len(set(page.ids))
+  inside = {f"#{name}" for name in page.ids}
+  assert all(x in inside or x.startswith("data:") for x in page.links)
+  assert not {"script", "link", "iframe", "img"} & set(page.tags)
+  assert not re.search(r"https?://|@import|url\((?!#)", text)
+  assert path.name == "report.html"
+  assert list(path.parent.glob(".*tmp")) == []
+
+
+def test_every_reference_inside_a_figure_exists(made):
+  _, text, _ = made
+  references = set(re.findall(r"url\(#([^)]+)\)", text))
+  assert references and references <= set(Page(text).ids)
+
+
+def test_command_line_writes_the_same_page_again(made, capsys):
+  path, text, _ = made
+  path.unlink()
+  main([f"--workdir={path.parent}"])
+  assert capsys.readouterr().out == f"{path}\n"
+  assert path.read_text(encoding="utf-8") == text
+
+
+def test_page_says_command_versions_device_and_settings(made):
+  text = Page(made[1]).text
+  for part in (
+    "python -m hwnas_jax.main --config=configs/digits.py",
+    "0.10.2",
+    "cpu-amd-epyc-2core-32f3a957",
+    "AMD EPYC 7763, 2 cores",
+    '"steps": 300',
+  ):
+    assert part in text
+
+
+def test_cheapest_knee_and_dearest_are_open(made):
+  _, text, family = made
+  opened = re.findall(r'<details class="member" id="member-(\w+)" open>', text)
+  ours = [m for m in family["members"] if m["kind"] == "member"]
+  ours.sort(key=lambda m: m["latency"]["median_ms"])
+  assert len(opened) == 3
+  assert (opened[0], opened[-1]) == (ours[0]["id"], ours[-1]["id"])
+  assert text.count('<details class="member"') == len(family["members"])
+
+
+def test_ternary_maps_only_with_three_priced_operations(made):
+  _, text, family = made
+  maps = re.findall(r'aria-label="Share of (\w+) against S"', text)
+  three = len(family["priced"]) == 3
+  assert maps == (family["ops"] if three else [])
+  assert ("Shares against price" in text) == (not three)
+
+
+def test_hostile_names_are_only_text(run):
+  folder, _ = run
+  evil = '<script>alert("1")</script> $\\frac{'
+
+  def change(family):
+    family["members"][0] |= {"name": evil, "id": '"><script>x'}
+    op = family["ops"][0]
+    text = json.dumps(family).replace(op, "<i>$op$&")
+    family.update(json.loads(text))
+
+  edit(folder, change)
+  settings = {"command": evil, "config": {evil: evil}}
+  writers.write_json(folder / "config.json", settings)
+  made_with = {"versions": {evil: evil}, "device": {"device_kind": evil}}
+  writers.write_json(folder / "versions.json", made_with)
+  page = page_of(folder)
+  assert "script" not in page.tags
+  assert page.text.count(evil) >= 4
+  assert "<i>$op$&" in page.text
+
+
+def test_optional_pieces_are_left_out(run):
+  folder, family = run
+  whole = page_of(folder).text
+  for heading in ("Random architectures", "Search", "Training", "What prices"):
+    assert heading in whole
+  for rows in folder.rglob("*.jsonl"):
+    rows.unlink()
+  (folder / "config.json").unlink()
+  (folder / "versions.json").unlink()
+
+  def change(family):
+    family["members"] = family["members"][:1]
+    family["members"][0].pop("condition")
+    for key in ("shares", "priced", "baselines", "base_latency_ms"):
+      family.pop(key)
+
+  edit(folder, change)
+  text = page_of(folder).text
+  for heading in (
+    "Random",
+    "Search step",
+    "Training step",
+    "What prices",
+    "How to make",
+    "None",
+    "nan",
+    "Logistic",
+    "Spearman",
+  ):
+    assert heading not in text
+  assert family["members"][0]["id"] in text
+  assert "a device that was not recorded" in text
+
+
+def test_network_that_was_not_measured_or_trained_is_listed(run):
+  folder, family = run
+
+  def change(family):
+    for member in family["members"]:
+      member |= {"latency": None, "test_accuracy": None, "predicted_ms": None}
+      member |= {"test_accuracies": [], "macs": None}
+
+  edit(folder, change)
+  text = page_of(folder).text
+  assert "latency not measured" in text
+  assert "Accuracy against cost" not in text
+  assert "Predicted and measured" not in text
+  assert family["members"][0]["id"] in text
+
+
+def test_shares_without_scale_or_condition_are_left_out(run):
+  folder, _ = run
+
+  def change(family):
+    for point in family["shares"]:
+      point["condition"] = None
+
+  edit(folder, change)
+  assert "What prices do" not in page_of(folder).text
+
+
+def test_genotype_of_another_space_has_no_cells(run):
+  folder, _ = run
+
+  def change(family):
+    op = family["ops"][0]
+    for member in family["members"]:
+      member["genotype"] = {"layer_1": op}
+
+  edit(folder, change)
+  text = page_of(folder).text
+  assert "Normal cell" not in text
+  assert "1 of 28" in text
+
+
+def test_missing_family_names_the_command(run, tmp_path):
+  folder, _ = run
+  (folder / "family.json").unlink()
+  with pytest.raises(FileNotFoundError, match="hwnas_jax.main --config=confi"):
+    report.write_report(folder)
+  (folder / "config.json").unlink()
+  with pytest.raises(FileNotFoundError, match=f"--workdir={folder}"):
+    report.write_report(folder)
+  assert not (folder / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+  "change,match",
+  [
+    (lambda f: f.pop("choices"), "lacks choices"),
+    (lambda f: f.update(members=[]), "no members"),
+    (lambda f: f["members"][0].pop("params"), "lacks params"),
+    (lambda f: f["members"][0]["genotype"].update(x="odd_op"), "odd_op"),
+    (lambda f: f["members"][0]["op_counts"].update(odd_op=1), "odd_op"),
+  ],
+)
+def test_damaged_family_is_refused(run, change, match):
+  folder, _ = run
+  edit(folder, change)
+  with pytest.raises(ValueError, match=match):
+    report.write_report(folder)
+
+
+def test_command_line_says_what_is_wrong_in_one_line(tmp_path):
+  with pytest.raises(SystemExit, match="^report: .*no family.json"):
+    main([f"--workdir={tmp_path}"])
