@@ -5,6 +5,7 @@ The published code of the simplex method lets its temperature fall below zero
 the arg-max into an arg-min. Here a schedule that can leave (0, inf) is refused.
 """
 
+import math
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -15,8 +16,8 @@ Schedule = Callable[[Array], Array]
 
 
 def _check_positive(name: str, value: float) -> None:
-  if not value > 0:
-    raise ValueError(f"temperature.{name} must be > 0, got {value}")
+  if not 0 < value < math.inf:
+    raise ValueError(f"temperature.{name} must be in (0, inf), got {value}")
 
 
 def linear(start: float, end: float) -> Schedule:

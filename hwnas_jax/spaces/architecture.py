@@ -35,10 +35,10 @@ def to_json(space: Space, genotype: Genotype) -> dict[str, str]:
 
 def from_json(space: Space, edges: dict[str, Any]) -> Genotype:
   """The inverse of `to_json`; unknown names raise ValueError."""
-  unknown = sorted(set(edges) - set(space.choices))
-  unknown += sorted(set(edges.values()) - set(space.ops))
+  unknown = [str(c) for c in edges if c not in space.choices]
+  unknown += [str(op) for op in edges.values() if op not in space.ops]
   if unknown:
-    raise ValueError(f"not in this space: {', '.join(map(str, unknown))}")
+    raise ValueError(f"not in this space: {', '.join(sorted(unknown))}")
   return tuple(
     space.ops.index(edges[c]) if c in edges else ABSENT for c in space.choices
   )

@@ -38,7 +38,8 @@ class CellSpec:
   """Shapes of one cell. `height`, `width` are those of the second input."""
 
   reduction: bool
-  halve_first: bool  # the first input is twice as large: the last cell reduced
+  halve_first: bool  # the first input is larger: the last cell reduced
+  first_size: tuple[int, int]
   channels: int
   channels_in: tuple[int, int]
   height: int
@@ -88,8 +89,10 @@ class Darts:
     if self.num_cells < 3:
       reductions = set()
     height, width, _ = self.image
+    first_size = height, width
     if self.imagenet_stem:
       for _ in range(3):
+        first_size = height, width
         height, width = -(-height // 2), -(-width // 2)
     channels = self.channels
     before, last = self.stem_channels, self.stem_channels
@@ -100,9 +103,10 @@ class Darts:
       reduction = index in reductions
       channels *= 2 if reduction else 1
       spec = CellSpec(
-        reduction, halved, channels, (before, last), height, width
+        reduction, halved, first_size, channels, (before, last), height, width
       )
       specs.append(spec)
+      first_size = height, width
       height, width = spec.out_size
       before, last = last, self.num_nodes * channels
       halved = reduction
@@ -137,9 +141,7 @@ def _preprocess_sites(cell: CellSpec) -> tuple[Site, Site]:
   height, width = cell.height, cell.width
   first, second = cell.channels_in
   if cell.halve_first:
-    left = Site(
-      "factorized_reduce", 2 * height, 2 * width, first, cell.channels, 2
-    )
+    left = Site("factorized_reduce", *cell.first_size, first, cell.channels, 2)
   else:
     left = Site("relu_conv_1x1", height, width, first, cell.channels)
   return left, Site("relu_conv_1x1", height, width, second, cell.channels)

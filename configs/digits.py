@@ -1,0 +1,31 @@
+r"""A family of networks for the embedded 8x8 digits, in minutes on 2 CPU cores.
+
+python -m hwnas_jax.main --config=configs/digits.py --workdir=runs/digits
+python -m hwnas_jax.main --config=configs/digits.py:smoke --workdir=/tmp/s
+"""
+
+from ml_collections import ConfigDict
+
+from hwnas_jax import config as base
+
+
+def get_config(variant: str = "") -> ConfigDict:
+  """Variants: "" and "smoke" (under 60 s on 2 cores)."""
+  config = base.default()
+  config.data.pad = 1
+  config.space.update(ops="five", num_cells=3, num_nodes=3, channels=8)
+  config.derive.update(rule="argmax", num_scales=8, num_random=4)
+  config.search.update(
+    num_steps=600, batch_size=64, weights_lr=0.05, controller_lr=0.02
+  )
+  config.latency.update(batch_size=64, repeats=15)
+  config.train.update(num_steps=600, batch_size=64, lr=0.05)
+  if variant == "smoke":
+    config.space.update(ops="three", num_nodes=2, channels=4)
+    config.derive.update(num_scales=3, num_random=1)
+    config.search.update(num_steps=20, checkpoint_every=10)
+    config.latency.repeats = 3
+    config.train.update(num_steps=20, checkpoint_every=20)
+  elif variant:
+    raise ValueError(f"digits.py has no variant {variant!r}; it has smoke")
+  return config

@@ -1,0 +1,221 @@
+"""Composition root: a checked ConfigDict becomes objects.
+
+The only place that knows names; below it there are only arguments.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from hwnas_jax.core import conditions
+from hwnas_jax.core.conditions import Conditions
+from hwnas_jax.core.schedule import SCHEDULES
+from hwnas_jax.core.types import Array, Genotype
+from hwnas_jax.costs import price
+from hwnas_jax.costs.table import LatencyTable, base_ms, price_array
+from hwnas_jax.data import arrays, augment, load
+from hwnas_jax.nets import controllers
+from hwnas_jax.nets.derived import Network
+from hwnas_jax.nets.supernet import make_supernet
+from hwnas_jax.samplers.relaxed import SAMPLERS
+from hwnas_jax.search.state import CostTable, SearchData
+from hwnas_jax.search.step import Parts, Settings
+from hwnas_jax.spaces.darts import OP_SETS, Darts, make_space
+from hwnas_jax.spaces.spec import Space
+from hwnas_jax.train.step import Recipe, TrainStep, make_train_step
+
+# (image, classes) of the data sets whose shape is known without loading them.
+_SHAPES = {
+  "digits": ((8, 8, 1), 10),
+  "cifar10": ((32, 32, 3), 10),
+  "fashion_mnist": ((28, 28, 1), 10),
+}
+
+
+def load_dataset(config: ConfigDict) -> arrays.Dataset:
+  """The data set a config names; see `hwnas_jax.data.load` for errors."""
+  return load.load(config.data.name, config.data.data_dir or None)
+
+
+def make_nets(config: ConfigDict) -> tuple[Darts, Darts]:
+  """(supernet's dimensions, those of the networks derived from it).
+
+  Both have the same choices; the second's shapes are measured and priced.
+  """
+  name = config.data.name.removeprefix("mock_")
+  if name in _SHAPES:
+    image, num_classes = _SHAPES[name]
+  else:
+    dataset = load_dataset(config)
+    image = dataset.train.images.shape[1:]
+    num_classes = dataset.num_classes
+  net = Darts(
+    ops=OP_SETS[config.space.ops],
+    num_cells=config.space.num_cells,
+    num_nodes=config.space.num_nodes,
+    channels=config.space.channels,
+    image=image,
+    num_classes=num_classes,
+    imagenet_stem=config.space.imagenet_stem,
+  )
+  derived = dataclasses.replace(
+    net,
+    num_cells=config.derive.num_cells or net.num_cells,
+    channels=config.derive.channels or net.channels,
+  )
+  if len(make_space(net).choices) != len(make_space(derived).choices):
+    raise ValueError(
+      f"space.num_cells={net.num_cells} and"
+      f" derive.num_cells={derived.num_cells} must both be below 3 or neither:"
+      " fewer cells have no reduction"
+    )
+  return net, derived
+
+
+def _sgd(
+  lr: float,
+  lr_end: float,
+  num_steps: int,
+  momentum: float,
+  decay: float,
+  clip: float,
+) -> optax.GradientTransformation:
+  """Clipped SGD with decay and momentum under a cosine (research 1.2)."""
+  cosine = optax.cosine_decay_schedule(lr, max(num_steps, 1), lr_end / lr)
+  return optax.chain(
+    optax.clip_by_global_norm(clip),
+    optax.add_decayed_weights(decay),
+    optax.sgd(cosine, momentum),
+  )
+
+
+def make_conditions(config: ConfigDict, size: int) -> Conditions:
+  """Conditions over `size` priced operations."""
+  part = config.condition
+  if part.name == "fixed":
+    return conditions.fixed(size, part.high)
+  if part.name == "simplex":
+    return conditions.simplex(size)
+  return conditions.cone(size, part.low, part.high)
+
+
+def _make_controller(
+  config: ConfigDict, space: Space, num_features: int
+) -> controllers.Controller:
+  if config.controller.name == "table":
+    return controllers.table(space)
+  return controllers.pivots(
+    space, num_features, config.controller.num_pivots, config.controller.sign
+  )
+
+
+def make_reference(
+  config: ConfigDict, net: Darts, derived: Darts, table: LatencyTable | None
+) -> CostTable:
+  """What the step is given: measured ms, or sites counted in paper mode."""
+  if config.cost.name == "paper":
+    space = make_space(net)
+    counts = [[len(sites) for sites in row] for row in space.sites]
+    return CostTable(jnp.asarray(counts, jnp.float32), jnp.zeros(()))
+  space = make_space(derived)
+  assert table is not None
+  return CostTable(
+    jnp.asarray(price_array(table, space)),
+    jnp.asarray(base_ms(table, space), jnp.float32),
+  )
+
+
+def make_augment(
+  config: ConfigDict, dataset: arrays.Dataset, cutout: int
+) -> Callable[[Array, Array], Array]:
+  """(key, uint8 images) -> float32 images, normalised."""
+  return functools.partial(
+    augment.augment,
+    pad=config.data.pad,
+    flip=config.data.flip,
+    cutout=cutout,
+    mean=dataset.mean,
+    std=dataset.std,
+  )
+
+
+def make_parts(
+  config: ConfigDict, net: Darts, reference: CostTable, dataset: arrays.Dataset
+) -> tuple[Parts, Settings, tuple[int, ...]]:
+  """(parts of the method, settings of its step, priced columns)."""
+  space, part = make_space(net), config.search
+  columns = price.priced_columns(np.asarray(reference.reference))
+  drawn = make_conditions(config, len(columns))
+  schedule = SCHEDULES[config.temperature.name]
+  parts = Parts(
+    net=make_supernet(net),
+    controller=_make_controller(config, space, drawn.num_features),
+    conditions=drawn,
+    sampler=SAMPLERS[config.sampler.name],
+    price=price.paper(columns, config.cost.kappa)
+    if config.cost.name == "paper"
+    else price.cone(columns),
+    temperature=schedule(config.temperature.start, config.temperature.end),
+    augment=make_augment(config, dataset, cutout=0),
+    weights_optimiser=_sgd(
+      part.weights_lr,
+      part.weights_lr_end,
+      part.num_steps,
+      part.weights_momentum,
+      part.weights_decay,
+      part.weights_clip,
+    ),
+    controller_optimiser=optax.adam(part.controller_lr, b1=part.controller_b1),
+  )
+  settings = Settings(
+    num_steps=part.num_steps,
+    batch_size=part.batch_size,
+    per_example=config.sampler.per_example,
+    bilevel=part.bilevel,
+  )
+  return parts, settings, columns
+
+
+def make_search_data(
+  config: ConfigDict, dataset: arrays.Dataset
+) -> tuple[SearchData, str]:
+  """(arguments of the step, digest of the split that was drawn)."""
+  count = dataset.train.labels.shape[0]
+  halves = arrays.halves(count, config.search.weights_fraction, config.seed)
+  data = SearchData(
+    *dataset.train, *(jnp.asarray(index, jnp.int32) for index in halves)
+  )
+  smallest = min(len(h) for h in halves if len(h) or config.search.bilevel)
+  if smallest < config.search.batch_size:
+    raise ValueError(
+      f"search.batch_size ({config.search.batch_size}) exceeds the"
+      f" {smallest} examples of a split of {dataset.name}"
+    )
+  return data, arrays.digest(*halves)
+
+
+def make_training(
+  config: ConfigDict, dataset: arrays.Dataset, net: Darts, genotype: Genotype
+) -> tuple[Network, optax.GradientTransformation, TrainStep]:
+  """(network, optimiser, step) that train one derived network."""
+  part = config.train
+  network = Network(net, genotype, "train", part.auxiliary_weight > 0)
+  optimiser = _sgd(
+    part.lr, 0.0, part.num_steps, part.momentum, part.weight_decay, part.clip
+  )
+  recipe = Recipe(
+    num_steps=part.num_steps,
+    batch_size=part.batch_size,
+    drop_path=part.drop_path,
+    auxiliary_weight=part.auxiliary_weight,
+    label_smoothing=part.label_smoothing,
+  )
+  step = make_train_step(
+    network, optimiser, recipe, make_augment(config, dataset, part.cutout)
+  )
+  return network, optimiser, step

@@ -1,0 +1,202 @@
+"""The whole configuration: defaults, and the checks before anything runs."""
+
+import importlib.util
+import pathlib
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from hwnas_jax.core.schedule import SCHEDULES
+from hwnas_jax.samplers.relaxed import SAMPLERS
+from hwnas_jax.search.discretise import RULES
+from hwnas_jax.spaces.darts import OP_SETS
+
+CHOICES = {
+  "space.ops": tuple(OP_SETS),
+  "controller.name": ("table", "pivots"),
+  "controller.sign": (-1, 1),
+  "condition.name": ("fixed", "simplex", "cone"),
+  "cost.name": ("latency", "paper"),
+  "sampler.name": tuple(SAMPLERS),
+  "temperature.name": tuple(SCHEDULES),
+  "derive.rule": tuple(RULES),
+}
+
+
+def default() -> ConfigDict:
+  """Every field with its default and its unit; a config file changes some."""
+  return ConfigDict(
+    {
+      "seed": 0,
+      "data": {
+        "name": "digits",  # see `hwnas_jax.data.load`
+        "data_dir": "",  # of TFDS; "" is TFDS's own default
+        "pad": 0,  # pixels of the random crop
+        "flip": False,
+      },
+      "space": {
+        "ops": "eight",
+        "num_cells": 8,
+        "num_nodes": 4,
+        "channels": 16,
+        "imagenet_stem": False,
+      },
+      # The derived network may be deeper and wider than the supernet; its
+      # shapes are the ones that are measured and priced. 0: as the space.
+      "derive": {
+        "rule": "top_k",
+        "num_cells": 0,
+        "channels": 0,
+        "num_scales": 8,  # members at the uniform simplex, cone only
+        "num_random": 4,  # random architectures trained beside the family
+        "vectors": {},  # name -> prices, one a priced operation (paper)
+      },
+      "controller": {"name": "pivots", "num_pivots": 5, "sign": -1},
+      "condition": {"name": "cone", "low": 0.001, "high": 10.0},
+      "cost": {"name": "latency", "kappa": 50.0},  # kappa: paper mode only
+      "sampler": {"name": "gumbel_softmax", "per_example": True},
+      "temperature": {"name": "linear", "start": 1.0, "end": 0.2},
+      "search": {
+        "num_steps": 1000,
+        "batch_size": 64,
+        "bilevel": False,
+        "weights_fraction": 0.5,  # of the training split; rest: controller
+        "weights_lr": 0.025,
+        "weights_lr_end": 0.001,
+        "weights_momentum": 0.9,
+        "weights_decay": 3e-4,
+        "weights_clip": 5.0,
+        "controller_lr": 1e-3,
+        "controller_b1": 0.5,
+        "steps_per_dispatch": 10,
+        "checkpoint_every": 500,  # steps
+      },
+      "latency": {
+        "table": "",  # path; "" profiles first, into the run folder
+        "batch_size": 64,
+        "repeats": 20,
+      },
+      "train": {
+        "num_steps": 1000,  # 0 leaves the family untrained
+        "batch_size": 96,
+        "lr": 0.025,
+        "momentum": 0.9,
+        "weight_decay": 3e-4,
+        "clip": 5.0,
+        "cutout": 0,  # pixels
+        "drop_path": 0.0,
+        "auxiliary_weight": 0.0,
+        "label_smoothing": 0.0,
+        "num_seeds": 1,
+        "steps_per_dispatch": 10,
+        "checkpoint_every": 1000,  # steps
+      },
+    }
+  )
+
+
+def load(spec: str) -> ConfigDict:
+  """Runs `FILE[:variant]`'s get_config(variant).
+
+  Raises:
+    FileNotFoundError: no such file.
+  """
+  name, _, variant = spec.partition(":")
+  path = pathlib.Path(name)
+  if not path.is_file():
+    raise FileNotFoundError(
+      f"no config file {path}; run from a checkout, or give its full path"
+    )
+  module_spec = importlib.util.spec_from_file_location(path.stem, path)
+  assert module_spec is not None and module_spec.loader is not None
+  module = importlib.util.module_from_spec(module_spec)
+  module_spec.loader.exec_module(module)
+  return module.get_config(variant)
+
+
+def _field(config: ConfigDict, path: str) -> Any:
+  value: Any = config
+  for name in path.split("."):
+    value = value[name]
+  return value
+
+
+_POSITIVE = (
+  "space.num_cells space.num_nodes space.channels search.num_steps"
+  " search.batch_size search.steps_per_dispatch search.checkpoint_every"
+  " latency.batch_size latency.repeats train.batch_size train.num_seeds"
+  " train.steps_per_dispatch train.checkpoint_every controller.num_pivots"
+  " search.weights_lr search.controller_lr train.lr search.weights_clip"
+  " train.clip temperature.start temperature.end"
+).split()
+_RATES = (
+  "train.drop_path train.label_smoothing search.weights_momentum"
+  " train.momentum search.controller_b1"
+).split()
+
+
+def check(config: ConfigDict) -> None:
+  """Raises ValueError that names every field that is wrong."""
+  problems = [
+    f"{path} must be one of {', '.join(map(str, choices))}, got"
+    f" {_field(config, path)!r}"
+    for path, choices in CHOICES.items()
+    if _field(config, path) not in choices
+  ]
+  problems += [
+    f"{path} must be > 0, got {_field(config, path)}"
+    for path in _POSITIVE
+    if not _field(config, path) > 0
+  ]
+  problems += [
+    f"{path} must be in [0, 1), got {_field(config, path)}"
+    for path in _RATES
+    if not 0 <= _field(config, path) < 1
+  ]
+  problems += _check_steps(config, "search") + _check_steps(config, "train")
+  problems += _check_together(config)
+  if problems:
+    raise ValueError("the config is wrong: " + "; ".join(problems))
+
+
+def _check_steps(config: ConfigDict, part: str) -> list[str]:
+  dispatch = config[part].steps_per_dispatch
+  return [
+    f"{part}.{name} ({config[part][name]}) must be a multiple of"
+    f" {part}.steps_per_dispatch ({dispatch})"
+    for name in ("num_steps", "checkpoint_every")
+    if dispatch > 0 and config[part][name] % dispatch
+  ]
+
+
+def _check_together(config: ConfigDict) -> list[str]:
+  """Fields that contradict each other."""
+  problems = []
+  paper, condition = config.cost.name == "paper", config.condition.name
+  if paper and condition == "cone":
+    problems.append(
+      "cost.name=paper prices by S alone: condition.name must be simplex or"
+      " fixed, got cone"
+    )
+  if not paper and condition == "simplex":
+    problems.append(
+      "condition.name=simplex has no scale: cost.name=latency needs cone or"
+      " fixed"
+    )
+  if condition != "fixed" and config.controller.name == "table":
+    problems.append(
+      f"controller.name=table cannot hear condition.name={condition}; use"
+      " controller.name=pivots or condition.name=fixed"
+    )
+  if config.sampler.name == "softmax" and config.sampler.per_example:
+    problems.append(
+      "sampler.per_example needs a sampler with noise, not softmax"
+    )
+  fraction = config.search.weights_fraction
+  upper = fraction < 1 if config.search.bilevel else fraction <= 1
+  if not (0 < fraction and upper):
+    problems.append(
+      f"search.weights_fraction ({fraction}) must be in (0, 1], and below 1"
+      " with search.bilevel"
+    )
+  return problems

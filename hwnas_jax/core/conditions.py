@@ -1,0 +1,65 @@
+"""What a search draws its conditions from, and how a controller reads them."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from hwnas_jax.core.types import Array, Condition
+
+
+class Conditions(NamedTuple):
+  """draw(key) -> Condition; features(Condition) -> [num_features]."""
+
+  num_features: int
+  draw: Callable[[Array], Condition]
+  features: Callable[[Condition], Array]
+
+
+def _dirichlet(key: Array, size: int) -> Array:
+  draws = jax.random.exponential(key, (size,))
+  return draws / draws.sum()
+
+
+def fixed(size: int, scale: float) -> Conditions:
+  """Always the uniform prices at one scale: a search for one network."""
+  condition = Condition(jnp.full(size, 1.0 / size), jnp.asarray(scale, float))
+  return Conditions(size, lambda key: condition, lambda c: c.simplex)
+
+
+def simplex(size: int) -> Conditions:
+  """S ~ Dirichlet(1), scale 1 (research 3.1)."""
+
+  def draw(key: Array) -> Condition:
+    return Condition(_dirichlet(key, size), jnp.ones(()))
+
+  return Conditions(size, draw, lambda c: c.simplex)
+
+
+def cone(size: int, low: float, high: float) -> Conditions:
+  """S ~ Dirichlet(1) times a log-uniform scale in [low, high].
+
+  The features are S and the log scale, mapped to [-1, 1].
+
+  Raises:
+    ValueError: not 0 < low < high.
+  """
+  if not 0 < low < high:
+    raise ValueError(
+      f"condition.low and condition.high must be 0 < low < high, got {low}"
+      f" and {high}"
+    )
+  start, span = math.log(low), math.log(high / low)
+
+  def draw(key: Array) -> Condition:
+    simplex_key, scale_key = jax.random.split(key)
+    log_scale = start + span * jax.random.uniform(scale_key)
+    return Condition(_dirichlet(simplex_key, size), jnp.exp(log_scale))
+
+  def features(condition: Condition) -> Array:
+    position = 2.0 * (jnp.log(condition.scale) - start) / span - 1.0
+    return jnp.append(condition.simplex, position)
+
+  return Conditions(size + 1, draw, features)

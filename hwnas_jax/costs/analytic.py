@@ -1,0 +1,96 @@
+"""Costs that need no device: parameters and multiply-accumulates.
+
+Parameters come from the modules themselves, so they cannot drift from what
+runs. All convolutions of a site but an ImageNet stem's run at its output's
+size, so its multiply-accumulates are its weights times its output pixels.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+
+from hwnas_jax.core import tree
+from hwnas_jax.core.types import Genotype, Params
+from hwnas_jax.nets.init import op_shapes
+from hwnas_jax.nets.ops import make_op
+from hwnas_jax.spaces.architecture import live_choices
+from hwnas_jax.spaces.darts import Darts
+from hwnas_jax.spaces.spec import Site, Space
+
+
+@functools.cache
+def _derived_shapes(site: Site) -> Params:
+  """Shapes of an operation's weights in a derived network."""
+  shape = (1, site.height, site.width, site.channels_in)
+  init = make_op(site, "train").init
+  example = jax.ShapeDtypeStruct(shape, jnp.float32)
+  return jax.eval_shape(init, jax.random.key(0), example).get("params", {})
+
+
+def params(site: Site) -> int:
+  """Parameters of the operation in a derived network, BN's included."""
+  return tree.count(_derived_shapes(site))
+
+
+def search_params(site: Site) -> int:
+  """Parameters of the operation in the search, where BN has none."""
+  return tree.count(op_shapes(site))
+
+
+def macs(site: Site) -> int:
+  """Multiply-accumulates an image: convolutions and the classifier only.
+
+  Pooling, BN and additions count nothing, as in published numbers.
+  """
+  weights = _derived_shapes(site)
+  if site.op == "stem_imagenet":
+    stages = [weights[f"ReluConvNorm_{i}"] for i in range(3)]
+    return sum(
+      _num_weights(stage) * _pixels(site, 2 ** (i + 1))
+      for i, stage in enumerate(stages)
+    )
+  pixels = 1 if site.op == "classifier" else _pixels(site, site.stride)
+  return _num_weights(weights) * pixels
+
+
+def site_costs(space: Space, cost: Callable[[Site], float]) -> dict[str, float]:
+  """A cost of every site of a space, by the site's key."""
+  return {site.key: float(cost(site)) for site in space.unique_sites()}
+
+
+def genotype_cost(
+  net: Darts, space: Space, genotype: Genotype, site_cost: Mapping[str, float]
+) -> float:
+  """Sums a cost over what an architecture runs: live and fixed sites.
+
+  Args:
+    net: the network `space` was made from.
+    space: its space.
+    genotype: one operation a choice, or ABSENT.
+    site_cost: cost of a site by its key, such as `table.costs` of a measured
+      table (ms) or `site_costs`.
+
+  Returns:
+    The sum, in the unit of `site_cost`.
+
+  Raises:
+    KeyError: a site has no cost; the message is its key.
+  """
+  live = live_choices(net, genotype)
+  return space.base_cost(site_cost) + sum(
+    site_cost[site.key]
+    for row, op, runs in zip(space.sites, genotype, live, strict=True)
+    if runs
+    for site in row[op]
+  )
+
+
+def _num_weights(shapes: Params) -> int:
+  """Weights of convolutions and matrices: not of BN, not biases."""
+  return tree.count([s for s in jax.tree.leaves(shapes) if len(s.shape) > 1])
+
+
+def _pixels(site: Site, stride: int) -> int:
+  return -(-site.height // stride) * -(-site.width // stride)

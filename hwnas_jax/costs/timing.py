@@ -1,0 +1,249 @@
+"""Times operations and networks on JAX's default device.
+
+One call of one operation measures dispatch. An operation is therefore timed
+as the slope over the length of a chain: one compiled loop that applies it and
+adds the result into a sum, as an edge of a cell does, at two lengths. Every
+iteration changes one element of the input by a term of the sum, too small to
+change its value, so that iterations depend on each other and nothing leaves
+the loop. Samples of different operations are interleaved, so slow spells of a
+shared machine fall on all of them.
+"""
+
+import concurrent.futures
+import functools
+import math
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax import lax
+
+from hwnas_jax.core.types import Array, Genotype, Params
+from hwnas_jax.costs.table import Entry
+from hwnas_jax.nets.derived import Network
+from hwnas_jax.nets.ops import make_op
+from hwnas_jax.spaces.darts import Darts
+from hwnas_jax.spaces.spec import Site
+
+FIXED_OPS = (
+  "stem_conv_3x3",
+  "stem_imagenet",
+  "relu_conv_1x1",
+  "factorized_reduce",
+  "classifier",
+)
+GROUP = 16  # sites compiled, timed and handed on together
+DIFFERENCE_MS = 8.0  # at least, between the lengths: far above timer and jitter
+MAX_LENGTH = 2**16
+
+_Name = TypeVar("_Name", bound=Hashable)
+
+
+def measure_sites(
+  sites: Sequence[Site],
+  batch_size: int,
+  *,
+  repeats: int,
+  done: Mapping[str, Entry],
+  on_group: Callable[[list[Entry]], None],
+) -> list[Entry]:
+  """Measures every site that is not done yet.
+
+  Args:
+    sites: what to measure; `none` costs nothing and is not timed.
+    batch_size: images a call.
+    repeats: samples a site.
+    done: entries measured before, by site key.
+    on_group: called with the new entries whenever a group of sites is done.
+
+  Returns:
+    The entries of `sites`, in their order.
+  """
+  entries = dict(done)
+  todo = [site for site in sites if site.key not in done]
+  for start in range(0, len(todo), GROUP):
+    group = _measure_group(todo[start : start + GROUP], batch_size, repeats)
+    entries.update({entry.site.key: entry for entry in group})
+    on_group(group)
+  return [entries[site.key] for site in sites]
+
+
+def measure_networks(
+  networks: Mapping[str, Callable[[], Any]], repeats: int
+) -> dict[str, dict[str, float]]:
+  """Times whole networks, interleaved.
+
+  Args:
+    networks: by name, a call that returns arrays, as of `compile_network`.
+    repeats: calls of each, after one that is not counted.
+
+  Returns:
+    By name: median_ms, iqr_ms (interquartile range), min_ms and repeats.
+  """
+  for run in networks.values():
+    _elapsed_ms(run)
+  samples = _interleave(networks, _elapsed_ms, repeats)
+  return {
+    name: {
+      "median_ms": float(np.median(values)),
+      "iqr_ms": _iqr(values),
+      "min_ms": min(values),
+      "repeats": repeats,
+    }
+    for name, values in samples.items()
+  }
+
+
+def compile_network(
+  net: Darts, genotype: Genotype, batch_size: int
+) -> Callable[[], Array]:
+  """Compiles inference of a derived network, with random weights.
+
+  Returns:
+    A function of nothing to class logits [batch_size, num_classes]; its
+    inputs lie on the device.
+  """
+  module = Network(net, genotype, "eval")
+  variables, images = _inputs(module, (batch_size, *net.image))
+  infer = jax.jit(lambda v, x: module.apply(v, x)[0])
+  compiled = infer.lower(variables, images).compile()
+  return lambda: compiled(variables, images)
+
+
+class Chain(NamedTuple):
+  """A compiled loop: `run(n)` applies an operation `n * inner` times."""
+
+  run: Callable[[int], Any]
+  inner: int
+
+
+def compile_chain(site: Site, batch_size: int) -> Chain:
+  """Compiles the loop that a site is timed with.
+
+  Returns:
+    A chain whose `run(n)` gives the sum of all outputs of an operation on an
+    edge and, of a fixed site, which adds into nothing, the last output.
+  """
+  module = make_op(site, "eval")
+  shape = (batch_size, site.height, site.width, site.channels_in)
+  variables, x = _inputs(module, shape)
+  # A GPU's loop of unknown length asks the host before each iteration.
+  inner = 1 if jax.default_backend() == "cpu" else 32
+  loop = functools.partial(_loop, module, site.op not in FIXED_OPS, inner)
+  compiled = jax.jit(loop).lower(variables, x, np.int32(1)).compile()
+  return Chain(lambda n: compiled(variables, x, np.int32(n)), inner)
+
+
+def _loop(
+  module: nn.Module,
+  adds: bool,
+  inner: int,
+  variables: Params,
+  x: Array,
+  n: Array,
+) -> Any:
+  def step(_: Array, state: tuple[Array, Any]) -> tuple[Array, Any]:
+    x, total = state
+    output = module.apply(variables, x)
+    if adds:
+      output = total + output
+    return _tie(x, output), output
+
+  outputs = jax.eval_shape(module.apply, variables, x)
+  zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), outputs)
+  steps = lambda _, state: lax.fori_loop(0, inner, step, state)  # noqa: E731
+  return lax.fori_loop(0, n, steps, (x, zeros))[1]
+
+
+def _tie(x: Array, outputs: Any) -> Array:
+  """Makes x depend on the outputs without changing it, in place."""
+  first = (0,) * x.ndim
+  term = sum(y[(0,) * y.ndim] for y in jax.tree.leaves(outputs))
+  return x.at[first].add(1e-30 * term)
+
+
+def _inputs(module: nn.Module, shape: tuple[int, ...]) -> tuple[Params, Array]:
+  """Random weights, running statistics of one, and a random batch."""
+  rng = np.random.default_rng(0)
+
+  def value(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+    if len(leaf.shape) < 2:
+      return np.ones(leaf.shape, np.float32)
+    noise = rng.standard_normal(leaf.shape, np.float32)
+    return noise * np.float32(math.sqrt(2 / math.prod(leaf.shape[:-1])))
+
+  example = jax.ShapeDtypeStruct(shape, jnp.float32)
+  variables = jax.eval_shape(module.init, jax.random.key(0), example)
+  # By NumPy: JAX would compile a generator for every shape.
+  x = rng.standard_normal(shape, np.float32)
+  return jax.device_put((jax.tree.map(value, variables), x))
+
+
+def _measure_group(
+  sites: Sequence[Site], batch_size: int, repeats: int
+) -> list[Entry]:
+  timed = [site for site in sites if site.op != "none"]
+  with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    chains = list(pool.map(lambda s: compile_chain(s, batch_size), timed))
+  lengths = {c: _long_length(c) for c in chains}
+  slopes = _interleave(
+    dict(zip(timed, chains, strict=True)),
+    lambda chain: _slope_ms(chain, lengths[chain]),
+    repeats,
+  )
+  return [_entry(site, slopes.get(site, [])) for site in sites]
+
+
+def _entry(site: Site, samples_ms: list[float]) -> Entry:
+  kind = "fixed" if site.op in FIXED_OPS else "op"
+  if not samples_ms:
+    return Entry(site, kind, 0.0, 0.0, ())
+  median = float(np.median(samples_ms))
+  return Entry(site, kind, median, _iqr(samples_ms), tuple(samples_ms))
+
+
+def _interleave(
+  runs: Mapping[_Name, Any], sample: Callable[[Any], float], repeats: int
+) -> dict[_Name, list[float]]:
+  """Samples each in turn, `repeats` rounds."""
+  samples: dict[_Name, list[float]] = {name: [] for name in runs}
+  for _ in range(repeats):
+    for name, run in runs.items():
+      samples[name].append(sample(run))
+  return samples
+
+
+def _elapsed_ms(run: Callable[[], Any]) -> float:
+  start_s = time.perf_counter()
+  jax.block_until_ready(run())
+  return 1e3 * (time.perf_counter() - start_s)
+
+
+def _difference_ms(chain: Chain, length: int) -> float:
+  """How much longer than a chain of length 1 one of `length` takes."""
+  short_ms = _elapsed_ms(lambda: chain.run(1))
+  return _elapsed_ms(lambda: chain.run(length)) - short_ms
+
+
+def _slope_ms(chain: Chain, length: int) -> float:
+  return _difference_ms(chain, length) / ((length - 1) * chain.inner)
+
+
+def _long_length(chain: Chain) -> int:
+  """The length, a power of two, whose difference is large enough."""
+  length = 2
+  while length < MAX_LENGTH:
+    # The least of three: a hiccup must not pass for a long chain.
+    if min(_difference_ms(chain, length) for _ in range(3)) >= DIFFERENCE_MS:
+      break
+    length *= 2
+  return length
+
+
+def _iqr(values: Sequence[float]) -> float:
+  low, high = np.percentile(values, [25, 75])
+  return float(high - low)

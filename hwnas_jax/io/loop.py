@@ -1,0 +1,88 @@
+"""Runs a search: dispatches, metrics, checkpoints, stop and resume."""
+
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from hwnas_jax.io import checkpoint
+from hwnas_jax.io.progress import Progress
+from hwnas_jax.io.stop import StopSignal
+from hwnas_jax.io.writers import JsonlWriter
+
+State = Any  # a pytree with a field `step`
+Dispatch = Callable[[State], tuple[State, Mapping[str, Any]]]
+
+
+class Stopped(Exception):
+  """SIGTERM or Ctrl-C; the state is on disk."""
+
+
+def run(
+  dispatch: Dispatch,
+  state: State,
+  *,
+  num_steps: int,
+  checkpoint_every: int,
+  directory: pathlib.Path,
+  label: str,
+  identity: dict[str, Any],
+) -> State:
+  """Steps until `num_steps`, from the newest checkpoint if there is one.
+
+  The same loop runs the search and the training of a network. A row of
+  means is written to `directory`/metrics.jsonl after each dispatch.
+
+  Args:
+    dispatch: some steps at once; `state.step` counts them.
+    state: fresh state; its arrays may be donated.
+    num_steps: total, reached exactly.
+    checkpoint_every: steps between checkpoints, a multiple of a dispatch's.
+    directory: holds `checkpoints` and `metrics.jsonl`.
+    label: of the progress bar.
+    identity: what a checkpoint must agree with to be resumed.
+
+  Raises:
+    FloatingPointError: the loss is not finite; names the step.
+    ValueError: the checkpoint is of another run.
+    Stopped: asked to stop; everything done is saved.
+  """
+  directory.mkdir(parents=True, exist_ok=True)
+  saved = directory / "checkpoints"
+  restored = checkpoint.restore_latest(saved, state)
+  if restored is not None:
+    _, state, found = restored
+    _check_identity(saved, identity, found)
+  writer = JsonlWriter(directory / "metrics.jsonl")
+  writer.truncate_after(int(state.step))
+  with Progress(num_steps, label) as progress, StopSignal() as stop:
+    step = int(state.step)
+    while step < num_steps:
+      state, metrics = dispatch(state)
+      step = int(state.step)
+      row = {k: float(v) for k, v in jax.device_get(dict(metrics)).items()}
+      if not np.isfinite(row["loss"]):
+        raise FloatingPointError(
+          f"{label}: the loss is {row['loss']} at step {step}; the last good"
+          f" state is in {saved}. Lower the learning rate or the temperature."
+        )
+      writer.write(step, **row)
+      progress.update(step, **row)
+      if step % checkpoint_every == 0 or step >= num_steps or stop.requested:
+        checkpoint.save(saved, step, state, identity)
+      if stop.requested and step < num_steps:
+        raise Stopped(f"{label}: stopped at step {step} of {num_steps}")
+  return state
+
+
+def _check_identity(
+  directory: pathlib.Path, wanted: dict[str, Any], found: dict[str, Any]
+) -> None:
+  differing = sorted(k for k in wanted if found.get(k) != wanted[k])
+  if differing:
+    raise ValueError(
+      f"{directory} is of another run: {', '.join(differing)} differ."
+      " Use another --workdir, or delete it."
+    )

@@ -1,0 +1,59 @@
+"""Searches, derives, trains and reports: the main job's command line.
+
+python -m hwnas_jax.main --config=configs/digits.py --workdir=runs/digits
+python -m hwnas_jax.main --config=configs/cifar.py:smoke --config.seed=1
+"""
+
+import os
+import pathlib
+import shlex
+import sys
+from collections.abc import Sequence
+
+import jax
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from hwnas_jax.io.loop import Stopped
+
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", None, "FILE[:variant]; fields are set by --config.x.y=z"
+)
+_WORKDIR = flags.DEFINE_string(
+  "workdir", "", "run folder; by default runs/<config's name>"
+)
+
+
+def use_compilation_cache() -> None:
+  """Keeps compiled programs between runs, in $HWNAS_CACHE_DIR/xla."""
+  home = os.environ.get("HWNAS_CACHE_DIR", "~/.cache/hwnas_jax")
+  path = pathlib.Path(home).expanduser() / "xla"
+  jax.config.update("jax_compilation_cache_dir", str(path))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def _main(argv: Sequence[str]) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+  # After the flags, so that `--help` and a wrong flag answer at once.
+  from hwnas_jax import run
+
+  use_compilation_cache()
+  logging.set_verbosity(logging.WARNING)  # orbax logs every save
+  spec = config_flags.get_config_filename(flags.FLAGS["config"])
+  name = pathlib.Path(spec.partition(":")[0]).stem
+  workdir = _WORKDIR.value or f"runs/{name}"
+  command = shlex.join(["python", "-m", "hwnas_jax.main", *sys.argv[1:]])
+  try:
+    report = run.main_job(_CONFIG.value, workdir, command)
+  except Stopped as stopped:
+    logging.warning("%s; the same command goes on from there", stopped)
+    sys.exit(143)
+  except (ValueError, FileNotFoundError) as error:
+    sys.exit(f"hwnas_jax: {error}")
+  print(f"report: {report}")
+
+
+if __name__ == "__main__":
+  flags.mark_flag_as_required("config")
+  app.run(_main)

@@ -1,0 +1,341 @@
+"""The main job: table, search, family, training, measurement, report.
+
+Every stage leaves its result in the run folder and is skipped when it is
+there, so a killed run goes on where it was:
+
+  config.json versions.json   what ran, with what
+  table.json                  the device's latency table
+  search/                     metrics.jsonl, checkpoints
+  networks/<id>/              architecture.json, weights.npz, metrics
+  family.json report.html     the result
+"""
+
+import functools
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from hwnas_jax import build
+from hwnas_jax import config as configuration
+from hwnas_jax.core import tree
+from hwnas_jax.core.rng import stream
+from hwnas_jax.core.types import Genotype
+from hwnas_jax.costs import analytic, measure, table, timing
+from hwnas_jax.data import arrays, load
+from hwnas_jax.data.augment import normalise
+from hwnas_jax.io import loop, versions, writers
+from hwnas_jax.nets.derived import Network
+from hwnas_jax.report.html import write_report
+from hwnas_jax.search import discretise, family
+from hwnas_jax.search.state import CostTable, SearchState
+from hwnas_jax.search.step import Parts, init_state, make_step, repeat
+from hwnas_jax.spaces import architecture
+from hwnas_jax.spaces.darts import Darts, make_space
+from hwnas_jax.train import step as train_step
+
+TERNARY_SIDE = 12  # points along a side of the report's ternary map
+
+
+class Member(NamedTuple):
+  """A network of the family, or a random one (no condition)."""
+
+  name: str
+  genotype: Genotype
+  condition: dict[str, Any] | None
+
+
+def main_job(config: ConfigDict, workdir: str, command: str) -> pathlib.Path:
+  """Runs or resumes everything; returns the report's path.
+
+  Raises:
+    ValueError: the config, the table or the run folder is wrong.
+    FileNotFoundError: the data set is absent.
+    io.loop.Stopped: asked to stop; the same command resumes.
+  """
+  configuration.check(config)
+  load.check(config.data.name, config.data.data_dir or None)
+  net, derived = build.make_nets(config)
+  folder = pathlib.Path(workdir).expanduser()
+  _record(folder, config, command)
+  dataset = build.load_dataset(config)
+  latency = _table(config, folder, derived)
+  reference = build.make_reference(config, net, derived, latency)
+  state, parts, columns = search(config, folder, net, reference, dataset)
+  members, sweep, shares = derive(config, net, parts, state, columns)
+  accuracies = [
+    train(config, folder, dataset, derived, m.genotype) for m in members
+  ]
+  result = _family(config, folder, derived, latency, members, accuracies)
+  result |= {"sweep": sweep, "shares": shares}
+  result["priced"] = [net.ops[c] for c in columns]
+  writers.write_json(folder / "family.json", result)
+  return write_report(folder)
+
+
+def _record(folder: pathlib.Path, config: ConfigDict, command: str) -> None:
+  """Writes what runs; refuses a folder of another config."""
+  folder.mkdir(parents=True, exist_ok=True)
+  path, resolved = folder / "config.json", config.to_dict()
+  if path.exists():
+    found = tree.flatten(writers.read_json(path)["config"])
+    wanted = tree.flatten(resolved)
+    names = sorted(set(found) | set(wanted))
+    differing = [n for n in names if found.get(n) != wanted.get(n)]
+    if differing:
+      raise ValueError(
+        f"{folder} is of another config: {', '.join(differing)} differ. Use"
+        " another --workdir, or delete it."
+      )
+  writers.write_json(path, {"config": resolved, "command": command})
+  fingerprint = versions.device_fingerprint()
+  about = {
+    "versions": versions.versions(),
+    "device": fingerprint,
+    "fingerprint": versions.fingerprint_id(fingerprint),
+  }
+  writers.write_json(folder / "versions.json", about)
+
+
+def _table(
+  config: ConfigDict, folder: pathlib.Path, derived: Darts
+) -> table.LatencyTable | None:
+  """The given table, or one measured here; None where nothing reads it."""
+  space, part = make_space(derived), config.latency
+  if part.table:
+    found = table.load(part.table)
+    table.require(found, space, part.batch_size)
+    table.save(folder / "table.json", found)
+    return found
+  if config.cost.name == "paper":
+    return None
+  return measure.profile_space(
+    space, part.batch_size, folder / "table.json", part.repeats
+  )
+
+
+def search(
+  config: ConfigDict,
+  folder: pathlib.Path,
+  net: Darts,
+  reference: CostTable,
+  dataset: arrays.Dataset,
+) -> tuple[SearchState, Parts, tuple[int, ...]]:
+  """Runs or resumes the search: (final state, parts, priced columns)."""
+  parts, settings, columns = build.make_parts(config, net, reference, dataset)
+  data, split_digest = build.make_search_data(config, dataset)
+  steps = jax.jit(
+    repeat(make_step(parts, settings), config.search.steps_per_dispatch),
+    donate_argnums=0,
+  )
+  cost = "expected_latency_ms" if config.cost.name == "latency" else "cost"
+
+  def dispatch(state: SearchState) -> tuple[SearchState, dict[str, Any]]:
+    state, metrics = steps(state, data, reference)
+    metrics[cost] = metrics.pop("expected_cost")
+    return state, metrics
+
+  init = jax.jit(functools.partial(init_state, parts))
+  state = loop.run(
+    dispatch,
+    init(stream(config.seed, "search")),
+    num_steps=config.search.num_steps,
+    checkpoint_every=config.search.checkpoint_every,
+    directory=folder / "search",
+    label="search",
+    identity={
+      "split": split_digest,
+      "data": dataset.digest,
+      "table": tree.digest(reference),
+    },
+  )
+  return state, parts, columns
+
+
+def derive(
+  config: ConfigDict,
+  net: Darts,
+  parts: Parts,
+  state: SearchState,
+  columns: tuple[int, ...],
+) -> tuple[list[Member], list[dict[str, Any]], list[dict[str, Any]]]:
+  """(networks to train, id of each condition, operation shares for a map).
+
+  Conditions that give the same genotype give one member, named after the
+  first; random genotypes are drawn beside them, all different.
+  """
+  space = make_space(net)
+  rule = discretise.RULES[config.derive.rule]
+  names, points = _points(config, len(columns))
+  at = functools.partial(
+    family.logits_of, parts.controller, parts.conditions, state.controller
+  )
+  logits = at(points)
+  members: dict[Genotype, Member] = {}
+  sweep = []
+  for name, (simplex, scale), rows in zip(names, points, logits, strict=True):
+    genotype = rule(space, rows)
+    condition = {"simplex": list(simplex), "scale": scale}
+    members.setdefault(genotype, Member(name, genotype, condition))
+    found = architecture.identity(space, genotype)
+    sweep.append({"name": name, "condition": condition, "id": found})
+  rng = np.random.default_rng(config.seed)
+  for index, genotype in enumerate(
+    family.distinct(
+      list(members),
+      lambda: architecture.random_genotype(space, rng),
+      config.derive.num_random,
+    )
+  ):
+    members[genotype] = Member(f"random {index}", genotype, None)
+  grid = points + family.simplex_grid(
+    len(columns), points[len(points) // 2][1], TERNARY_SIDE
+  )
+  shares = [
+    {
+      "condition": {"simplex": list(simplex), "scale": scale},
+      "shares": family.shares(rows, net.ops),
+    }
+    for (simplex, scale), rows in zip(grid, at(grid), strict=True)
+  ]
+  return list(members.values()), sweep, shares
+
+
+def _points(
+  config: ConfigDict, size: int
+) -> tuple[list[str], list[tuple[list[float], float]]]:
+  """Names and conditions of the family."""
+  if config.condition.name == "cone":
+    part = config.condition
+    points = family.scale_grid(
+      size, part.low, part.high, config.derive.num_scales
+    )
+    return [f"scale {scale:.3g}" for _, scale in points], points
+  if config.condition.name == "fixed":
+    return ["found"], [([1.0 / size] * size, config.condition.high)]
+  names = sorted(config.derive.vectors)
+  vectors = [np.asarray(config.derive.vectors[n], float) for n in names]
+  wrong = [n for n, v in zip(names, vectors, strict=True) if len(v) != size]
+  if wrong or not names:
+    raise ValueError(
+      f"derive.vectors needs names with {size} prices each, got"
+      f" {dict(config.derive.vectors)}"
+    )
+  return names, [((v / v.sum()).tolist(), 1.0) for v in vectors]
+
+
+def train(
+  config: ConfigDict,
+  folder: pathlib.Path,
+  dataset: arrays.Dataset,
+  net: Darts,
+  genotype: Genotype,
+) -> list[float]:
+  """Trains a network from each seed: its test accuracies, [] untrained."""
+  space = make_space(net)
+  home = folder / "networks" / architecture.identity(space, genotype)
+  home.mkdir(parents=True, exist_ok=True)
+  edges = architecture.to_json(space, genotype)
+  writers.write_json(home / "architecture.json", {"edges": edges})
+  if not config.train.num_steps:
+    return []
+  if (home / "metrics.json").exists():
+    return writers.read_json(home / "metrics.json")["test_accuracies"]
+  network, optimiser, one = build.make_training(config, dataset, net, genotype)
+  steps = jax.jit(
+    train_step.repeat(one, config.train.steps_per_dispatch), donate_argnums=0
+  )
+  init = jax.jit(functools.partial(train_step.init_state, network, optimiser))
+  evaluate = jax.jit(
+    train_step.make_evaluate(
+      Network(net, genotype, "eval"),
+      functools.partial(normalise, mean=dataset.mean, std=dataset.std),
+      config.train.batch_size,
+    )
+  )
+  accuracies = []
+  for seed in range(config.train.num_seeds):
+    state = loop.run(
+      lambda state: steps(state, dataset.train),
+      init(stream(config.seed, f"train {seed}")),
+      num_steps=config.train.num_steps,
+      checkpoint_every=config.train.checkpoint_every,
+      directory=home / f"seed_{seed}" if seed else home,
+      label=f"train {home.name}" + (f" seed {seed}" if seed else ""),
+      identity={"data": dataset.digest, "edges": edges},
+    )
+    accuracies.append(float(evaluate(state.params, state.stats, dataset.test)))
+    if seed == 0:
+      weights = tree.flatten({"params": state.params, "stats": state.stats})
+      arrays_of = {k: np.asarray(v) for k, v in weights.items()}
+      np.savez(home / "weights.npz", **arrays_of)
+  metrics = {
+    "test_accuracy": float(np.mean(accuracies)),
+    "test_accuracies": accuracies,
+  }
+  writers.write_json(home / "metrics.json", metrics)
+  return accuracies
+
+
+def _family(
+  config: ConfigDict,
+  folder: pathlib.Path,
+  net: Darts,
+  latency: table.LatencyTable | None,
+  members: list[Member],
+  accuracies: list[list[float]],
+) -> dict[str, Any]:
+  """Measures all networks, interleaved, and describes each."""
+  space = make_space(net)
+  names = [architecture.identity(space, m.genotype) for m in members]
+  compiled = {
+    name: timing.compile_network(net, m.genotype, config.latency.batch_size)
+    for name, m in zip(names, members, strict=True)
+  }
+  measured = timing.measure_networks(compiled, config.latency.repeats)
+  rows = [
+    _describe(net, latency, name, member, measured[name], tested)
+    for name, member, tested in zip(names, members, accuracies, strict=True)
+  ]
+  base = table.base_ms(latency, space) if latency else None
+  return {
+    "ops": list(net.ops),
+    "choices": list(space.choices),
+    "num_nodes": net.num_nodes,
+    "latency_batch_size": config.latency.batch_size,
+    "base_latency_ms": base,
+    "members": rows,
+  }
+
+
+def _describe(
+  net: Darts,
+  latency: table.LatencyTable | None,
+  name: str,
+  member: Member,
+  measured: dict[str, float],
+  accuracies: list[float],
+) -> dict[str, Any]:
+  space, genotype = make_space(net), member.genotype
+  cost = functools.partial(analytic.genotype_cost, net, space, genotype)
+  searched = analytic.site_costs(space, analytic.search_params)
+  row = {
+    "id": name,
+    "name": member.name,
+    "kind": "random" if member.condition is None else "member",
+    "condition": member.condition,
+    "genotype": architecture.to_json(space, genotype),
+    "op_counts": architecture.op_counts(space, genotype),
+    "params": int(cost(analytic.site_costs(space, analytic.params))),
+    "op_params": int(cost(searched) - space.base_cost(searched)),
+    "macs": int(cost(analytic.site_costs(space, analytic.macs))),
+    "latency": measured,
+  }
+  if latency:
+    row["predicted_ms"] = cost(table.costs(latency))
+  if accuracies:
+    row["test_accuracy"] = float(np.mean(accuracies))
+    row["test_accuracies"] = accuracies
+  return row

@@ -1,0 +1,45 @@
+"""All that a search carries from step to step, and what it is given."""
+
+from typing import NamedTuple
+
+import chex
+import optax
+
+from hwnas_jax.core.types import Array, Params
+
+
+@chex.dataclass(frozen=True)
+class SearchState:
+  """One checkpoint of this resumes a search bit for bit.
+
+  step: int32[] finished steps. key: the run's typed key, never advanced:
+  the randomness of a step is a function of (key, step).
+  """
+
+  weights: Params
+  controller: Params
+  weights_optimiser: optax.OptState
+  controller_optimiser: optax.OptState
+  step: Array
+  key: Array
+
+
+class SearchData(NamedTuple):
+  """Arguments of the compiled step, on the device.
+
+  images: uint8[N, H, W, C]; labels: int32[N];
+  weights_index, controller_index: int32[.] examples of each level (in a
+  one-level search the second is not read).
+  """
+
+  images: Array
+  labels: Array
+  weights_index: Array
+  controller_index: Array
+
+
+class CostTable(NamedTuple):
+  """reference: float32[E, O] in the cost's unit; base: [] of all networks."""
+
+  reference: Array
+  base: Array

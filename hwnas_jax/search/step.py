@@ -1,0 +1,201 @@
+"""The search step: one jitted function for every method.
+
+    loss(w, a) = cross_entropy(w, mix) + sum price[E, O] * priced[E, O]
+
+where mix and priced come from the sampler, the logits from the controller a
+under a condition drawn each step (research 10.1). One-level: one gradient
+for both (the simplex method). Bilevel, first order: the controller steps on
+its own batch, then the weights on theirs (DARTS, research 1.1).
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from hwnas_jax.core.conditions import Conditions
+from hwnas_jax.core.schedule import Schedule
+from hwnas_jax.core.types import Array, Condition, Params
+from hwnas_jax.costs.price import Price
+from hwnas_jax.data.arrays import batch_indices
+from hwnas_jax.nets.controllers import Controller
+from hwnas_jax.nets.supernet import Net
+from hwnas_jax.samplers.relaxed import Sampler
+from hwnas_jax.search.state import CostTable, SearchData, SearchState
+
+Metrics = dict[str, Array]
+Step = Callable[
+  [SearchState, SearchData, CostTable], tuple[SearchState, Metrics]
+]
+
+
+class Parts(NamedTuple):
+  """What a method is made of.
+
+  augment: (key, uint8 images) -> float32 images.
+  """
+
+  net: Net
+  controller: Controller
+  conditions: Conditions
+  sampler: Sampler
+  price: Price
+  temperature: Schedule
+  augment: Callable[[Array, Array], Array]
+  weights_optimiser: optax.GradientTransformation
+  controller_optimiser: optax.GradientTransformation
+
+
+class Settings(NamedTuple):
+  """num_steps: of the whole search; per_example: one sample an example."""
+
+  num_steps: int
+  batch_size: int
+  per_example: bool
+  bilevel: bool
+
+
+def init_state(parts: Parts, key: Array) -> SearchState:
+  """A fresh state; `key` is the run's."""
+  weights_key, controller_key, run_key = jax.random.split(key, 3)
+  weights = parts.net.init(weights_key)
+  controller = parts.controller.init(controller_key)
+  return SearchState(
+    weights=weights,
+    controller=controller,
+    weights_optimiser=parts.weights_optimiser.init(weights),
+    controller_optimiser=parts.controller_optimiser.init(controller),
+    step=jnp.zeros((), jnp.int32),
+    key=run_key,
+  )
+
+
+def _update(
+  optimiser: optax.GradientTransformation,
+  grads: Params,
+  state: optax.OptState,
+  params: Params,
+) -> tuple[Params, optax.OptState]:
+  updates, state = optimiser.update(grads, state, params)
+  return optax.apply_updates(params, updates), state
+
+
+def _make_loss(parts: Parts, settings: Settings) -> Callable:
+  """loss(weights, controller, condition, table, batch, key, temperature)."""
+
+  def loss(
+    weights: Params,
+    controller: Params,
+    condition: Condition,
+    table: CostTable,
+    batch: tuple[Array, Array],
+    key: Array,
+    temperature: Array,
+  ) -> tuple[Array, Metrics]:
+    images, labels = batch
+    features = parts.conditions.features(condition)
+    logits = parts.controller.apply(controller, features)
+    rows = labels.shape[0] if settings.per_example else None
+    mix = parts.sampler(key, logits, temperature, rows)
+    outputs = parts.net.apply(weights, mix.weights, images)
+    cross_entropy = optax.softmax_cross_entropy_with_integer_labels(
+      outputs, labels
+    ).mean()
+    penalty = (parts.price(table.reference, condition) * mix.priced).sum()
+    metrics = {
+      "loss": cross_entropy + penalty,
+      "cross_entropy": cross_entropy,
+      "penalty": penalty,
+      "expected_cost": table.base + (table.reference * mix.priced).sum(),
+      "accuracy": (outputs.argmax(-1) == labels).mean(),
+    }
+    return metrics["loss"], metrics
+
+  return loss
+
+
+def make_step(parts: Parts, settings: Settings) -> Step:
+  """Returns step(state, data, table) -> (state, metrics), to be jitted."""
+  loss = _make_loss(parts, settings)
+
+  def batch(
+    state: SearchState, data: SearchData, index: Array, name: int
+  ) -> tuple[Array, Array]:
+    order, noise = jax.random.split(jax.random.fold_in(state.key, name))
+    rows = index[
+      batch_indices(order, state.step, index.shape[0], settings.batch_size)
+    ]
+    images = parts.augment(
+      jax.random.fold_in(noise, state.step), data.images[rows]
+    )
+    return images, data.labels[rows]
+
+  def step(
+    state: SearchState, data: SearchData, table: CostTable
+  ) -> tuple[SearchState, Metrics]:
+    key = jax.random.fold_in(jax.random.fold_in(state.key, 2), state.step)
+    condition_key, weights_key, controller_key = jax.random.split(key, 3)
+    condition = parts.conditions.draw(condition_key)
+    temperature = parts.temperature(state.step / settings.num_steps)
+    at = functools.partial(
+      loss, condition=condition, table=table, temperature=temperature
+    )
+    first = batch(state, data, data.weights_index, 0)
+    controller = state.controller
+    if settings.bilevel:
+      second = batch(state, data, data.controller_index, 1)
+      controller_grads = jax.grad(at, 1, has_aux=True)(
+        state.weights, controller, batch=second, key=controller_key
+      )[0]
+    else:
+      (weight_grads, controller_grads), metrics = jax.grad(
+        at, (0, 1), has_aux=True
+      )(state.weights, controller, batch=first, key=weights_key)
+    # Adam forgets a gradient's scale but not its spread: unweighted, the
+    # dearest conditions would drown the cross-entropy of all others.
+    weight = 1.0 / (1.0 + condition.scale)
+    controller, controller_optimiser = _update(
+      parts.controller_optimiser,
+      jax.tree.map(lambda g: weight * g, controller_grads),
+      state.controller_optimiser,
+      controller,
+    )
+    if settings.bilevel:
+      weight_grads, metrics = jax.grad(at, has_aux=True)(
+        state.weights, controller, batch=first, key=weights_key
+      )
+    weights, weights_optimiser = _update(
+      parts.weights_optimiser,
+      weight_grads,
+      state.weights_optimiser,
+      state.weights,
+    )
+    metrics["temperature"] = temperature
+    return SearchState(
+      weights=weights,
+      controller=controller,
+      weights_optimiser=weights_optimiser,
+      controller_optimiser=controller_optimiser,
+      step=state.step + 1,
+      key=state.key,
+    ), metrics
+
+  return step
+
+
+def repeat(step: Step, count: int) -> Step:
+  """`count` steps in one dispatch; metrics are their means."""
+
+  def steps(
+    state: SearchState, data: SearchData, table: CostTable
+  ) -> tuple[SearchState, Metrics]:
+    state, metrics = lax.scan(
+      lambda carry, _: step(carry, data, table), state, None, count
+    )
+    return state, jax.tree.map(jnp.mean, metrics)
+
+  return steps

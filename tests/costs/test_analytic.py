@@ -1,0 +1,184 @@
+"""Parameters and multiply-accumulates, against published numbers."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from hwnas_jax.core.types import ABSENT
+from hwnas_jax.costs import analytic
+from hwnas_jax.nets import conv
+from hwnas_jax.nets.ops import make_op
+from hwnas_jax.spaces import darts
+from hwnas_jax.spaces.spec import Site
+
+
+def paper_net(ops: tuple[str, ...] = darts.FIVE, image=(28, 28, 1)):
+  """The network of the simplex method: research 3.2."""
+  return darts.Darts(ops, 3, 4, 16, image, 10)
+
+
+def op_params(ops: tuple[str, ...]):
+  space = darts.make_space(paper_net(ops))
+  costs = analytic.site_costs(space, analytic.search_params)
+  return space, space.cost_array(costs)
+
+
+@pytest.mark.parametrize(
+  ("op", "normal", "strided", "reduction"),
+  [
+    ("sep_conv_3x3", 800, 11_968, 11_968),
+    ("sep_conv_5x5", 1_312, 15_040, 15_040),
+    ("skip_connect", 0, 5_120, 0),
+    ("avg_pool_3x3", 0, 0, 0),
+    ("max_pool_3x3", 0, 0, 0),
+  ],
+)
+def test_search_params_of_an_edge(op, normal, strided, reduction):
+  space, table = op_params(darts.FIVE)
+  column = space.ops.index(op)
+  rows = [space.choices.index(f"{kind}/0->2") for kind in ("normal", "reduce")]
+  assert list(table[rows, column]) == [normal, strided]
+  assert table[space.choices.index("reduce/2->3"), column] == reduction
+
+
+@pytest.mark.parametrize(
+  ("normal_conv", "reduction_conv", "strided_skip", "published"),
+  [
+    (3, 3, 0, 38_304),  # 1A
+    (2, 11, 2, 143_488),  # 1C
+    (10, 8, 2, 113_984),  # 3A
+    (11, 0, 0, 8_800),  # 3D
+  ],
+)
+def test_published_columns(
+  normal_conv, reduction_conv, strided_skip, published
+):
+  space, table = op_params(darts.THREE)
+  pool, skip, convolution = range(3)
+  genotype = [pool] * 28
+  strided = [14 + e for e in (0, 1)]
+  others = [14 + e for e in range(13, 1, -1)]
+  for row in [*range(normal_conv), *others[:reduction_conv]]:
+    genotype[row] = convolution
+  for row in strided[:strided_skip]:
+    genotype[row] = skip
+  found = sum(table[row, op] for row, op in enumerate(genotype))
+  assert found == published
+
+
+@pytest.mark.parametrize(
+  ("image", "fixed"), [((28, 28, 1), 20_506), ((32, 32, 3), 21_370)]
+)
+def test_fixed_parameters(image, fixed):
+  space = darts.make_space(paper_net(image=image))
+  costs = analytic.site_costs(space, analytic.search_params)
+  assert space.base_cost(costs) == fixed
+
+
+V2 = """sep3 0 sep3 1 sep3 0 sep3 1 sep3 1 skip 0 skip 0 dil3 2
+max 0 max 1 skip 2 max 1 max 0 skip 2 skip 2 max 1"""
+NAMES = {
+  "sep3": "sep_conv_3x3",
+  "dil3": "dil_conv_3x3",
+  "skip": "skip_connect",
+  "max": "max_pool_3x3",
+}
+
+
+def darts_v2(net: darts.Darts) -> tuple[int, ...]:
+  genotype = []
+  for line in V2.splitlines():
+    words = line.split()
+    row = dict.fromkeys(net.edges, ABSENT)
+    for position in range(0, len(words), 2):
+      edge = (int(words[position + 1]), position // 4)
+      row[edge] = net.ops.index(NAMES[words[position]])
+    genotype.extend(row.values())
+  return tuple(genotype)
+
+
+@pytest.mark.parametrize(
+  ("net", "num_params", "million_macs"),
+  [
+    (
+      darts.Darts(darts.EIGHT, 14, 4, 48, (224, 224, 3), 1000, True),
+      4_718_752,
+      574,  # Liu et al. 2019, table 3
+    ),
+    (darts.Darts(darts.EIGHT, 20, 4, 36, (32, 32, 3), 10), 3_349_342, None),
+  ],
+)
+def test_darts_v2(net, num_params, million_macs):
+  space, genotype = darts.make_space(net), darts_v2(net)
+  costs = analytic.site_costs(space, analytic.params)
+  found = analytic.genotype_cost(net, space, genotype, costs)
+  assert found == num_params
+  if million_macs:
+    costs = analytic.site_costs(space, analytic.macs)
+    found = analytic.genotype_cost(net, space, genotype, costs)
+    assert round(found / 1e6) == million_macs
+
+
+def traced_macs(jaxpr) -> int:
+  """Multiply-accumulates of the convolutions and products in a jaxpr."""
+  total = 0
+  for eqn in jaxpr.eqns:
+    out = math.prod(eqn.outvars[0].aval.shape)
+    if eqn.primitive.name == "dot_general":
+      (contract, _), _ = eqn.params["dimension_numbers"]
+      total += out * eqn.invars[0].aval.shape[contract[0]]
+    elif eqn.primitive.name == "conv_general_dilated":
+      total += out * math.prod(eqn.invars[1].aval.shape[:3])
+    for inner in jax.core.jaxprs_in_params(eqn.params):
+      total += traced_macs(inner)
+  return total
+
+
+@pytest.mark.parametrize(
+  "site",
+  [
+    Site("sep_conv_5x5", 9, 7, 8, 8, 2),
+    Site("dil_conv_3x3", 6, 6, 4, 4, 1),
+    Site("skip_connect", 9, 7, 8, 8, 2),
+    Site("skip_connect", 9, 7, 8, 8, 1),
+    Site("avg_pool_3x3", 9, 7, 8, 8, 2),
+    Site("relu_conv_1x1", 5, 5, 12, 8, 1),
+    Site("factorized_reduce", 10, 10, 12, 8, 2),
+    Site("stem_conv_3x3", 7, 7, 3, 6, 1),
+    Site("stem_imagenet", 33, 33, 3, 8, 1),
+    Site("classifier", 2, 2, 12, 5, 1),
+    Site("none", 4, 4, 4, 4, 2),
+  ],
+  ids=lambda site: site.key,
+)
+def test_macs_are_those_of_the_traced_operation(site, monkeypatch):
+  monkeypatch.setattr(conv, "_on_cpu", lambda: False)
+  # Pooling is a depthwise product of ones where it is not counted.
+  monkeypatch.setattr(conv, "_shifted_depthwise", lambda x, w, s, d: x[:, ::s, ::s])
+  module = make_op(site, "search")
+  x = jnp.zeros((1, site.height, site.width, site.channels_in))
+  weights = jax.eval_shape(module.init, jax.random.key(0), x)
+  jaxpr = jax.make_jaxpr(module.apply)(weights, x)
+  assert analytic.macs(site) == traced_macs(jaxpr.jaxpr)
+
+
+def test_genotype_cost_counts_live_sites_only():
+  net = darts.Darts(darts.EIGHT, 2, 2, 4, (8, 8, 1), 3)
+  space = darts.make_space(net)
+  none, skip = net.ops.index("none"), net.ops.index("skip_connect")
+  costs = {key: 1.0 for key in analytic.site_costs(space, analytic.params)}
+  base = space.base_cost(costs)
+  cost = lambda g: analytic.genotype_cost(net, space, g, costs) - base  # noqa: E731
+  # Edges 0->2, 1->2, 0->3, 1->3, 2->3; each is a site in both cells.
+  assert cost((skip,) * 5) == 10
+  assert cost((none, none, skip, skip, skip)) == 4
+  assert cost((skip, ABSENT, ABSENT, ABSENT, skip)) == 4
+
+
+def test_genotype_cost_names_a_site_without_cost():
+  net = paper_net()
+  space = darts.make_space(net)
+  with pytest.raises(KeyError, match="stem_conv_3x3 28x28x1->48 s1"):
+    analytic.genotype_cost(net, space, (0,) * 28, {})

@@ -1,0 +1,110 @@
+"""Controllers: what the logits depend on."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hwnas_jax.nets.controllers import pivots, table
+from hwnas_jax.spaces import darts
+
+SPACE = darts.make_space(darts.Darts(darts.THREE, 3, 2, 4, (8, 8, 3), 10))
+NODES = 4  # two of each cell type
+FEATURES = np.array([0.2, 0.3, 0.5], np.float32)
+OTHER = np.array([1.0, 0.0, 0.0], np.float32)
+TABLE = table(SPACE)
+PIVOTS = pivots(SPACE, 3)
+GATED = pivots(SPACE, 3, num_pivots=3)  # as many as operations
+
+
+@functools.cache
+def draw(controller):
+  return jax.jit(controller.init)(jax.random.key(0))
+
+
+@pytest.mark.parametrize("controller", [TABLE, PIVOTS])
+def test_logits_are_choices_by_operations(controller):
+  params = draw(controller)
+  logits = jax.jit(controller.apply)(params, FEATURES)
+  assert logits.shape == SPACE.shape == (10, 3)
+  assert np.all(np.isfinite(logits))
+
+
+def test_a_table_is_deaf_to_the_condition():
+  params = draw(TABLE)
+  np.testing.assert_array_equal(
+    TABLE.apply(params, FEATURES), TABLE.apply(params, OTHER)
+  )
+  assert 1e-4 < np.std(params["logits"]) < 3e-3
+
+
+def test_pivots_hear_the_condition():
+  apply, params = jax.jit(PIVOTS.apply), draw(PIVOTS)
+  difference = np.asarray(apply(params, FEATURES)) - apply(params, OTHER)
+  assert np.all(np.abs(difference).max(-1) > 1e-3)  # every choice
+
+
+def test_pivot_shapes():
+  init = pivots(SPACE, 4, num_pivots=7).init
+  params = jax.eval_shape(init, jax.random.key(0))
+  assert params["pivots"].shape == (NODES, 7, 4)
+  assert params["references"].shape == (10, 7, 3)
+
+
+def gates(sign, params):
+  """The gates [E, R], read off with references that are unit vectors."""
+  num_choices, num_pivots = len(SPACE.choices), params["pivots"].shape[1]
+  assert num_pivots == SPACE.shape[1]
+  eye = np.broadcast_to(np.eye(3, dtype=np.float32), (num_choices, 3, 3))
+  apply = jax.jit(pivots(SPACE, 3, num_pivots, sign).apply)
+  return np.asarray(apply({**params, "references": eye}, FEATURES))
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_gates_sum_to_one_and_one_group_shares_them(sign):
+  found = gates(sign, draw(GATED))
+  np.testing.assert_allclose(found.sum(-1), np.ones(10), rtol=1e-6)
+  assert np.all(found > 0)
+  groups = [found[np.asarray(SPACE.group) == g] for g in range(NODES)]
+  for rows in groups:
+    np.testing.assert_array_equal(rows, np.broadcast_to(rows[0], rows.shape))
+  heads = np.stack([rows[0] for rows in groups])
+  assert len(np.unique(heads, axis=0)) == NODES
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_the_sign_says_which_pivot_counts(sign):
+  params = draw(GATED)
+  offsets = np.asarray(params["pivots"]) - FEATURES
+  distance = np.linalg.norm(offsets, axis=-1)
+  pick = np.argmin if sign == -1 else np.argmax
+  expected = pick(distance, axis=-1)[np.asarray(SPACE.group)]
+  found = gates(sign, params)
+  np.testing.assert_array_equal(found.argmax(-1), expected)
+
+
+def test_the_published_text_is_the_default():
+  params = draw(PIVOTS)
+  logits = [
+    pivots(SPACE, 3, **sign).apply(params, FEATURES)
+    for sign in ({}, {"sign": -1}, {"sign": 1})
+  ]
+  np.testing.assert_array_equal(logits[0], logits[1])
+  assert not np.allclose(logits[0], logits[2])
+
+
+@pytest.mark.parametrize("sign", [0, 2, -2, 0.5])
+def test_any_other_sign_is_refused(sign):
+  with pytest.raises(ValueError, match=r"controller\.sign must be -1 or \+1"):
+    pivots(SPACE, 3, sign=sign)
+
+
+@pytest.mark.parametrize("controller", [TABLE, PIVOTS])
+def test_every_parameter_gets_a_gradient(controller):
+  params = draw(controller)
+  weight = np.random.default_rng(0).normal(size=SPACE.shape)
+  loss = lambda p: jnp.vdot(controller.apply(p, FEATURES), weight)  # noqa: E731
+  for grad in jax.tree.leaves(jax.jit(jax.grad(loss))(params)):
+    assert np.all(np.isfinite(grad)) and np.all(grad != 0)
