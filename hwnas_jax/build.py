@@ -52,7 +52,8 @@ def make_nets(config: ConfigDict) -> tuple[Darts, Darts]:
     image, num_classes = _SHAPES[name]
   else:
     dataset = load_dataset(config)
-    image = dataset.train.images.shape[1:]
+    height, width, channels = dataset.train.images.shape[1:]
+    image = height, width, channels
     num_classes = dataset.num_classes
   net = Darts(
     ops=OP_SETS[config.space.ops],

@@ -268,9 +268,9 @@ def train(
     )
     accuracies.append(float(evaluate(state.params, state.stats, dataset.test)))
     if seed == 0:
-      weights = tree.flatten({"params": state.params, "stats": state.stats})
-      arrays_of = {k: np.asarray(v) for k, v in weights.items()}
-      np.savez(home / "weights.npz", **arrays_of)
+      writers.write_arrays(
+        home / "weights.npz", {"params": state.params, "stats": state.stats}
+      )
   metrics = {
     "test_accuracy": float(np.mean(accuracies)),
     "test_accuracies": accuracies,
@@ -321,7 +321,7 @@ def _describe(
   space, genotype = make_space(net), member.genotype
   cost = functools.partial(analytic.genotype_cost, net, space, genotype)
   searched = analytic.site_costs(space, analytic.search_params)
-  row = {
+  row: dict[str, Any] = {
     "id": name,
     "name": member.name,
     "kind": "random" if member.condition is None else "member",

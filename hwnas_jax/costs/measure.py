@@ -1,7 +1,6 @@
 """Measures what a latency table lacks, entry by entry, and finishes it."""
 
 import dataclasses
-import os
 import pathlib
 
 from hwnas_jax.costs import table as tables
@@ -15,7 +14,7 @@ REPEATS = 20
 
 
 def profile_space(
-  space: Space, batch_size: int, out: str | os.PathLike, repeats: int = REPEATS
+  space: Space, batch_size: int, out: str | pathlib.Path, repeats: int = REPEATS
 ) -> LatencyTable:
   """Measures what the table at `out` lacks, and finishes it.
 
@@ -69,7 +68,7 @@ def _start(out: pathlib.Path, batch_size: int) -> LatencyTable:
 
 
 def _save(
-  out: str | os.PathLike,
+  out: str | pathlib.Path,
   table: LatencyTable,
   entries: dict[str, Entry],
   *,

@@ -12,7 +12,10 @@ import pathlib
 import time
 from typing import Any
 
+import chex
 import numpy as np
+
+from hwnas_jax.core.tree import flatten
 
 FLUSH_S = 10  # TensorBoard events; those left are written at exit.
 
@@ -146,6 +149,12 @@ def write_json(path: str | pathlib.Path, obj: Any) -> None:
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   _replace(path, text + "\n")
+
+
+def write_arrays(path: str | pathlib.Path, arrays: chex.ArrayTree) -> None:
+  """Writes a pytree as .npz, one array a path; numpy alone reads it."""
+  host = {name: np.asarray(leaf) for name, leaf in flatten(arrays).items()}
+  np.savez(path, **host)  # type: ignore[arg-type]
 
 
 def read_json(path: str | pathlib.Path) -> Any:

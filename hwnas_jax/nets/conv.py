@@ -12,7 +12,8 @@ reverse-over-reverse.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,10 @@ def _taps(kernel: int) -> list[tuple[int, int]]:
   return [(i, j) for i in range(kernel) for j in range(kernel)]
 
 
+def _total(terms: Iterable[Array]) -> Array:
+  return functools.reduce(operator.add, terms)
+
+
 def per_channel(v: Array) -> Array:
   """[C] as [1, 1, 1, C], to meet [B, H, W, C] without rank promotion."""
   return v.reshape(1, 1, 1, -1)
@@ -45,7 +50,7 @@ def _pad(x: Array, pad: int, value: float = 0.0) -> Array:
 
 
 def _slice(
-  padded: Array, start: tuple[int, int], size: tuple[int, int], stride: int
+  padded: Array, start: tuple[int, int], size: Sequence[int], stride: int
 ) -> Array:
   """Every `stride`-th pixel of `padded` from `start` on: [B, *size, C]."""
   batch, _, _, channels = padded.shape
@@ -85,12 +90,11 @@ def _shifted_depthwise(x: Array, w: Array, stride: int, dilation: int) -> Array:
   kernel = w.shape[0]
   padded = _pad(x, dilation * (kernel // 2))
   size = _out_size(x.shape[1], stride), _out_size(x.shape[2], stride)
-  total = None
-  for i, j in _taps(kernel):
-    term = _slice(padded, (dilation * i, dilation * j), size, stride)
-    term = term * per_channel(w[i, j])
-    total = term if total is None else total + term
-  return total
+  return _total(
+    _slice(padded, (dilation * i, dilation * j), size, stride)
+    * per_channel(w[i, j])
+    for i, j in _taps(kernel)
+  )
 
 
 def _shifted_fwd(
@@ -114,11 +118,11 @@ def _shifted_bwd(
     ]
   )
   spread = _spread(g, size, pad, stride, 0.0)
-  dx = None
-  for i, j in taps:
-    start = 2 * pad - dilation * i, 2 * pad - dilation * j
-    term = _slice(spread, start, size, 1) * per_channel(w[i, j])
-    dx = term if dx is None else dx + term
+  dx = _total(
+    _slice(spread, (2 * pad - dilation * i, 2 * pad - dilation * j), size, 1)
+    * per_channel(w[i, j])
+    for i, j in taps
+  )
   return dx, jnp.stack(dw).reshape(w.shape)
 
 
@@ -196,9 +200,8 @@ def avg_pool_3x3(x: Array, stride: int) -> Array:
 
 def _counted(size: int, out: int, stride: int) -> np.ndarray:
   centres = stride * np.arange(out)
-  return sum(
-    ((centres + d >= 0) & (centres + d < size)).astype(int) for d in (-1, 0, 1)
-  )
+  near = centres[:, None] + np.arange(-1, 2)
+  return ((near >= 0) & (near < size)).sum(1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -220,20 +223,19 @@ def _max_bwd(
 ) -> tuple[Array]:
   x, y = residuals
   padded = _pad(x, 1, -np.inf)
-  ties = sum(
+  ties = _total(
     (_slice(padded, tap, y.shape[1:3], stride) == y).astype(g.dtype)
     for tap in _taps(3)
   )
   size = x.shape[1], x.shape[2]
   share = _spread(g / ties, size, 1, stride, 0.0)
   maxima = _spread(y, size, 1, stride, np.nan)  # nan equals nothing
-  dx = None
-  for i, j in _taps(3):
-    start = 2 - i, 2 - j
+
+  def term(start: tuple[int, int]) -> Array:
     hit = x == _slice(maxima, start, size, 1)
-    term = jnp.where(hit, _slice(share, start, size, 1), 0.0)
-    dx = term if dx is None else dx + term
-  return (dx,)
+    return jnp.where(hit, _slice(share, start, size, 1), 0.0)
+
+  return (_total(term((2 - i, 2 - j)) for i, j in _taps(3)),)
 
 
 max_pool_3x3.defvjp(_max_fwd, _max_bwd)

@@ -8,7 +8,7 @@ computing them again (BUILD_NOTES.md has the alternatives and their numbers).
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +49,10 @@ def _sources(net: Darts) -> range:
   return range(net.num_nodes + 1)
 
 
+def _run(site: Site, params: Params, x: Array) -> Any:
+  return make_op(site, "search").apply({"params": params}, x)
+
+
 def _split_ops(
   net: Darts, cell: CellSpec, source: int
 ) -> tuple[dict[int, Site], dict[int, Site]]:
@@ -76,7 +80,7 @@ def _mix_edges(
   def edge(weights: Params, row: Array, x: Array) -> Array:
     outputs = [
       _scale(
-        make_op(site, "search").apply({"params": weights[site.op]}, x),
+        _run(site, weights[site.op], x),
         row[..., column],
       )
       for column, site in sites.items()
@@ -103,9 +107,7 @@ def _cell(
     x, edges = states[source], _edges_from(net, source)
     weighted, free = _split_ops(net, cell, source)
     rows = mix[np.asarray(edges)]
-    shared = {
-      o: make_op(site, "search").apply({}, x) for o, site in free.items()
-    }
+    shared = {o: _run(site, {}, x) for o, site in free.items()}
     outputs: Array | list[Array] = [jnp.zeros(())] * len(edges)
     if weighted:
       outputs = _mix_edges(weighted, params[str(source)], rows, x)
@@ -132,10 +134,6 @@ def _edge_shapes(net: Darts, cell: CellSpec) -> Params:
       site.op: stacked(op_shapes(site), count) for site in weighted.values()
     }
   return shapes
-
-
-def _apply_fixed(site: Site, params: Params, x: Array) -> Array:
-  return make_op(site, "search").apply({"params": params}, x)
 
 
 def make_supernet(net: Darts) -> Net:
@@ -165,7 +163,7 @@ def make_supernet(net: Darts) -> Net:
     return draw(key, shapes)
 
   def apply(weights: Params, mix: Array, images: Array) -> Array:
-    before = last = _apply_fixed(stem, weights["stem"], images)
+    before = last = _run(stem, weights["stem"], images)
     if net.imagenet_stem:
       before, last = before
     rows = jnp.moveaxis(mix, -2, 0)  # [E, (B,) O]
@@ -174,13 +172,13 @@ def make_supernet(net: Darts) -> Net:
       cells, pairs, weights["cells"], strict=True
     ):
       inputs = (
-        _apply_fixed(left, params["left"], before),
-        _apply_fixed(right, params["right"], last),
+        _run(left, params["left"], before),
+        _run(right, params["right"], last),
       )
       start = per_cell if cell.reduction else 0
       kind = rows[start : start + per_cell]
       output = _cell(net, cell, params["edges"], inputs, kind)
       before, last = last, output
-    return _apply_fixed(classifier, weights["classifier"], last)
+    return _run(classifier, weights["classifier"], last)
 
   return Net(init, apply)

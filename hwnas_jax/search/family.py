@@ -64,7 +64,8 @@ def distinct(
   genotypes: Sequence[Genotype], draw: Callable[[], Genotype], count: int
 ) -> list[Genotype]:
   """`count` random genotypes that differ from each other and the family's."""
-  seen, drawn = set(genotypes), []
+  seen = set(genotypes)
+  drawn: list[Genotype] = []
   while len(drawn) < count:
     genotype = draw()
     if genotype not in seen:

@@ -1,14 +1,16 @@
 """All that a search carries from step to step, and what it is given."""
 
+import dataclasses
 from typing import NamedTuple
 
-import chex
+import jax
 import optax
 
 from hwnas_jax.core.types import Array, Params
 
 
-@chex.dataclass(frozen=True)
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class SearchState:
   """One checkpoint of this resumes a search bit for bit.
 

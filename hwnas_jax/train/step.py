@@ -5,10 +5,10 @@ cutout, drop-path that grows linearly, an auxiliary head, label smoothing. The
 last step's network is tested; nothing is selected on the test split.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -20,7 +20,8 @@ from hwnas_jax.nets.derived import Network
 from hwnas_jax.nets.init import draw
 
 
-@chex.dataclass(frozen=True)
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class TrainState:
   """One checkpoint of this resumes a training bit for bit.
 

@@ -5,10 +5,12 @@ import math
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.extend import core
 
 from hwnas_jax.core.types import ABSENT
 from hwnas_jax.costs import analytic
 from hwnas_jax.nets import conv
+from hwnas_jax.nets.derived import Network
 from hwnas_jax.nets.ops import make_op
 from hwnas_jax.spaces import darts
 from hwnas_jax.spaces.spec import Site
@@ -99,26 +101,25 @@ def darts_v2(net: darts.Darts) -> tuple[int, ...]:
   return tuple(genotype)
 
 
-@pytest.mark.parametrize(
-  ("net", "num_params", "million_macs"),
-  [
-    (
-      darts.Darts(darts.EIGHT, 14, 4, 48, (224, 224, 3), 1000, True),
-      4_718_752,
-      574,  # Liu et al. 2019, table 3
-    ),
-    (darts.Darts(darts.EIGHT, 20, 4, 36, (32, 32, 3), 10), 3_349_342, None),
-  ],
-)
-def test_darts_v2(net, num_params, million_macs):
+def test_darts_v2_on_cifar():
+  net = darts.Darts(darts.EIGHT, 20, 4, 36, (32, 32, 3), 10)
+  space = darts.make_space(net)
+  costs = analytic.site_costs(space, analytic.params)
+  found = analytic.genotype_cost(net, space, darts_v2(net), costs)
+  assert found == 3_349_342
+
+
+def test_darts_v2_on_imagenet():
+  net = darts.Darts(darts.EIGHT, 14, 4, 48, (224, 224, 3), 1000, True)
   space, genotype = darts.make_space(net), darts_v2(net)
   costs = analytic.site_costs(space, analytic.params)
   found = analytic.genotype_cost(net, space, genotype, costs)
-  assert found == num_params
-  if million_macs:
-    costs = analytic.site_costs(space, analytic.macs)
-    found = analytic.genotype_cost(net, space, genotype, costs)
-    assert round(found / 1e6) == million_macs
+  assert found == 4_718_752
+  # The paper's 574M has no public count; tools give 523M (convolutions) to
+  # 545M (with BN, ReLU and pooling): issue 46 of the authors' repository.
+  costs = analytic.site_costs(space, analytic.macs)
+  found = analytic.genotype_cost(net, space, genotype, costs)
+  assert found == 529_911_552
 
 
 def traced_macs(jaxpr) -> int:
@@ -131,9 +132,20 @@ def traced_macs(jaxpr) -> int:
       total += out * eqn.invars[0].aval.shape[contract[0]]
     elif eqn.primitive.name == "conv_general_dilated":
       total += out * math.prod(eqn.invars[1].aval.shape[:3])
-    for inner in jax.core.jaxprs_in_params(eqn.params):
+    for inner in core.jaxprs_in_params(eqn.params):
       total += traced_macs(inner)
   return total
+
+
+def traced(module, shape: tuple[int, ...]) -> int:
+  x = jax.ShapeDtypeStruct(shape, jnp.float32)
+  variables = jax.eval_shape(module.init, jax.random.key(0), x)
+  apply = lambda v, x: module.apply(v, x, mutable=["batch_stats"])[0]  # noqa: E731
+  return traced_macs(jax.make_jaxpr(apply)(variables, x).jaxpr)
+
+
+def input_of(site: Site) -> tuple[int, ...]:
+  return 1, site.height, site.width, site.channels_in
 
 
 @pytest.mark.parametrize(
@@ -155,13 +167,17 @@ def traced_macs(jaxpr) -> int:
 )
 def test_macs_are_those_of_the_traced_operation(site, monkeypatch):
   monkeypatch.setattr(conv, "_on_cpu", lambda: False)
-  # Pooling is a depthwise product of ones where it is not counted.
-  monkeypatch.setattr(conv, "_shifted_depthwise", lambda x, w, s, d: x[:, ::s, ::s])
-  module = make_op(site, "search")
-  x = jnp.zeros((1, site.height, site.width, site.channels_in))
-  weights = jax.eval_shape(module.init, jax.random.key(0), x)
-  jaxpr = jax.make_jaxpr(module.apply)(weights, x)
-  assert analytic.macs(site) == traced_macs(jaxpr.jaxpr)
+  assert analytic.macs(site) == traced(make_op(site, "train"), input_of(site))
+
+
+def test_macs_of_a_network_are_those_of_its_trace(monkeypatch):
+  monkeypatch.setattr(conv, "_on_cpu", lambda: False)
+  net = darts.Darts(darts.EIGHT, 3, 3, 4, (9, 7, 2), 3)
+  space = darts.make_space(net)
+  genotype = (3, 4, 5, 6, 7, 1, 2, 3, 4) * 2
+  costs = analytic.site_costs(space, analytic.macs)
+  found = analytic.genotype_cost(net, space, genotype, costs)
+  assert found == traced(Network(net, genotype, "train"), (1, *net.image))
 
 
 def test_genotype_cost_counts_live_sites_only():

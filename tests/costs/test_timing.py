@@ -1,0 +1,153 @@
+"""Timing: the loop does the work, and the slope is what is reported."""
+
+import re
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hwnas_jax.costs import timing
+from hwnas_jax.nets.ops import make_op
+from hwnas_jax.spaces import darts
+from hwnas_jax.spaces.spec import Site
+
+EDGES = [
+  Site("sep_conv_3x3", 6, 5, 4, 4, 2),
+  Site("skip_connect", 6, 5, 4, 4, 1),
+  Site("max_pool_3x3", 6, 5, 4, 4, 1),
+]
+FIXED = [
+  Site("factorized_reduce", 6, 6, 3, 4, 2),
+  Site("classifier", 2, 2, 4, 3, 1),
+  Site("stem_imagenet", 16, 16, 3, 4, 1),
+]
+
+
+def single(site: Site, batch_size: int):
+  """One application of the operation, outside any loop."""
+  module = make_op(site, "eval")
+  shape = (batch_size, site.height, site.width, site.channels_in)
+  variables, x = timing._inputs(module, shape)
+  return jax.jit(module.apply)(variables, x)
+
+
+@pytest.mark.parametrize("site", EDGES, ids=lambda site: site.key)
+def test_a_chain_of_an_edge_adds_up_every_output(site):
+  chain, once = timing.compile_chain(site, 2), single(site, 2)
+  assert float(jnp.abs(once).max()) > 0.1
+  for n in (1, 6):
+    total = n * chain.inner * once
+    np.testing.assert_allclose(chain.run(n), total, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("site", FIXED, ids=lambda site: site.key)
+def test_a_chain_of_a_fixed_site_gives_its_output(site):
+  chain, once = timing.compile_chain(site, 2), single(site, 2)
+  for n in (1, 6):
+    for a, b in zip(*map(jax.tree.leaves, (chain.run(n), once)), strict=True):
+      np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_the_work_stays_inside_the_compiled_loop():
+  site = Site("sep_conv_3x3", 16, 16, 16, 16, 1)
+  module = make_op(site, "eval")
+  arguments = (*timing._inputs(module, (16, 16, 16, 16)), np.int32(1))
+  loop = lambda v, x, n: timing._loop(module, True, 1, v, x, n)  # noqa: E731
+  text = jax.jit(loop).lower(*arguments).compile().as_text()
+  bodies = re.findall(r"while\(.*body=%?([\w.]+)", text)
+  assert len(bodies) == 1
+  (body,) = re.findall(
+    rf"^%?{re.escape(bodies[0])} .*?^}}", text, re.MULTILINE | re.DOTALL
+  )
+  # Two pointwise products of the separable convolution, each iteration.
+  assert len(re.findall(r" dot\(", body)) == 2
+  assert len(re.findall(r" dot\(", text)) == 2
+
+
+def sleeping(slope_ms: float, dispatch_ms: float) -> timing.Chain:
+  run = lambda n: time.sleep(1e-3 * (dispatch_ms + n * slope_ms))  # noqa: E731
+  return timing.Chain(run, inner=1)
+
+
+def test_slope_leaves_dispatch_out():
+  chain = sleeping(slope_ms=0.5, dispatch_ms=5.0)
+  slopes = [timing._slope_ms(chain, 17) for _ in range(3)]
+  assert np.median(slopes) == pytest.approx(0.5, rel=0.3)
+
+
+def test_the_long_chain_is_long_enough():
+  chain = sleeping(slope_ms=0.5, dispatch_ms=5.0)
+  # 8 ms are 16 steps, so 17 or more; one power more if the timer is early.
+  assert timing._long_length(chain) in (16, 32)
+
+
+def test_the_long_chain_of_nothing_ends():
+  assert (
+    timing._long_length(timing.Chain(lambda n: None, 1)) == timing.MAX_LENGTH
+  )
+
+
+@pytest.fixture
+def quick(monkeypatch):
+  monkeypatch.setattr(timing, "DIFFERENCE_MS", 0.2)
+  monkeypatch.setattr(timing, "GROUP", 2)
+
+
+def test_measure_sites(quick):
+  none = Site("none", 6, 5, 4, 4, 1)
+  sites = [EDGES[1], none, FIXED[1]]
+  groups = []
+  entries = timing.measure_sites(
+    sites, 2, repeats=4, done={}, on_group=groups.append
+  )
+  assert [entry.site for entry in entries] == sites
+  assert [len(group) for group in groups] == [2, 1]
+  skip, nothing, classifier = entries
+  assert (nothing.latency_ms, nothing.samples_ms) == (0.0, ())
+  assert (skip.kind, nothing.kind, classifier.kind) == ("op", "op", "fixed")
+  for entry in (skip, classifier):
+    assert len(entry.samples_ms) == 4
+    assert entry.latency_ms == np.median(entry.samples_ms)
+    low, high = np.percentile(entry.samples_ms, [25, 75])
+    assert entry.spread_ms == pytest.approx(high - low)
+
+
+def test_what_is_done_is_not_measured_again(quick):
+  groups = []
+  first = timing._entry(EDGES[1], [1.0, 2.0, 4.0])
+  assert (first.latency_ms, first.spread_ms) == (2.0, 1.5)
+  done = {EDGES[1].key: first}
+  entries = timing.measure_sites(
+    EDGES[1:2], 2, repeats=3, done=done, on_group=groups.append
+  )
+  assert entries == [first]
+  assert groups == []
+
+
+def test_networks_are_timed_in_turn():
+  calls = []
+
+  def network(name: str, wait_s: float):
+    def run():
+      calls.append(name)
+      time.sleep(wait_s)
+
+    return run
+
+  networks = {"slow": network("slow", 0.02), "fast": network("fast", 0.0)}
+  found = timing.measure_networks(networks, 3)
+  assert calls == ["slow", "fast"] * 4
+  assert found["slow"]["min_ms"] >= 20
+  assert found["fast"]["median_ms"] < found["slow"]["median_ms"]
+  assert found["fast"]["repeats"] == 3
+  assert found["slow"]["iqr_ms"] >= 0
+
+
+def test_a_compiled_network_gives_class_logits():
+  net = darts.Darts(("skip_connect", "sep_conv_3x3"), 2, 2, 4, (8, 8, 1), 3)
+  logits = timing.compile_network(net, (1, 0, 1, 0, 1), 5)()
+  assert logits.shape == (5, 3)
+  assert np.isfinite(logits).all()
+  assert np.ptp(np.asarray(logits), axis=0).min() > 0
