@@ -13,17 +13,26 @@ def get_config(variant: str = "") -> ConfigDict:
   """Variants: "" and "smoke" (under 60 s on 2 cores)."""
   config = base.default()
   config.data.pad = 1
-  config.space.update(ops="five", num_cells=3, num_nodes=3, channels=8)
-  config.derive.update(rule="argmax", num_scales=8, num_random=4)
+  config.space.update(ops="three", num_cells=3, channels=8)
+  config.derive.update(rule="argmax", num_scales=10, num_random=5)
+  config.controller.num_pivots = 8
+  config.condition.update(low=0.001, high=30.0)
   config.search.update(
-    num_steps=600, batch_size=64, weights_lr=0.05, controller_lr=0.02
+    num_steps=1500,
+    warmup_steps=300,
+    weights_lr=0.05,
+    controller_lr=0.05,
+    steps_per_dispatch=20,
+    checkpoint_every=500,
   )
-  config.latency.update(batch_size=64, repeats=15)
-  config.train.update(num_steps=600, batch_size=64, lr=0.05)
+  config.latency.update(batch_size=64, repeats=30)
+  config.train.update(
+    num_steps=600, batch_size=64, lr=0.05, steps_per_dispatch=20
+  )
   if variant == "smoke":
-    config.space.update(ops="three", num_nodes=2, channels=4)
+    config.space.update(num_nodes=2, channels=4)
     config.derive.update(num_scales=3, num_random=1)
-    config.search.update(num_steps=20, checkpoint_every=10)
+    config.search.update(num_steps=40, warmup_steps=20, checkpoint_every=20)
     config.latency.repeats = 3
     config.train.update(num_steps=20, checkpoint_every=20)
   elif variant:

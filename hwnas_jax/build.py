@@ -20,7 +20,7 @@ from hwnas_jax.costs import price
 from hwnas_jax.costs.table import LatencyTable, base_ms, price_array
 from hwnas_jax.data import arrays, augment, load
 from hwnas_jax.nets import controllers
-from hwnas_jax.nets.derived import Network
+from hwnas_jax.nets.derived import AUX_WINDOW, Network
 from hwnas_jax.nets.supernet import make_supernet
 from hwnas_jax.samplers.relaxed import SAMPLERS
 from hwnas_jax.search.state import CostTable, SearchData
@@ -75,6 +75,13 @@ def make_nets(config: ConfigDict) -> tuple[Darts, Darts]:
       f" derive.num_cells={derived.num_cells} must both be below 3 or neither:"
       " fewer cells have no reduction"
     )
+  height, width = derived.cells()[2 * derived.num_cells // 3].out_size
+  if config.train.auxiliary_weight and min(height, width) < AUX_WINDOW:
+    raise ValueError(
+      f"train.auxiliary_weight needs features of {AUX_WINDOW}x{AUX_WINDOW}"
+      f" after the second reduction, here they are {height}x{width}: set it"
+      " to 0"
+    )
   return net, derived
 
 
@@ -106,12 +113,12 @@ def make_conditions(config: ConfigDict, size: int) -> Conditions:
 
 
 def _make_controller(
-  config: ConfigDict, space: Space, num_features: int
+  config: ConfigDict, space: Space, drawn: Conditions
 ) -> controllers.Controller:
   if config.controller.name == "table":
     return controllers.table(space)
   return controllers.pivots(
-    space, num_features, config.controller.num_pivots, config.controller.sign
+    space, drawn, config.controller.num_pivots, config.controller.sign
   )
 
 
@@ -155,7 +162,7 @@ def make_parts(
   schedule = SCHEDULES[config.temperature.name]
   parts = Parts(
     net=make_supernet(net),
-    controller=_make_controller(config, space, drawn.num_features),
+    controller=_make_controller(config, space, drawn),
     conditions=drawn,
     sampler=SAMPLERS[config.sampler.name],
     price=price.paper(columns, config.cost.kappa)
@@ -175,6 +182,7 @@ def make_parts(
   )
   settings = Settings(
     num_steps=part.num_steps,
+    warmup_steps=part.warmup_steps,
     batch_size=part.batch_size,
     per_example=config.sampler.per_example,
     bilevel=part.bilevel,

@@ -25,7 +25,7 @@ CHOICES = {
 
 def default() -> ConfigDict:
   """Every field with its default and its unit; a config file changes some."""
-  return ConfigDict(
+  config = ConfigDict(
     {
       "seed": 0,
       "data": {
@@ -58,6 +58,7 @@ def default() -> ConfigDict:
       "temperature": {"name": "linear", "start": 1.0, "end": 0.2},
       "search": {
         "num_steps": 1000,
+        "warmup_steps": 0,  # weights only, before the controller moves
         "batch_size": 64,
         "bilevel": False,
         "weights_fraction": 0.5,  # of the training split; rest: controller
@@ -93,6 +94,7 @@ def default() -> ConfigDict:
       },
     }
   )
+  return config.lock()  # a misspelt field is an error, not a new field
 
 
 def load(spec: str) -> ConfigDict:

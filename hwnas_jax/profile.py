@@ -14,7 +14,7 @@ if __name__ == "__main__" and not __package__:
   sys.exit("run it as a module: python -m hwnas_jax.profile")
 
 import jax
-from absl import app, flags
+from absl import app, flags, logging
 
 from hwnas_jax import build
 from hwnas_jax import config as configuration
@@ -26,7 +26,10 @@ from hwnas_jax.spaces import darts
 from hwnas_jax.spaces.spec import Space
 
 _BACKEND = flags.DEFINE_enum(
-  "backend", "cpu", ["cpu", "gpu", "tpu"], "what to measure on"
+  "backend",
+  None,
+  ["cpu", "gpu", "tpu"],
+  "what to measure on; by default what JAX finds first",
 )
 _CONFIG = flags.DEFINE_string(
   "config", "configs/cifar.py", "file of the search space, as main takes it"
@@ -83,8 +86,11 @@ def main(argv: list[str]) -> None:
   """Measures the space of --config on --backend."""
   if len(argv) > 1:
     raise app.UsageError(f"unknown argument: {argv[1]}")
+  # JAX tells of every backend that it looked for in vain.
+  logging.set_verbosity(logging.WARNING)
   try:
-    use_backend(_BACKEND.value)
+    if _BACKEND.value:
+      use_backend(_BACKEND.value)
     config = configuration.load(_CONFIG.value)
     space = darts.make_space(build.make_nets(config)[1])
     name = versions.fingerprint_id(versions.device_fingerprint())

@@ -30,7 +30,7 @@ Call = Callable[[], object]
 Function = Callable[[jax.Array, jax.Array], jax.Array]
 
 SCAN = 8
-WARM_UPS = 3
+FEW, ENOUGH_MS = 3, 5000.0  # calls that a slow way gets; when it is slow
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 RESULT = pathlib.Path(__file__).with_suffix(".json")
 PARTS = ("forward", "forward_backward")
@@ -161,13 +161,14 @@ def seconds(call: Call) -> float:
 
 
 def interleave(calls: dict[str, Call], repeats: int) -> dict[str, np.ndarray]:
-  """Milliseconds [repeats] of every call; they take turns."""
+  """Milliseconds of every call, `repeats` or fewer of each; they take turns."""
   for call in calls.values():
-    for _ in range(WARM_UPS):
-      jax.block_until_ready(call())
+    seconds(call)  # compiles
   times: dict[str, list[float]] = {name: [] for name in calls}
-  for _ in range(repeats):
+  for turn in range(repeats):
     for name, call in calls.items():
+      if turn >= FEW and sum(times[name]) > ENOUGH_MS:
+        continue
       # Not counted: it meets the caches and threads of the one before.
       seconds(call)
       times[name].append(1e3 * seconds(call))
@@ -190,6 +191,7 @@ def measure(case: Case, repeats: int) -> list[dict[str, Any]]:
           **case,
           "part": part,
           "way": name,
+          "repeats": len(ms),
           "median_ms": float(median),
           "iqr_ms": float(high - low),
         }

@@ -10,6 +10,10 @@ import jax.numpy as jnp
 from hwnas_jax.core.types import Array, Condition
 
 
+# Far enough apart that the ends of the scale are gated to different pivots.
+REACH = 4.0
+
+
 class Conditions(NamedTuple):
   """draw(key) -> Condition; features(Condition) -> [num_features]."""
 
@@ -41,7 +45,7 @@ def simplex(size: int) -> Conditions:
 def cone(size: int, low: float, high: float) -> Conditions:
   """S ~ Dirichlet(1) times a log-uniform scale in [low, high].
 
-  The features are S and the log scale, mapped to [-1, 1].
+  The features are S and the log scale, mapped to [-REACH, REACH].
 
   Raises:
     ValueError: not 0 < low < high.
@@ -59,7 +63,7 @@ def cone(size: int, low: float, high: float) -> Conditions:
     return Condition(_dirichlet(simplex_key, size), jnp.exp(log_scale))
 
   def features(condition: Condition) -> Array:
-    position = 2.0 * (jnp.log(condition.scale) - start) / span - 1.0
-    return jnp.append(condition.simplex, position)
+    middle = (jnp.log(condition.scale) - start) / span - 0.5
+    return jnp.append(condition.simplex, 2 * REACH * middle)
 
   return Conditions(size + 1, draw, features)

@@ -163,7 +163,8 @@ def _tie(x: Array, outputs: Any) -> Array:
   """Makes x depend on the outputs without changing it, in place."""
   first = (0,) * x.ndim
   term = sum(y[(0,) * y.ndim] for y in jax.tree.leaves(outputs))
-  return x.at[first].add(1e-30 * term)
+  value = (x[first] + 1e-30 * term).reshape((1,) * x.ndim)
+  return lax.dynamic_update_slice(x, value, first)
 
 
 def _inputs(module: nn.Module, shape: tuple[int, ...]) -> tuple[Params, Array]:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hwnas_jax.core.conditions import Conditions
 from hwnas_jax.core.types import Array, Params
 from hwnas_jax.spaces.spec import Space
 
@@ -35,8 +36,15 @@ def table(space: Space) -> Controller:
   return Controller(init, apply)
 
 
+def _drawn(conditions: Conditions, key: Array, shape: tuple[int, int]) -> Array:
+  """Features of conditions drawn at random: [*shape, D]."""
+  keys = jax.random.split(key, shape)
+  one = lambda k: conditions.features(conditions.draw(k))  # noqa: E731
+  return jax.vmap(jax.vmap(one))(keys)
+
+
 def pivots(
-  space: Space, num_features: int, num_pivots: int = 5, sign: int = -1
+  space: Space, conditions: Conditions, num_pivots: int = 5, sign: int = -1
 ) -> Controller:
   """Gated references, one set of pivots a group (research 3.1, 3.2).
 
@@ -45,10 +53,12 @@ def pivots(
 
   Args:
     space: gives E, O and the groups.
-    num_features: D, the length of the condition's features.
+    conditions: what features the controller will read, and their law.
     num_pivots: references a group.
-    sign: -1 is the paper's text (near pivots count), +1 its published code
-      (far pivots count; research 3.6, F5).
+    sign: -1 is the paper's text: near pivots count, and they start where
+      conditions are (drawn from N(0, 1), the one of least norm would win the
+      softmax everywhere). +1 is its published code: far pivots count, drawn
+      from N(0, 1) (research 3.6, F5).
 
   Raises:
     ValueError: sign is neither.
@@ -58,16 +68,18 @@ def pivots(
   group = np.asarray(space.group)
   num_choices, num_ops = space.shape
 
+  shape = (max(space.group) + 1, num_pivots)
+
   def init(key: Array) -> Params:
     pivot_key, reference_key = jax.random.split(key)
-    return {
-      "pivots": jax.random.normal(
-        pivot_key, (group.max() + 1, num_pivots, num_features)
-      ),
-      "references": jax.random.normal(
-        reference_key, (num_choices, num_pivots, num_ops)
-      ),
-    }
+    if sign > 0:
+      at = jax.random.normal(pivot_key, (*shape, conditions.num_features))
+    else:
+      at = _drawn(conditions, pivot_key, shape)
+    references = jax.random.normal(
+      reference_key, (num_choices, num_pivots, num_ops)
+    )
+    return {"pivots": at, "references": references}
 
   def apply(params: Params, features: Array) -> Array:
     offsets = params["pivots"] - features[None, None, :]

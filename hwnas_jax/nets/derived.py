@@ -16,7 +16,7 @@ from hwnas_jax.nets.supernet import edge_site
 from hwnas_jax.spaces import darts
 from hwnas_jax.spaces.darts import CellSpec, Darts
 
-AUX_SIZE = 8  # the auxiliary head is defined on 8 x 8 features
+AUX_WINDOW = 5  # pixels a side that the auxiliary head pools, every third
 
 
 def drop_path(x: Array, key: Array, rate: Array | float) -> Array:
@@ -73,8 +73,9 @@ class AuxiliaryHead(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    """x [B, 8, 8, C] -> class logits [B, num_classes]."""
-    x = nn.avg_pool(jax.nn.relu(x), (5, 5), strides=(3, 3))
+    """x [B, H, W, C], 8 x 8 in the paper -> class logits [B, num_classes]."""
+    window = (AUX_WINDOW, AUX_WINDOW)
+    x = nn.avg_pool(jax.nn.relu(x), window, strides=(3, 3))
     x = ReluConvNorm(128, 1, self.mode, relu=False)(x)
     x = nn.Dense(768, use_bias=False)(x.reshape(x.shape[0], 1, 1, -1))
     x = jax.nn.relu(BatchNorm(self.mode)(x))

@@ -54,6 +54,7 @@ class Settings(NamedTuple):
   """num_steps: of the whole search; per_example: one sample an example."""
 
   num_steps: int
+  warmup_steps: int
   batch_size: int
   per_example: bool
   bilevel: bool
@@ -158,6 +159,7 @@ def make_step(parts: Parts, settings: Settings) -> Step:
     # Adam forgets a gradient's scale but not its spread: unweighted, the
     # dearest conditions would drown the cross-entropy of all others.
     weight = 1.0 / (1.0 + condition.scale)
+    weight = jnp.where(state.step < settings.warmup_steps, 0.0, weight)
     controller, controller_optimiser = _update(
       parts.controller_optimiser,
       jax.tree.map(lambda g: weight * g, controller_grads),

@@ -118,7 +118,7 @@ def make_train_step(
     return total, (updated["batch_stats"], metrics)
 
   def step(state: TrainState, data: Split) -> tuple[TrainState, Metrics]:
-    order, noise = jax.random.split(state.key)
+    order, noise = (jax.random.fold_in(state.key, name) for name in (0, 1))
     rows = batch_indices(
       order, state.step, data.labels.shape[0], recipe.batch_size
     )

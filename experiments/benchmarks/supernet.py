@@ -1,0 +1,276 @@
+"""Times the supernet search step against eager PyTorch.
+
+  python experiments/benchmarks/supernet.py --batch 64
+  python experiments/benchmarks/supernet.py --big --rounds 3 --steps 2
+
+The step of the simplex experiment (3 cells, 3 operations, C=16, 28x28x1); with
+--big those of DARTS (8 cells, 8 operations, C=16, 32x32x3), one-level and
+bilevel. Ours and PyTorch in both memory formats live in a process each, with
+as many threads, and take turns: a block of steps each, round after round. Ours
+also gathers and crops its images, which PyTorch is handed ready. Results go to
+--json by case; what is there is skipped.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+HERE = pathlib.Path(__file__).parent
+CONFIGS = HERE.parents[1] / "configs"
+WAYS = ("ours", "torch channels_last", "torch channels_first")
+SMALL = ("simplex_one_level",)
+BIG = ("darts_one_level", "darts_bilevel_first_order")
+REST_S = 0.3  # between blocks: threads of the last one stop spinning
+Block = Callable[[], object]
+
+
+def make_config(kind: str, batch: int, steps: int) -> Any:
+  """The config whose step is that of `torch_supernet` of this kind."""
+  from hwnas_jax import config as configuration
+
+  name = "fashion_mnist" if kind in SMALL else "cifar"
+  config = configuration.load(f"{CONFIGS / name}.py")
+  config.data.name = f"mock_{config.data.name}"  # only shapes matter
+  config.search.update(batch_size=batch, steps_per_dispatch=steps)
+  if kind in BIG:
+    config.search.bilevel = kind == BIG[1]
+    config.controller.name, config.condition.name = "table", "fixed"
+    config.sampler.update(name="softmax", per_example=False)
+    config.cost.update(name="paper", kappa=0.0)  # PyTorch's has no penalty
+  return config
+
+
+def our_block(kind: str, batch: int, steps: int) -> tuple[Block, Any]:
+  """(a dispatch of `steps` steps, seconds and bytes of its compilation)."""
+  import jax
+
+  from hwnas_jax import build
+  from hwnas_jax.core.rng import stream
+  from hwnas_jax.main import use_compilation_cache
+  from hwnas_jax.search.step import init_state, make_step, repeat
+
+  use_compilation_cache()
+  config = make_config(kind, batch, steps)
+  dataset, (net, _) = build.load_dataset(config), build.make_nets(config)
+  reference = build.make_reference(config, net, net, None)
+  parts, settings, _ = build.make_parts(config, net, reference, dataset)
+  data, _ = build.make_search_data(config, dataset)
+  state = init_state(parts, stream(0, "search"))
+  run = jax.jit(repeat(make_step(parts, settings), steps), donate_argnums=0)
+  times = [time.perf_counter()]
+  traced = run.trace(state, data, reference)
+  times.append(time.perf_counter())
+  lowered = traced.lower()
+  times.append(time.perf_counter())
+  compiled = lowered.compile()
+  times.append(time.perf_counter())
+  seconds = zip(
+    ("trace_s", "lower_s", "compile_s"), np.diff(times), strict=True
+  )
+  about = {name: float(s) for name, s in seconds}
+  memory = compiled.memory_analysis()
+  about["temp_mib"] = memory.temp_size_in_bytes / 2**20
+
+  def block() -> object:
+    nonlocal state
+    state, metrics = compiled(state, data, reference)
+    return jax.block_until_ready((state, metrics))
+
+  return block, about
+
+
+def torch_block(
+  kind: str, batch: int, steps: int, threads: int, channels_last: bool
+) -> tuple[Block, Any]:
+  """(`steps` steps, nothing: eager mode compiles nothing)."""
+  import torch
+  import torch_supernet
+
+  torch.set_num_threads(threads)
+  torch.manual_seed(0)
+  cells, ops, size, depth = (3, 3, 28, 1) if kind in SMALL else (8, 8, 32, 3)
+  layout = torch.channels_last if channels_last else torch.contiguous_format
+  net = torch_supernet.Supernet(
+    cells, 16, ops=torch_supernet.OPS[ops], in_channels=depth
+  )
+  net.to(memory_format=layout)  # type: ignore[call-overload]
+  train, valid = (
+    torch_supernet.random_batch(batch, depth, size, layout) for _ in range(2)
+  )
+  step = torch_supernet.make_step(kind, net)
+  return lambda: [step(train, valid).item() for _ in range(steps)], {}
+
+
+def work(args: argparse.Namespace) -> None:
+  """A worker: answers each line on its input with a line of JSON."""
+  os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
+  (kind,) = args.kinds
+  if args.worker == "ours":
+    block, about = our_block(kind, args.batch, args.steps)
+  else:
+    block, about = torch_block(
+      kind, args.batch, args.steps, args.threads, args.worker.endswith("last")
+    )
+  print(json.dumps(about), flush=True)
+  for _ in sys.stdin:
+    start = time.perf_counter()
+    block()
+    step_s = (time.perf_counter() - start) / args.steps
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"step_s": step_s, "peak_rss_mib": peak_mib}), flush=True)
+
+
+class Worker:
+  """A process that is ready for blocks; `about` is its first answer."""
+
+  def __init__(self, way: str, kind: str, args: argparse.Namespace, cache: str):
+    """Starts it and waits until it is ready."""
+    command = [sys.executable, __file__, f"--worker={way}", f"--kinds={kind}"]
+    for name in ("batch", "steps", "threads"):
+      command.append(f"--{name}={getattr(args, name)}")
+    self._process = subprocess.Popen(
+      command,
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      text=True,
+      env={**os.environ, "HWNAS_CACHE_DIR": cache},
+    )
+    self.about = self._answer(way)
+
+  def _answer(self, asked: str) -> dict[str, float]:
+    assert self._process.stdout is not None
+    line = self._process.stdout.readline()
+    if not line:
+      raise RuntimeError(f"the worker ended at: {asked}; its error is above")
+    return json.loads(line)
+
+  def block(self) -> dict[str, float]:
+    """Runs a block of steps."""
+    assert self._process.stdin is not None
+    time.sleep(REST_S)
+    self._process.stdin.write("block\n")
+    self._process.stdin.flush()
+    return self._answer("a block")
+
+  def close(self) -> None:
+    """Ends the process."""
+    self._process.communicate()
+
+
+def measure(kind: str, args: argparse.Namespace) -> dict[str, Any]:
+  """One case: compilation cold and warm, then rounds of blocks."""
+  with tempfile.TemporaryDirectory() as cache:
+    first = Worker("ours", kind, args, cache)
+    first.close()
+    workers = {way: Worker(way, kind, args, cache) for way in WAYS}
+    about = {"cold": first.about, "warm": workers["ours"].about}
+    for worker in workers.values():
+      worker.block()  # not counted: warms up
+    rows: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    for _ in range(args.rounds):
+      for way, worker in workers.items():
+        rows[way].append(worker.block())
+    for worker in workers.values():
+      worker.close()
+  ours = np.asarray([row["step_s"] for row in rows["ours"]])
+  return {
+    "compilation": about,
+    "ways": {way: summary(found, ours) for way, found in rows.items()},
+    **environment(args),
+  }
+
+
+def summary(rows: list[dict[str, float]], ours: np.ndarray) -> dict[str, Any]:
+  """Medians over the rounds; ratio: seconds over ours of the same round."""
+  seconds = np.asarray([row["step_s"] for row in rows])
+  low, high = np.percentile(seconds, (25, 75))
+  return {
+    "median_s": float(np.median(seconds)),
+    "iqr_s": float(high - low),
+    "median_ratio": float(np.median(seconds / ours)),
+    "step_s": seconds.tolist(),
+    "peak_rss_mib": rows[-1]["peak_rss_mib"],
+  }
+
+
+def environment(args: argparse.Namespace) -> dict[str, Any]:
+  """What the times depend on; `versions` has the git commit."""
+  from hwnas_jax.io import versions
+
+  found = versions.versions() | {"torch": importlib.metadata.version("torch")}
+  return {
+    "batch": args.batch,
+    "steps_per_block": args.steps,
+    "rounds": args.rounds,
+    "threads": args.threads,
+    "versions": found,
+    "device": versions.device_fingerprint(),
+  }
+
+
+def print_case(name: str, result: dict[str, Any]) -> None:
+  """The case's table."""
+  print(f"\n{name}: {result['rounds']} rounds of {result['steps_per_block']}")
+  for way, row in result["ways"].items():
+    print(
+      f"  {way:22}{1e3 * row['median_s']:9.1f} ms a step"
+      f" (IQR {1e3 * row['iqr_s']:.1f}), {row['median_ratio']:.2f} of ours,"
+      f" {row['peak_rss_mib']:.0f} MiB peak"
+    )
+  for cache, row in result["compilation"].items():
+    print(
+      f"  {cache} cache: trace {row['trace_s']:.1f} s, lower"
+      f" {row['lower_s']:.1f} s, compile {row['compile_s']:.1f} s,"
+      f" {row['temp_mib']:.0f} MiB temporary"
+    )
+
+
+def parse() -> argparse.Namespace:
+  """The command line; --worker and --kinds are for the script itself."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--batch", type=int, default=64)
+  parser.add_argument("--rounds", type=int, default=10)
+  parser.add_argument("--steps", type=int, default=10, help="of a block")
+  parser.add_argument("--threads", type=int, default=2)
+  parser.add_argument(
+    "--json", type=pathlib.Path, default=HERE / "supernet.json"
+  )
+  parser.add_argument("--big", action="store_true", help="8 cells, 8 ops")
+  parser.add_argument("--smoke", action="store_true", help="tiny batch, fast")
+  parser.add_argument("--worker", choices=WAYS, help=argparse.SUPPRESS)
+  parser.add_argument("--kinds", nargs=1, help=argparse.SUPPRESS)
+  args = parser.parse_args()
+  if args.smoke:
+    args.batch, args.rounds, args.steps = 4, 2, 1
+  return args
+
+
+def main() -> None:
+  """Measures what --json lacks; prints all of it."""
+  args = parse()
+  if args.worker:
+    work(args)
+    return
+  results = json.loads(args.json.read_text()) if args.json.exists() else {}
+  for kind in BIG if args.big else SMALL:
+    name = f"{kind} batch={args.batch}"
+    if name not in results:
+      results[name] = measure(kind, args)
+      args.json.write_text(json.dumps(results, indent=1) + "\n")
+  for name, result in results.items():
+    print_case(name, result)
+
+
+if __name__ == "__main__":
+  main()

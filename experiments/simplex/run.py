@@ -1,0 +1,254 @@
+"""Simplex experiment 1 on Fashion-MNIST, and its controls.
+
+  python experiments/simplex/run.py --seed=0 --variant=corrected --retrain
+
+Variants, the last two with the corrected sign:
+  corrected         near pivots count, as the text has it
+  published         far pivots count, as the published code has it
+  penalty_only      the cross-entropy does not depend on the architecture
+  shuffled_labels   labels of the training split, permuted
+
+Results go to --json by variant, seed and batch size; what is there is skipped,
+and a search or a training that was stopped goes on from its checkpoint.
+"""
+
+import argparse
+import dataclasses
+import functools
+import pathlib
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from hwnas_jax import build, run
+from hwnas_jax import config as configuration
+from hwnas_jax.core.rng import stream
+from hwnas_jax.core.types import Array, Genotype, Params
+from hwnas_jax.costs import analytic, timing
+from hwnas_jax.data import arrays
+from hwnas_jax.io import versions, writers
+from hwnas_jax.main import use_compilation_cache
+from hwnas_jax.nets.supernet import Net
+from hwnas_jax.search.state import SearchState
+from hwnas_jax.search.step import Parts, init_state, make_step, repeat
+from hwnas_jax.spaces import architecture
+from hwnas_jax.spaces.darts import Darts, make_space
+
+HERE = pathlib.Path(__file__).parent
+CONFIG = HERE.parents[1] / "configs/fashion_mnist.py"
+VARIANTS = ("corrected", "published", "penalty_only", "shuffled_labels")
+# The operation that each vector makes dear; research 3.4.
+PENALISED = {"B": "sep_conv_3x3", "C": "avg_pool_3x3", "D": "skip_connect"}
+Found = tuple[SearchState, Parts, tuple[int, ...]]
+
+
+def make_config(args: argparse.Namespace) -> ConfigDict:
+  """The experiment's config; --smoke is its smoke variant."""
+  config = configuration.load(f"{CONFIG}:smoke" if args.smoke else f"{CONFIG}")
+  config.seed = args.seed
+  config.search.batch_size = args.batch_size
+  config.controller.sign = 1 if args.variant == "published" else -1
+  if args.variant == "penalty_only":
+    config.data.name = "mock_fashion_mnist"  # never reaches the controller
+  configuration.check(config)
+  return config
+
+
+def shuffle_labels(dataset: arrays.Dataset, seed: int) -> arrays.Dataset:
+  """The data set with the labels of the training split permuted."""
+  labels = np.random.default_rng(seed).permutation(dataset.train.labels)
+  train = dataset.train._replace(labels=jnp.asarray(labels))
+  digest = arrays.digest(np.asarray(train.images), labels)
+  return dataclasses.replace(dataset, train=train, digest=digest)
+
+
+def constant_net(num_classes: int) -> Net:
+  """A net that answers the same whatever the mix and the images are."""
+
+  def apply(weights: Params, mix: Array, images: Array) -> Array:
+    del mix
+    rows = images.shape[0], num_classes
+    return jnp.broadcast_to(weights["bias"], rows)
+
+  return Net(lambda key: {"bias": jnp.zeros(num_classes)}, apply)
+
+
+def search_by_penalty(
+  config: ConfigDict, net: Darts, dataset: arrays.Dataset
+) -> Found:
+  """The search of `run.search`, same draws, without a supernet."""
+  reference = build.make_reference(config, net, net, None)
+  parts, settings, columns = build.make_parts(config, net, reference, dataset)
+  parts = parts._replace(net=constant_net(net.num_classes))
+  data, _ = build.make_search_data(config, dataset)
+  steps = jax.jit(repeat(make_step(parts, settings), config.search.num_steps))
+  state = init_state(parts, stream(config.seed, "search"))
+  return steps(state, data, reference)[0], parts, columns
+
+
+def search(
+  config: ConfigDict, variant: str, folder: pathlib.Path, net: Darts
+) -> Found:
+  """Runs or resumes the search of a variant."""
+  dataset = build.load_dataset(config)
+  if variant == "penalty_only":
+    return search_by_penalty(config, net, dataset)
+  if variant == "shuffled_labels":
+    dataset = shuffle_labels(dataset, config.seed)
+  reference = build.make_reference(config, net, net, None)
+  return run.search(config, folder, net, reference, dataset)
+
+
+def describe(net: Darts, genotype: Genotype) -> dict[str, Any]:
+  """Counts over the 28 edges, and parameters.
+
+  op_params is the paper's number: without stem, preprocessing, classifier
+  and the scales of BN. params is the derived network's total.
+  """
+  space = make_space(net)
+  cost = functools.partial(analytic.genotype_cost, net, space, genotype)
+  searched = analytic.site_costs(space, analytic.search_params)
+  return {
+    "genotype": architecture.to_json(space, genotype),
+    "op_counts": architecture.op_counts(space, genotype),
+    "op_params": int(cost(searched) - space.base_cost(searched)),
+    "params": int(cost(analytic.site_costs(space, analytic.params))),
+  }
+
+
+def acceptance(networks: dict[str, Any]) -> dict[str, bool]:
+  """What the paper's tables let expect of A, B, C and D (research 3.5)."""
+  counts = {name: row["op_counts"] for name, row in networks.items()}
+  flags = {
+    f"{name}: at most 1 {op}": counts[name][op] <= 1
+    for name, op in PENALISED.items()
+  }
+  return flags | {"A: all operations": min(counts["A"].values()) > 0}
+
+
+def last_metrics(folder: pathlib.Path) -> dict[str, float]:
+  """The search's last row and its seconds a step, where it logged any."""
+  path = folder / "search" / "metrics.jsonl"
+  if not path.exists():
+    return {}
+  rows = writers.read_jsonl(path)
+  at = np.asarray([(r["step"], r["unix_time_s"]) for r in rows])
+  steps, seconds = np.diff(at, axis=0).T
+  # The median: a row may come after an interruption.
+  return {**rows[-1], "step_s": float(np.median(seconds / steps))}
+
+
+def run_search(
+  config: ConfigDict, variant: str, folder: pathlib.Path
+) -> dict[str, Any]:
+  """Searches and describes the networks at A, B, C and D."""
+  net, _ = build.make_nets(config)
+  start = time.perf_counter()
+  state, parts, columns = search(config, variant, folder, net)
+  jax.block_until_ready(state)
+  seconds = time.perf_counter() - start
+  members, sweep, _ = run.derive(config, net, parts, state, columns)
+  space = make_space(net)
+  found = {architecture.identity(space, m.genotype): m for m in members}
+  networks = {
+    point["name"][0]: describe(net, found[point["id"]].genotype)
+    for point in sweep
+  }
+  return {
+    "networks": networks,
+    "acceptance": acceptance(networks),
+    "search": last_metrics(folder),
+    "last_session_s": seconds,
+    "config": config.to_dict(),
+    "versions": versions.versions(),
+    "device": versions.device_fingerprint(),
+  }
+
+
+def retrain(
+  config: ConfigDict, folder: pathlib.Path, networks: dict[str, Any]
+) -> dict[str, Any]:
+  """Trains the networks on the whole training split; tests and times them."""
+  net, _ = build.make_nets(config)
+  space, dataset = make_space(net), build.load_dataset(config)
+  genotypes = {
+    name: architecture.from_json(space, row["genotype"])
+    for name, row in networks.items()
+  }
+  accuracies = {
+    name: run.train(config, folder, dataset, net, genotype)
+    for name, genotype in genotypes.items()
+  }
+  compiled = {
+    name: timing.compile_network(net, genotype, config.latency.batch_size)
+    for name, genotype in genotypes.items()
+  }
+  measured = timing.measure_networks(compiled, config.latency.repeats)
+  return {
+    "networks": {
+      name: {"test_accuracies": accuracies[name], "latency": measured[name]}
+      for name in genotypes
+    },
+    "versions": versions.versions(),
+    "device": versions.device_fingerprint(),
+  }
+
+
+def print_table(results: dict[str, Any]) -> None:
+  """One line a network; the flags of each search under it."""
+  for key, result in results.items():
+    print(f"\n{key}")
+    for name, row in result["networks"].items():
+      counts = "  ".join(f"{n:2} {op}" for op, n in row["op_counts"].items())
+      line = f"  {name}  {counts}  {row['op_params']:7} op  {row['params']:7}"
+      if "retrained" in result:
+        again = result["retrained"]["networks"][name]
+        line += f"  {100 * np.mean(again['test_accuracies']):.2f} %"
+        line += f"  {again['latency']['median_ms']:.2f} ms"
+      print(line)
+    flags = result["acceptance"].items()
+    print("  " + "; ".join(f"{name}: {passed}" for name, passed in flags))
+
+
+def parse() -> argparse.Namespace:
+  """The command line."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument("--variant", choices=VARIANTS, default=VARIANTS[0])
+  parser.add_argument("--batch_size", type=int, default=64)
+  parser.add_argument("--workdir", type=pathlib.Path, default="runs/simplex")
+  parser.add_argument(
+    "--json", type=pathlib.Path, default=HERE / "results.json"
+  )
+  parser.add_argument("--retrain", action="store_true", help="train A to D")
+  parser.add_argument("--smoke", action="store_true", help="tiny, mock data")
+  args = parser.parse_args()
+  if args.retrain and args.variant != "corrected":
+    parser.error("--retrain is for --variant=corrected")
+  return args
+
+
+def main() -> None:
+  """Searches, retrains where asked, writes --json and prints it all."""
+  args = parse()
+  use_compilation_cache()
+  config = make_config(args)
+  key = f"{args.variant} seed={args.seed} batch={args.batch_size}"
+  folder = args.workdir / key.replace(" ", "_")
+  results = writers.read_json(args.json) if args.json.exists() else {}
+  if key not in results:
+    results[key] = run_search(config, args.variant, folder)
+    writers.write_json(args.json, results)
+  if args.retrain and "retrained" not in results[key]:
+    networks = results[key]["networks"]
+    results[key]["retrained"] = retrain(config, folder, networks)
+    writers.write_json(args.json, results)
+  print_table(results)
+
+
+if __name__ == "__main__":
+  main()

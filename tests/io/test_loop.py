@@ -1,0 +1,165 @@
+"""The loop around any step: rows, checkpoints, stop and resume."""
+
+import os
+import signal
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from hwnas_jax.core import tree
+from hwnas_jax.io import checkpoint, loop, writers
+
+PER_DISPATCH = 2
+
+
+class State(NamedTuple):
+  value: jax.Array
+  step: jax.Array
+
+
+def start():
+  return State(jnp.ones(3), jnp.zeros((), jnp.int32))
+
+
+def advance(state):
+  value = 1.1 * state.value + state.step
+  state = State(value, state.step + PER_DISPATCH)
+  return state, {"loss": value.mean(), "accuracy": jnp.float32(0.5)}
+
+
+def run(directory, dispatch=advance, num_steps=12, **changes):
+  arguments = {
+    "checkpoint_every": 4,
+    "directory": directory,
+    "label": "toy",
+    "identity": {"data": "abc", "seed": 0},
+  }
+  return loop.run(
+    dispatch, start(), num_steps=num_steps, **(arguments | changes)
+  )
+
+
+def rows(directory):
+  return writers.read_jsonl(directory / "metrics.jsonl")
+
+
+def steps_of(directory):
+  return [row["step"] for row in rows(directory)]
+
+
+def after(step, act):
+  """Dispatches, and acts once `step` is reached."""
+
+  def dispatch(state):
+    state, metrics = advance(state)
+    if int(state.step) == step:
+      metrics = act(metrics) or metrics
+    return state, metrics
+
+  return dispatch
+
+
+def ask_to_stop(metrics):
+  del metrics
+  os.kill(os.getpid(), signal.SIGTERM)
+
+
+def power_cut(metrics):
+  raise ConnectionAbortedError
+
+
+def test_reaches_the_end_and_writes_a_row_a_dispatch(tmp_path):
+  state = run(tmp_path / "new" / "search")
+  folder = tmp_path / "new" / "search"
+  assert int(state.step) == 12
+  assert steps_of(folder) == [2, 4, 6, 8, 10, 12]
+  assert {"loss", "accuracy"} < set(rows(folder)[0])
+  assert checkpoint.steps(folder / "checkpoints") == [8, 12]
+
+
+def test_the_last_step_is_saved_off_the_rhythm(tmp_path):
+  run(tmp_path, num_steps=6)
+  assert checkpoint.steps(tmp_path / "checkpoints") == [4, 6]
+
+
+def test_a_finished_run_is_not_run_again(tmp_path):
+  wanted = tree.digest(run(tmp_path))
+  found = run(tmp_path, dispatch=lambda state: pytest.fail("stepped"))
+  assert tree.digest(found) == wanted
+  assert len(rows(tmp_path)) == 6
+
+
+def test_a_stop_saves_raises_and_resumes(tmp_path):
+  wanted = tree.digest(run(tmp_path / "whole"))
+  folder = tmp_path / "stopped"
+  with pytest.raises(loop.Stopped, match="toy: stopped at step 6 of 12"):
+    run(folder, dispatch=after(6, ask_to_stop))
+  assert checkpoint.steps(folder / "checkpoints")[-1] == 6
+  assert steps_of(folder) == [2, 4, 6]
+  assert tree.digest(run(folder)) == wanted
+  assert steps_of(folder) == [2, 4, 6, 8, 10, 12]
+
+
+def test_a_stop_in_the_last_dispatch_is_no_stop(tmp_path):
+  assert int(run(tmp_path, dispatch=after(12, ask_to_stop)).step) == 12
+
+
+def test_rows_behind_the_checkpoint_are_written_once(tmp_path):
+  wanted = tree.digest(run(tmp_path / "whole"))
+  folder = tmp_path / "killed"
+  with pytest.raises(ConnectionAbortedError):
+    run(folder, dispatch=after(8, power_cut))
+  assert checkpoint.steps(folder / "checkpoints") == [4]
+  assert steps_of(folder) == [2, 4, 6]  # the last is beyond the checkpoint
+  seen = []
+
+  def dispatch(state):
+    seen.append(int(state.step))
+    return advance(state)
+
+  assert tree.digest(run(folder, dispatch=dispatch)) == wanted
+  assert seen == [4, 6, 8, 10]
+  assert steps_of(folder) == [2, 4, 6, 8, 10, 12]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, value):
+  dispatch = after(6, lambda metrics: metrics | {"loss": jnp.float32(value)})
+  with pytest.raises(FloatingPointError, match=r"toy: .* at step 6") as error:
+    run(tmp_path, dispatch=dispatch)
+  assert "checkpoints" in str(error.value)
+  # What came before is kept, what is broken is not.
+  assert checkpoint.steps(tmp_path / "checkpoints") == [4]
+  assert steps_of(tmp_path) == [2, 4]
+
+
+@pytest.mark.parametrize(
+  ("identity", "names"),
+  [
+    ({"data": "xyz", "seed": 0}, "data differ"),
+    ({"data": "xyz", "seed": 1}, "data, seed differ"),
+    ({"data": "abc", "seed": 0, "table": "t"}, "table differ"),
+  ],
+)
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, identity, names):
+  run(tmp_path, num_steps=4)
+  with pytest.raises(ValueError, match=f"another run: {names}"):
+    run(tmp_path, identity=identity)
+  assert steps_of(tmp_path) == [2, 4]
+
+
+def test_a_state_of_another_shape_is_refused(tmp_path):
+  run(tmp_path, num_steps=4)
+  state = State(jnp.ones(4), jnp.zeros((), jnp.int32))
+  with pytest.raises(ValueError, match=r"value: stored \(3,\)"):
+    loop.run(
+      advance,
+      state,
+      num_steps=12,
+      checkpoint_every=4,
+      directory=tmp_path,
+      label="toy",
+      identity={"data": "abc", "seed": 0},
+    )

@@ -1,0 +1,451 @@
+"""The search step: what it reads, what it moves, what it repeats."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from hwnas_jax.core import conditions, schedule, tree
+from hwnas_jax.core.types import Condition
+from hwnas_jax.costs import price
+from hwnas_jax.io import checkpoint
+from hwnas_jax.nets import controllers
+from hwnas_jax.nets.supernet import Net, make_supernet
+from hwnas_jax.samplers.relaxed import SAMPLERS
+from hwnas_jax.search import family
+from hwnas_jax.search.state import CostTable, SearchData
+from hwnas_jax.search.step import (
+  Parts,
+  Settings,
+  init_state,
+  make_step,
+  repeat,
+)
+from hwnas_jax.spaces import darts
+
+NET = darts.Darts(darts.THREE, 3, 1, 4, (8, 8, 1), 2)
+SPACE = darts.make_space(NET)
+LOW, HIGH = 0.01, 10.0
+CONE = conditions.cone(3, LOW, HIGH)
+PER_DISPATCH = 3
+
+
+def sgd(lr):
+  return optax.chain(
+    optax.clip_by_global_norm(5.0),
+    optax.add_decayed_weights(3e-4),
+    optax.sgd(lr, 0.9),
+  )
+
+
+def pixels(key, images):
+  del key
+  return images.astype(jnp.float32) / 255 - 0.5
+
+
+def make_parts(**changes):
+  parts = Parts(
+    net=make_supernet(NET),
+    controller=controllers.pivots(SPACE, CONE),
+    conditions=CONE,
+    sampler=SAMPLERS["gumbel_softmax"],
+    price=price.cone((0, 1, 2)),
+    temperature=schedule.linear(1.0, 0.3),
+    augment=pixels,
+    weights_optimiser=sgd(0.05),
+    controller_optimiser=optax.adam(0.02, b1=0.5),
+  )
+  return parts._replace(**changes)
+
+
+def make_data(count=64):
+  """Bright images and dark ones: learnable by the stem alone."""
+  rng = np.random.default_rng(0)
+  labels = np.arange(count) % 2
+  images = rng.integers(0, 128, (count, 8, 8, 1)) + 127 * labels.reshape(
+    -1, 1, 1, 1
+  )
+  return SearchData(
+    jnp.asarray(images, jnp.uint8),
+    jnp.asarray(labels, jnp.int32),
+    jnp.arange(0, count // 2, dtype=jnp.int32),
+    jnp.arange(count // 2, count, dtype=jnp.int32),
+  )
+
+
+DATA = make_data()
+TABLE = CostTable(
+  jnp.asarray(np.random.default_rng(1).uniform(0.5, 2.0, SPACE.shape), "f4"),
+  jnp.asarray(1.5),
+)
+
+
+def deaf_net(weights=None):
+  """Ignores mix and images: a step without a network compiles in no time."""
+  return Net(
+    lambda key: {"w": jnp.zeros(2) if weights is None else weights},
+    lambda w, mix, images: jnp.broadcast_to(w["w"], (images.shape[0], 2)),
+  )
+
+
+def settings(**changes):
+  plain = Settings(
+    num_steps=300,
+    warmup_steps=0,
+    batch_size=16,
+    per_example=True,
+    bilevel=False,
+  )
+  return plain._replace(**changes)
+
+
+def run(steps, state, table=TABLE, data=DATA, dispatches=1):
+  rows = []
+  for _ in range(dispatches):
+    state, metrics = steps(state, data, table)
+    rows.append(jax.device_get(metrics))
+  return state, rows
+
+
+def start(parts, seed=0):
+  return init_state(parts, jax.random.key(seed))
+
+
+# The step reads the table.
+
+
+@pytest.fixture(scope="module")
+def penalty_search():
+  """(parts, 100 jitted steps in which the penalty is the only force)."""
+  parts = make_parts(net=deaf_net())
+  return parts, jax.jit(repeat(make_step(parts, settings()), 100))
+
+
+def swept_shares(parts, state):
+  points = family.scale_grid(3, LOW, HIGH, 5)
+  at = functools.partial(family.logits_of, parts.controller, CONE)
+  logits = at(state.controller, points)
+  return [family.shares(rows, SPACE.ops) for rows in logits]
+
+
+@pytest.mark.parametrize("column", range(3))
+def test_a_dearer_operation_is_chosen_less_at_every_scale(
+  penalty_search, column
+):
+  parts, steps = penalty_search
+  dearer = TABLE._replace(
+    reference=TABLE.reference * jnp.ones((1, 3)).at[0, column].set(10.0)
+  )
+  before, after = (
+    swept_shares(parts, run(steps, start(parts), table)[0])
+    for table in (TABLE, dearer)
+  )
+  op = SPACE.ops[column]
+  falls = [b[op] - a[op] for b, a in zip(before, after, strict=True)]
+  assert len(falls) == 5 and min(falls) > 0.02
+
+
+def test_the_table_is_an_argument_and_no_constant():
+  parts = make_parts(net=deaf_net())
+  step = make_step(parts, settings())
+  shape = "x".join(map(str, SPACE.shape))
+
+  def num_tables(function, *arguments):
+    text = jax.jit(function).lower(*arguments).as_text()
+    signature = text[text.index("@main(") : text.index(") -> ")]
+    return signature.count(f"tensor<{shape}xf32>")
+
+  assert num_tables(step, start(parts), DATA, TABLE) == 1
+  # The count sees the difference: a closure leaves no parameter.
+  closed = lambda state, data: step(state, data, TABLE)  # noqa: E731
+  assert num_tables(closed, start(parts), DATA) == 0
+
+
+def counted(step):
+  """(step, a list that grows with each of its traces)."""
+  traces = []
+
+  def traced(*arguments):
+    traces.append(arguments)
+    return step(*arguments)
+
+  return traced, traces
+
+
+def test_another_table_changes_the_step_without_another_trace():
+  parts = make_parts(net=deaf_net())
+  step, traces = counted(make_step(parts, settings()))
+  steps = jax.jit(step)
+  other = CostTable(TABLE.reference[:, ::-1], TABLE.base + 2.0)
+  found = [
+    run(steps, start(parts), table)[0].controller for table in (TABLE, other)
+  ]
+  assert tree.digest(found[0]) != tree.digest(found[1])
+  costs = [
+    run(steps, start(parts), table)[1][0]["expected_cost"]
+    for table in (TABLE, TABLE._replace(base=TABLE.base + 2.0))
+  ]
+  np.testing.assert_allclose(costs[1] - costs[0], 2.0, rtol=1e-5)
+  run(steps, start(parts, 1), other, DATA._replace(labels=1 - DATA.labels), 2)
+  assert len(traces) == 1
+
+
+def test_metrics_add_up():
+  parts = make_parts(net=deaf_net(jnp.array([0.3, -0.2])))
+  steps = jax.jit(make_step(parts, settings()))
+  row = run(steps, start(parts))[1][0]
+  np.testing.assert_allclose(
+    row["loss"], row["cross_entropy"] + row["penalty"], rtol=1e-6
+  )
+  bounds = TABLE.reference.min(1).sum(), TABLE.reference.max(1).sum()
+  assert bounds[0] < row["expected_cost"] - TABLE.base < bounds[1]
+  assert row["temperature"] == 1.0
+  # The stub always says class 0: half of the examples are.
+  np.testing.assert_allclose(row["accuracy"], 0.5, atol=0.3)
+
+
+# What moves what.
+
+
+def test_a_controller_that_does_not_learn_stays_bit_identical():
+  """Neither decay nor clipping of the weights reaches the controller."""
+  parts = make_parts(
+    net=deaf_net(jnp.ones(2)),
+    controller_optimiser=optax.adam(0.0, b1=0.5),
+    weights_optimiser=optax.chain(
+      optax.clip_by_global_norm(1e-3), optax.add_decayed_weights(1.0), sgd(0.1)
+    ),
+  )
+  state = start(parts)
+  kept = tree.digest(state.controller)
+  for bilevel in (False, True):
+    steps = jax.jit(repeat(make_step(parts, settings(bilevel=bilevel)), 5))
+    found, _ = run(steps, start(parts))
+    assert tree.digest(found.controller) == kept
+    assert tree.digest(found.weights) != tree.digest(state.weights)
+
+
+def test_the_controller_waits_for_the_warm_up():
+  parts = make_parts(net=deaf_net(jnp.ones(2)))
+  state = start(parts)
+  steps = jax.jit(make_step(parts, settings(warmup_steps=3)))
+  warm, _ = run(steps, start(parts), dispatches=3)
+  assert tree.digest(warm.controller) == tree.digest(state.controller)
+  assert tree.digest(warm.weights) != tree.digest(state.weights)
+  after, _ = run(steps, warm)
+  assert tree.digest(after.controller) != tree.digest(state.controller)
+
+
+def test_the_weights_optimiser_holds_nothing_of_the_controller():
+  state = start(make_parts())
+  of_weights = tree.flatten(state.weights_optimiser)
+  names = set(tree.flatten(state.controller))
+  assert names == {"pivots", "references"}
+  assert not [n for n in of_weights if set(n.split("/")) & names]
+  trace = [leaf for leaf in of_weights.values() if leaf.ndim]
+  assert tree.count(trace) == tree.count(state.weights)
+
+
+def test_prices_do_not_reach_the_clipping_of_the_weights():
+  """One gradient serves both, but its norm is taken over weights alone."""
+  parts = make_parts(
+    net=deaf_net(jnp.array([3.0, 0.0])),
+    weights_optimiser=optax.chain(
+      optax.clip_by_global_norm(1e-3), optax.sgd(1.0)
+    ),
+    price=price.paper((0, 1, 2), 1.0),
+  )
+  steps = jax.jit(make_step(parts, settings()))
+  dear = TABLE._replace(reference=1e4 * TABLE.reference)
+  found = [run(steps, start(parts), t)[0] for t in (TABLE, dear)]
+  assert tree.digest(found[0].weights) == tree.digest(found[1].weights)
+  assert found[0].weights["w"][0] != 3.0
+
+
+# Bilevel: which examples, in which order.
+
+
+def scalar_net():
+  """Logits (w * mean mix of column 0 * x, 0), with x the first pixel."""
+
+  def apply(weights, mix, images):
+    x = images[:, 0, 0, 0]
+    first = mix[..., 0].mean(-1)
+    return jnp.stack([weights["w"] * first * x, jnp.zeros_like(x)], -1)
+
+  return Net(lambda key: {"w": jnp.full((), 2.0)}, apply)
+
+
+def scalar_parts(**changes):
+  return make_parts(
+    net=scalar_net(),
+    sampler=SAMPLERS["softmax"],
+    temperature=schedule.linear(1.0, 1.0),
+    conditions=conditions.fixed(3, 1.0),
+    controller=controllers.table(SPACE),
+    price=lambda reference, condition: 0.0 * reference,
+    augment=lambda key, images: images.astype(jnp.float32),
+    weights_optimiser=optax.sgd(0.7),
+    controller_optimiser=optax.sgd(0.9),
+  )._replace(**changes)
+
+
+def marked_data(weights_pixel, controller_pixel):
+  """A level whose pixels are 0 gets no gradient from its examples."""
+  count = DATA.labels.shape[0]
+  values = jnp.zeros(count, jnp.uint8)
+  values = values.at[DATA.weights_index].set(weights_pixel)
+  values = values.at[DATA.controller_index].set(controller_pixel)
+  images = jnp.broadcast_to(values[:, None, None, None], (count, 8, 8, 1))
+  return DATA._replace(images=images, labels=jnp.zeros(count, jnp.int32))
+
+
+@pytest.mark.parametrize(
+  ("bilevel", "pixel", "weights_move", "controller_moves"),
+  [
+    (True, (1, 0), True, False),
+    (True, (0, 1), False, True),
+    (False, (1, 0), True, True),
+    (False, (0, 1), False, False),
+  ],
+)
+def test_each_level_reads_its_own_examples(
+  bilevel, pixel, weights_move, controller_moves
+):
+  parts = scalar_parts()
+  steps = jax.jit(
+    repeat(make_step(parts, settings(bilevel=bilevel, per_example=False)), 4)
+  )
+  before = start(parts)
+  after, _ = run(steps, start(parts), data=marked_data(*pixel))
+  moved = tree.digest(after.weights) != tree.digest(before.weights)
+  assert moved == weights_move
+  moved = tree.digest(after.controller) != tree.digest(before.controller)
+  assert moved == controller_moves
+
+
+@pytest.mark.parametrize("bilevel", [False, True])
+def test_first_order_by_hand(bilevel):
+  """Bilevel: the weights answer to the controller's new logits."""
+  parts = scalar_parts()
+  step = make_step(parts, settings(bilevel=bilevel, per_example=False))
+  state = start(parts)
+  found, _ = run(jax.jit(step), start(parts), data=marked_data(1, 3))
+
+  def cross_entropy(w, logits, x):
+    first = jax.nn.softmax(logits)[:, 0].mean()
+    return -jax.nn.log_sigmoid(w * first * x)
+
+  w, logits = state.weights["w"], state.controller["logits"]
+  seen = 3.0 if bilevel else 1.0
+  downhill = -jax.grad(cross_entropy, 1)(w, logits, seen).ravel()
+  stepped = found.controller["logits"]
+  taken = (stepped - logits).ravel()
+  # The condition weighs the step, and does not turn it.
+  cosine = taken @ downhill / jnp.linalg.norm(taken) / jnp.linalg.norm(downhill)
+  np.testing.assert_allclose(cosine, 1.0, rtol=1e-4)
+  answered = stepped if bilevel else logits
+  moved = w - 0.7 * jax.grad(cross_entropy)(w, answered, 1.0)
+  np.testing.assert_allclose(found.weights["w"], moved, rtol=1e-5)
+  assert abs(jax.grad(cross_entropy)(w, logits - stepped, 1.0)) > 0.01
+
+
+# The real supernet.
+
+
+@pytest.fixture(scope="module")
+def searches():
+  """{bilevel: (parts, PER_DISPATCH jitted steps)}, each traced once."""
+  parts = make_parts()
+  traced = {
+    bilevel: counted(
+      repeat(make_step(parts, settings(bilevel=bilevel)), PER_DISPATCH)
+    )
+    for bilevel in (False, True)
+  }
+  yield {b: (parts, jax.jit(step)) for b, (step, _) in traced.items()}
+  assert max(len(traces) for _, traces in traced.values()) <= 1
+
+
+@pytest.mark.parametrize("bilevel", [False, True])
+def test_a_search_learns(searches, bilevel):
+  parts, steps = searches[bilevel]
+  _, rows = run(steps, start(parts), dispatches=10)
+  assert rows[0]["cross_entropy"] > 0.5
+  assert rows[-1]["cross_entropy"] < 0.5 * rows[0]["cross_entropy"]
+  assert rows[-1]["accuracy"] > 0.9
+
+
+@pytest.mark.parametrize("bilevel", [False, True])
+def test_six_steps_are_three_a_checkpoint_and_three(
+  searches, bilevel, tmp_path
+):
+  parts, steps = searches[bilevel]
+  whole, _ = run(steps, start(parts), dispatches=2)
+  half, _ = run(steps, start(parts))
+  checkpoint.save(tmp_path, 3, half, {"seed": 0})
+  like = jax.eval_shape(lambda: start(parts))
+  number, restored, metadata = checkpoint.restore_latest(tmp_path, like)
+  assert (number, metadata) == (3, {"seed": 0})
+  resumed, _ = run(steps, restored)
+  assert int(resumed.step) == int(whole.step) == 6
+  assert tree.digest(resumed) == tree.digest(whole)
+  assert tree.digest(half) != tree.digest(whole)
+
+
+def test_a_search_is_its_seed(searches):
+  parts, steps = searches[False]
+  digests = [
+    tree.digest(run(steps, start(parts, seed))[0].controller)
+    for seed in (0, 0, 1)
+  ]
+  assert digests[0] == digests[1] != digests[2]
+
+
+def test_randomness_changes_from_step_to_step(searches):
+  """The key is never advanced: the step's number is what is folded in."""
+  parts, steps = searches[False]
+  state = start(parts)
+  key = jax.random.key_data(state.key)
+  after, _ = run(steps, start(parts))
+  np.testing.assert_array_equal(jax.random.key_data(after.key), key)
+  parts = make_parts(
+    net=deaf_net(),
+    price=lambda reference, condition: condition.scale + 0.0 * reference,
+  )
+  one = jax.jit(make_step(parts, settings()))
+  _, rows = run(one, start(parts), dispatches=4)
+  drawn = [float(row["penalty"]) for row in rows]
+  assert len(set(drawn)) == 4
+
+
+def test_a_dispatch_is_its_steps():
+  parts = make_parts(net=deaf_net(jnp.array([0.3, -0.2])))
+  step = make_step(parts, settings())
+  single, rows = run(jax.jit(step), start(parts), dispatches=4)
+  at_once, means = run(jax.jit(repeat(step, 4)), start(parts))
+  chex.assert_trees_all_close(
+    *((s.weights, s.controller) for s in (single, at_once)), rtol=1e-5
+  )
+  assert int(at_once.step) == 4
+  for name, mean in means[0].items():
+    wanted = np.mean([row[name] for row in rows])
+    np.testing.assert_allclose(mean, wanted, rtol=1e-5)
+
+
+def test_conditions_reach_controller_and_price():
+  """At one fixed condition the penalty is that of its prices."""
+  condition = Condition(jnp.array([0.5, 0.2, 0.3]), jnp.asarray(2.0))
+  parts = make_parts(
+    net=deaf_net(), conditions=CONE._replace(draw=lambda key: condition)
+  )
+  state = start(parts)
+  _, rows = run(jax.jit(make_step(parts, settings())), start(parts))
+  logits = parts.controller.apply(state.controller, CONE.features(condition))
+  prices = price.cone((0, 1, 2))(TABLE.reference, condition)
+  wanted = (prices * jax.nn.softmax(logits)).sum()
+  np.testing.assert_allclose(rows[0]["penalty"], wanted, rtol=1e-5)

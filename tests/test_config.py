@@ -1,0 +1,159 @@
+"""Configs: all load and pass, and whatever is wrong is named."""
+
+import pathlib
+
+import pytest
+from ml_collections import ConfigDict
+
+from hwnas_jax import config as configuration
+
+CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
+BY_NAME = pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+
+
+def changed(**fields):
+  """The default with `part__name=value` set."""
+  config = configuration.default()
+  config.update_from_flattened_dict(
+    {name.replace("__", "."): value for name, value in fields.items()}
+  )
+  return config
+
+
+def leaves(config, prefix=""):
+  found = set()
+  for name, value in config.items():
+    if isinstance(value, ConfigDict) and name != "vectors":
+      found |= leaves(value, f"{prefix}{name}.")
+    else:
+      found.add(prefix + name)
+  return found
+
+
+def test_there_are_configs():
+  assert {p.stem for p in CONFIGS} >= {"digits", "cifar", "fashion_mnist"}
+
+
+@BY_NAME
+@pytest.mark.parametrize("variant", ["", ":smoke"])
+def test_a_config_loads_and_passes(path, variant):
+  config = configuration.load(f"{path}{variant}")
+  configuration.check(config)
+  assert leaves(config) == leaves(configuration.default())
+
+
+@BY_NAME
+def test_smoke_is_small_and_needs_no_data(path):
+  config = configuration.load(f"{path}:smoke")
+  assert config.data.name == "digits" or config.data.name.startswith("mock_")
+  assert config.search.num_steps <= 20 and config.train.num_steps <= 20
+
+
+@BY_NAME
+def test_an_unknown_variant_is_refused(path):
+  with pytest.raises(ValueError, match="no variant 'smokey'.*smoke"):
+    configuration.load(f"{path}:smokey")
+
+
+def test_an_absent_file_is_refused(tmp_path):
+  with pytest.raises(FileNotFoundError, match="absent.py"):
+    configuration.load(f"{tmp_path}/absent.py:smoke")
+
+
+def test_the_default_passes():
+  configuration.check(configuration.default())
+
+
+def test_an_unknown_field_cannot_be_set():
+  config = configuration.default()
+  with pytest.raises(AttributeError, match="num_stpes"):
+    config.search.num_stpes = 3
+
+
+def test_a_field_keeps_its_type():
+  with pytest.raises(TypeError):
+    configuration.default().search.num_steps = "many"
+
+
+@pytest.mark.parametrize("field", configuration.CHOICES)
+def test_a_choice_that_there_is_not_is_refused(field):
+  value = 7 if field == "controller.sign" else "nonsense"
+  with pytest.raises(ValueError, match=f"{field} must be one of .*{value}"):
+    configuration.check(changed(**{field.replace(".", "__"): value}))
+
+
+POSITIVE = configuration._POSITIVE
+RATES = configuration._RATES
+
+
+@pytest.mark.parametrize("field", POSITIVE)
+@pytest.mark.parametrize("value", [0, -1])
+def test_what_must_be_positive_is(field, value):
+  config = configuration.default()
+  kind = type(configuration._field(config, field))
+  config.update_from_flattened_dict({field: kind(value)})
+  with pytest.raises(ValueError, match=rf"{field} must be > 0, got {value}"):
+    configuration.check(config)
+
+
+@pytest.mark.parametrize("field", RATES)
+@pytest.mark.parametrize("value", [-0.1, 1.0])
+def test_a_rate_is_in_its_range(field, value):
+  with pytest.raises(ValueError, match=rf"{field} must be in \[0, 1\)"):
+    configuration.check(changed(**{field.replace(".", "__"): value}))
+
+
+@pytest.mark.parametrize(
+  ("fields", "message"),
+  [
+    (
+      {"search__num_steps": 15},
+      r"search.num_steps \(15\) must be a multiple of"
+      r" search.steps_per_dispatch \(10\)",
+    ),
+    ({"search__checkpoint_every": 7}, r"search.checkpoint_every \(7\)"),
+    ({"train__num_steps": 11}, r"train.num_steps \(11\)"),
+    ({"train__checkpoint_every": 1}, r"train.checkpoint_every \(1\)"),
+    ({"cost__name": "paper"}, "cost.name=paper .*condition.name must be"),
+    ({"condition__name": "simplex"}, "condition.name=simplex has no scale"),
+    (
+      {"controller__name": "table"},
+      "controller.name=table cannot hear condition.name=cone",
+    ),
+    ({"sampler__name": "softmax"}, "sampler.per_example needs .*noise"),
+    ({"search__weights_fraction": 0.0}, r"search.weights_fraction \(0.0\)"),
+    ({"search__weights_fraction": 1.1}, r"search.weights_fraction \(1.1\)"),
+    (
+      {"search__weights_fraction": 1.0, "search__bilevel": True},
+      r"search.weights_fraction \(1.0\).*search.bilevel",
+    ),
+  ],
+)
+def test_what_does_not_go_together_is_refused(fields, message):
+  with pytest.raises(ValueError, match=message):
+    configuration.check(changed(**fields))
+
+
+@pytest.mark.parametrize(
+  "fields",
+  [
+    {"train__num_steps": 0},  # a family left untrained
+    {"search__weights_fraction": 1.0},
+    {"condition__name": "fixed", "controller__name": "table"},
+    {"cost__name": "paper", "condition__name": "simplex"},
+    {"cost__name": "paper", "condition__name": "fixed"},
+    {"sampler__name": "softmax", "sampler__per_example": False},
+  ],
+)
+def test_what_goes_together_passes(fields):
+  configuration.check(changed(**fields))
+
+
+def test_all_faults_are_named_at_once():
+  config = changed(
+    space__ops="nine", search__batch_size=0, train__num_steps=3, train__lr=-1.0
+  )
+  with pytest.raises(ValueError, match="the config is wrong") as error:
+    configuration.check(config)
+  names = "space.ops", "search.batch_size", "train.num_steps", "train.lr"
+  assert all(name in str(error.value) for name in names)

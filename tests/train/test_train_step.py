@@ -1,0 +1,266 @@
+"""Training a derived network: it learns, and is tested on every example."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from hwnas_jax.core import tree
+from hwnas_jax.core.types import ABSENT
+from hwnas_jax.data.arrays import Split
+from hwnas_jax.data.augment import normalise
+from hwnas_jax.io import checkpoint
+from hwnas_jax.nets.derived import Network, drop_path
+from hwnas_jax.spaces import darts
+from hwnas_jax.train.step import (
+  Recipe,
+  init_state,
+  init_variables,
+  make_evaluate,
+  make_train_step,
+  repeat,
+)
+
+NET = darts.Darts(darts.THREE, 3, 1, 4, (8, 8, 1), 2)
+BIG = darts.Darts(darts.THREE, 3, 1, 4, (32, 32, 3), 5)
+GENOTYPE = (2, 0, 2, 1)  # convolution, pooling; convolution, skip
+PIXELS = functools.partial(normalise, mean=(0.5,), std=(0.25,))
+PER_DISPATCH = 5
+
+
+def toy(count, seed=0):
+  """Bright images and dark ones."""
+  labels = np.arange(count) % 2
+  images = np.random.default_rng(seed).integers(0, 128, (count, 8, 8, 1))
+  images += 127 * labels.reshape(-1, 1, 1, 1)
+  return Split(jnp.asarray(images, jnp.uint8), jnp.asarray(labels, jnp.int32))
+
+
+TRAIN, TEST = toy(64), toy(50, seed=1)
+
+
+def augment(key, images):
+  del key
+  return PIXELS(images)
+
+
+def recipe(**changes):
+  plain = Recipe(
+    num_steps=60,
+    batch_size=16,
+    drop_path=0.2,
+    auxiliary_weight=0.0,
+    label_smoothing=0.1,
+  )
+  return plain._replace(**changes)
+
+
+@pytest.fixture(scope="module")
+def training():
+  """(fresh state's maker, PER_DISPATCH jitted steps)."""
+  network = Network(NET, GENOTYPE, "train")
+  optimiser = optax.sgd(0.1, 0.9)
+  step = make_train_step(network, optimiser, recipe(), augment)
+  fresh = functools.partial(init_state, network, optimiser)
+  return fresh, jax.jit(repeat(step, PER_DISPATCH))
+
+
+@pytest.fixture(scope="module")
+def trained(training):
+  fresh, steps = training
+  state, rows = fresh(jax.random.key(0)), []
+  for _ in range(6):
+    state, metrics = steps(state, TRAIN)
+    rows.append(jax.device_get(metrics))
+  return state, rows
+
+
+def evaluate(state, split, batch_size=16):
+  network = Network(NET, GENOTYPE, "eval")
+  run = jax.jit(make_evaluate(network, PIXELS, batch_size))
+  return float(run(state.params, state.stats, split))
+
+
+def test_a_derived_network_learns(trained):
+  state, rows = trained
+  assert int(state.step) == 6 * PER_DISPATCH
+  # Smoothed by 0.1, the loss of a perfect network is 0.199.
+  assert rows[0]["loss"] > 0.4 > 0.35 > rows[-1]["loss"] > 0.19
+  assert rows[-1]["train_accuracy"] > 0.95
+  assert evaluate(state, TEST) > 0.95
+
+
+def test_a_fresh_network_does_not_know(training):
+  fresh, _ = training
+  assert evaluate(fresh(jax.random.key(0)), TEST) < 0.9
+
+
+def test_resumed_training_is_bit_identical(training, tmp_path):
+  fresh, steps = training
+  half, _ = steps(fresh(jax.random.key(0)), TRAIN)
+  whole, _ = steps(half, TRAIN)
+  checkpoint.save(tmp_path, PER_DISPATCH, half, {})
+  like = jax.eval_shape(lambda: fresh(jax.random.key(0)))
+  _, restored, _ = checkpoint.restore_latest(tmp_path, like)
+  resumed, _ = steps(restored, TRAIN)
+  assert tree.digest(resumed) == tree.digest(whole) != tree.digest(half)
+  other, _ = steps(fresh(jax.random.key(1)), TRAIN)
+  assert tree.digest(other.params) != tree.digest(half.params)
+
+
+@pytest.mark.parametrize("batch_size", [16, 25, 64])
+def test_every_example_counts_once(trained, batch_size):
+  """Batches that divide 50, that do not, and one larger than it."""
+  state, _ = trained
+  # Half of the labels are turned, all in the last, ragged batch.
+  turned = np.arange(50) >= 47
+  labels = jnp.where(turned, 1 - TEST.labels, TEST.labels)
+  network = Network(NET, GENOTYPE, "eval")
+  variables = {"params": state.params, "batch_stats": state.stats}
+  logits, aux = network.apply(variables, PIXELS(TEST.images))
+  assert aux is None
+  wanted = np.mean(np.asarray(logits.argmax(-1) == labels))
+  found = evaluate(state, TEST._replace(labels=labels), batch_size)
+  np.testing.assert_allclose(found, wanted, rtol=1e-6)
+  assert wanted < 1.0
+
+
+def test_evaluation_reads_the_running_statistics(trained):
+  """Not the batch: an example's class does not depend on its neighbours."""
+  state, _ = trained
+  network = Network(NET, GENOTYPE, "eval")
+  images = PIXELS(TEST.images)
+
+  def logits(stats, images):
+    variables = {"params": state.params, "batch_stats": stats}
+    return network.apply(variables, images)[0]
+
+  np.testing.assert_allclose(
+    logits(state.stats, images[:1])[0],
+    logits(state.stats, images)[0],
+    rtol=1e-4,
+    atol=1e-5,
+  )
+  moved = jax.tree.map(lambda x: x + 1.0, state.stats)
+  difference = logits(moved, images) - logits(state.stats, images)
+  assert jnp.abs(difference).max() > 0.01
+
+
+def test_training_moves_the_running_statistics(trained, training):
+  fresh, _ = training
+  before = fresh(jax.random.key(0)).stats
+  after = trained[0].stats
+  means = [k for k in tree.flatten(before) if k.endswith("/mean")]
+  assert means and all((tree.flatten(before)[k] == 0).all() for k in means)
+  assert all((tree.flatten(after)[k] != 0).any() for k in means)
+
+
+def test_initial_variables_are_those_of_the_module():
+  network = Network(BIG, GENOTYPE, "train", auxiliary=True)
+  params, stats = init_variables(network, jax.random.key(3))
+  example = jax.ShapeDtypeStruct((1, *BIG.image), jnp.float32)
+  wanted = jax.eval_shape(network.init, jax.random.key(0), example)
+  assert tree.diff(wanted["params"], params) == []
+  assert tree.diff(wanted["batch_stats"], stats) == []
+
+
+def test_drop_path_keeps_the_expectation_and_whole_examples():
+  x = jnp.arange(1.0, 9.0).reshape(2, 2, 2, 1)
+  keys = jax.random.split(jax.random.key(0), 4000)
+  dropped = jax.vmap(lambda key: drop_path(x, key, 0.3))(keys)
+  np.testing.assert_allclose(dropped.mean(0), x, rtol=0.05)
+  alive = np.asarray(dropped != 0)
+  assert (alive.all((2, 3, 4)) | ~alive.any((2, 3, 4))).all()
+  np.testing.assert_allclose(dropped.max(), 8 / 0.7, rtol=1e-5)
+  np.testing.assert_array_equal(drop_path(x, jax.random.key(1), 0.0), x)
+
+
+def test_drop_path_spares_identities_and_follows_the_rate():
+  """An all-skip normal cell passes on whole, at any rate."""
+  network = Network(NET, (1, 1, ABSENT, ABSENT), "train")
+  images = PIXELS(TRAIN.images[:8])
+  params, stats = init_variables(network, jax.random.key(0))
+
+  def logits(network, variables, rate, seed):
+    return network.apply(
+      variables,
+      images,
+      rate,
+      rngs={"drop_path": jax.random.key(seed)},
+      mutable=["batch_stats"],
+    )[0][0]
+
+  variables = {"params": params, "batch_stats": stats}
+  np.testing.assert_array_equal(
+    logits(network, variables, 0.9, 1), logits(network, variables, 0.0, 2)
+  )
+  pooling = Network(NET, (0, 0, 0, 0), "train")
+  params, stats = init_variables(pooling, jax.random.key(0))
+  variables = {"params": params, "batch_stats": stats}
+  found = [
+    logits(pooling, variables, rate, seed)
+    for rate, seed in [(0.0, 1), (0.0, 2), (0.5, 1), (0.5, 2)]
+  ]
+  np.testing.assert_array_equal(found[0], found[1])
+  assert (found[2] != found[3]).any() and (found[2] != found[0]).any()
+
+
+def test_the_auxiliary_head_pools_8_x_8_features():
+  """Two reductions of 32 x 32 leave the 8 x 8 that the head is made for."""
+  network = Network(BIG, (1, 1, 1, 1), "train", auxiliary=True)
+  images = jax.ShapeDtypeStruct((2, *BIG.image), jnp.float32)
+  params, stats = jax.eval_shape(
+    lambda: init_variables(network, jax.random.key(0))
+  )
+  head = tree.flatten(params["auxiliary"])
+  shapes = {leaf.shape for leaf in head.values()}
+  # 5x5 windows at stride 3 leave 2x2; then 128 channels, 768, the classes.
+  assert shapes >= {(1, 1, 16, 128), (4 * 128, 768), (768, 5)}
+  (logits, aux), _ = jax.eval_shape(
+    lambda p, s, x: network.apply(
+      {"params": p, "batch_stats": s}, x, mutable=["batch_stats"]
+    ),
+    params,
+    stats,
+    images,
+  )
+  assert logits.shape == aux.shape == (2, 5)
+
+
+def test_the_auxiliary_loss_is_weighed():
+  class Toy:
+    """Two heads that are parameters."""
+
+    def apply(self, variables, images, rate, rngs, mutable):
+      assert rate is None and list(rngs) == ["drop_path"]
+      rows = images.shape[0]
+      heads = [variables["params"][name] for name in ("main", "auxiliary")]
+      logits = [jnp.broadcast_to(head, (rows, 2)) for head in heads]
+      return tuple(logits), {"batch_stats": {}}
+
+  params = {"main": jnp.array([1.0, 0.0]), "auxiliary": jnp.array([3.0, 0.0])}
+  optimiser = optax.sgd(0.1)
+  steps = make_train_step(
+    Toy(),
+    optimiser,
+    recipe(drop_path=0.0, auxiliary_weight=0.4, label_smoothing=0.0),
+    augment,
+  )
+  zeros = TRAIN._replace(labels=jnp.zeros_like(TRAIN.labels))
+  fresh = init_state(
+    Network(NET, GENOTYPE, "train"), optimiser, jax.random.key(0)
+  )
+  state = type(fresh)(
+    params=params,
+    stats={},
+    optimiser=optimiser.init(params),
+    step=fresh.step,
+    key=fresh.key,
+  )
+  _, metrics = steps(state, zeros)
+  wanted = np.log1p(np.exp(-1.0)) + 0.4 * np.log1p(np.exp(-3.0))
+  np.testing.assert_allclose(metrics["loss"], wanted, rtol=1e-5)
+  assert metrics["train_accuracy"] == 1.0
