@@ -14,8 +14,8 @@ def get_config(variant: str = "") -> ConfigDict:
   config = base.default()
   config.data.pad = 1
   config.space.update(ops="three", num_cells=3, channels=8)
-  config.derive.update(rule="argmax", num_scales=10, num_random=5)
-  config.controller.num_pivots = 8
+  config.derive.update(rule="argmax", num_scales=8, num_random=3)
+  config.controller.num_pivots = 12
   config.condition.update(low=0.001, high=30.0)
   config.search.update(
     num_steps=1500,
@@ -25,7 +25,7 @@ def get_config(variant: str = "") -> ConfigDict:
     steps_per_dispatch=20,
     checkpoint_every=500,
   )
-  config.latency.update(batch_size=64, repeats=30)
+  config.latency.update(batch_size=256, repeats=30)
   config.train.update(
     num_steps=600, batch_size=64, lr=0.05, steps_per_dispatch=20
   )

@@ -1,5 +1,6 @@
 """The whole configuration: defaults, and the checks before anything runs."""
 
+import copy
 import importlib.util
 import pathlib
 from typing import Any
@@ -23,78 +24,79 @@ CHOICES = {
 }
 
 
+# Every field with its default and its unit; a config file changes some.
+_DEFAULTS: dict[str, Any] = {
+  "seed": 0,
+  "data": {
+    "name": "digits",  # see `hwnas_jax.data.load`
+    "data_dir": "",  # of TFDS; "" is TFDS's own default
+    "pad": 0,  # pixels of the random crop
+    "flip": False,
+  },
+  "space": {
+    "ops": "eight",
+    "num_cells": 8,
+    "num_nodes": 4,
+    "channels": 16,
+    "imagenet_stem": False,
+  },
+  # The derived network may be deeper and wider than the supernet; its
+  # shapes are the ones that are measured and priced. 0: as the space.
+  "derive": {
+    "rule": "top_k",
+    "num_cells": 0,
+    "channels": 0,
+    "num_scales": 8,  # members at the uniform simplex, cone only
+    "num_random": 4,  # random architectures trained beside the family
+    "vectors": {},  # name -> prices, one a priced operation (paper)
+  },
+  "controller": {"name": "pivots", "num_pivots": 5, "sign": -1},
+  "condition": {"name": "cone", "low": 0.001, "high": 10.0},
+  "cost": {"name": "latency", "kappa": 50.0},  # kappa: paper mode only
+  "sampler": {"name": "gumbel_softmax", "per_example": True},
+  "temperature": {"name": "linear", "start": 1.0, "end": 0.2},
+  "search": {
+    "num_steps": 1000,
+    "warmup_steps": 0,  # weights only, before the controller moves
+    "batch_size": 64,
+    "bilevel": False,
+    "weights_fraction": 0.5,  # of the training split; rest: controller
+    "weights_lr": 0.025,
+    "weights_lr_end": 0.001,
+    "weights_momentum": 0.9,
+    "weights_decay": 3e-4,
+    "weights_clip": 5.0,
+    "controller_lr": 1e-3,
+    "controller_b1": 0.5,
+    "steps_per_dispatch": 10,
+    "checkpoint_every": 500,  # steps
+  },
+  "latency": {
+    "table": "",  # path; "" profiles first, into the run folder
+    "batch_size": 64,
+    "repeats": 20,
+  },
+  "train": {
+    "num_steps": 1000,  # 0 leaves the family untrained
+    "batch_size": 96,
+    "lr": 0.025,
+    "momentum": 0.9,
+    "weight_decay": 3e-4,
+    "clip": 5.0,
+    "cutout": 0,  # pixels
+    "drop_path": 0.0,
+    "auxiliary_weight": 0.0,
+    "label_smoothing": 0.0,
+    "num_seeds": 1,
+    "steps_per_dispatch": 10,
+    "checkpoint_every": 1000,  # steps
+  },
+}
+
+
 def default() -> ConfigDict:
-  """Every field with its default and its unit; a config file changes some."""
-  config = ConfigDict(
-    {
-      "seed": 0,
-      "data": {
-        "name": "digits",  # see `hwnas_jax.data.load`
-        "data_dir": "",  # of TFDS; "" is TFDS's own default
-        "pad": 0,  # pixels of the random crop
-        "flip": False,
-      },
-      "space": {
-        "ops": "eight",
-        "num_cells": 8,
-        "num_nodes": 4,
-        "channels": 16,
-        "imagenet_stem": False,
-      },
-      # The derived network may be deeper and wider than the supernet; its
-      # shapes are the ones that are measured and priced. 0: as the space.
-      "derive": {
-        "rule": "top_k",
-        "num_cells": 0,
-        "channels": 0,
-        "num_scales": 8,  # members at the uniform simplex, cone only
-        "num_random": 4,  # random architectures trained beside the family
-        "vectors": {},  # name -> prices, one a priced operation (paper)
-      },
-      "controller": {"name": "pivots", "num_pivots": 5, "sign": -1},
-      "condition": {"name": "cone", "low": 0.001, "high": 10.0},
-      "cost": {"name": "latency", "kappa": 50.0},  # kappa: paper mode only
-      "sampler": {"name": "gumbel_softmax", "per_example": True},
-      "temperature": {"name": "linear", "start": 1.0, "end": 0.2},
-      "search": {
-        "num_steps": 1000,
-        "warmup_steps": 0,  # weights only, before the controller moves
-        "batch_size": 64,
-        "bilevel": False,
-        "weights_fraction": 0.5,  # of the training split; rest: controller
-        "weights_lr": 0.025,
-        "weights_lr_end": 0.001,
-        "weights_momentum": 0.9,
-        "weights_decay": 3e-4,
-        "weights_clip": 5.0,
-        "controller_lr": 1e-3,
-        "controller_b1": 0.5,
-        "steps_per_dispatch": 10,
-        "checkpoint_every": 500,  # steps
-      },
-      "latency": {
-        "table": "",  # path; "" profiles first, into the run folder
-        "batch_size": 64,
-        "repeats": 20,
-      },
-      "train": {
-        "num_steps": 1000,  # 0 leaves the family untrained
-        "batch_size": 96,
-        "lr": 0.025,
-        "momentum": 0.9,
-        "weight_decay": 3e-4,
-        "clip": 5.0,
-        "cutout": 0,  # pixels
-        "drop_path": 0.0,
-        "auxiliary_weight": 0.0,
-        "label_smoothing": 0.0,
-        "num_seeds": 1,
-        "steps_per_dispatch": 10,
-        "checkpoint_every": 1000,  # steps
-      },
-    }
-  )
-  return config.lock()  # a misspelt field is an error, not a new field
+  """A fresh copy of all fields at their defaults."""
+  return ConfigDict(copy.deepcopy(_DEFAULTS))
 
 
 def load(spec: str) -> ConfigDict:
@@ -129,7 +131,7 @@ _POSITIVE = (
   " latency.batch_size latency.repeats train.batch_size train.num_seeds"
   " train.steps_per_dispatch train.checkpoint_every controller.num_pivots"
   " search.weights_lr search.controller_lr train.lr search.weights_clip"
-  " train.clip temperature.start temperature.end"
+  " train.clip temperature.start temperature.end derive.num_scales"
 ).split()
 _RATES = (
   "train.drop_path train.label_smoothing search.weights_momentum"
@@ -193,6 +195,18 @@ def _check_together(config: ConfigDict) -> list[str]:
   if config.sampler.name == "softmax" and config.sampler.per_example:
     problems.append(
       "sampler.per_example needs a sampler with noise, not softmax"
+    )
+  low, high = config.condition.low, config.condition.high
+  if not 0 < low < high:
+    problems.append(
+      "condition.low and condition.high must be 0 < low < high, got"
+      f" {low} and {high}"
+    )
+  warmup, num_steps = config.search.warmup_steps, config.search.num_steps
+  if not 0 <= warmup < max(num_steps, 1):
+    problems.append(
+      f"search.warmup_steps ({warmup}) must be in [0, search.num_steps"
+      f" ({num_steps}))"
     )
   fraction = config.search.weights_fraction
   upper = fraction < 1 if config.search.bilevel else fraction <= 1

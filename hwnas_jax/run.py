@@ -58,10 +58,12 @@ def main_job(config: ConfigDict, workdir: str, command: str) -> pathlib.Path:
   configuration.check(config)
   load.check(config.data.name, config.data.data_dir or None)
   net, derived = build.make_nets(config)
+  # A table that does not fit leaves no folder that a better one is refused in.
+  given = _given_table(config, derived)
   folder = pathlib.Path(workdir).expanduser()
   _record(folder, config, command)
   dataset = build.load_dataset(config)
-  latency = _table(config, folder, derived)
+  latency = _table(config, folder, derived, given)
   reference = build.make_reference(config, net, derived, latency)
   state, parts, columns = search(config, folder, net, reference, dataset)
   members, sweep, shares = derive(config, net, parts, state, columns)
@@ -99,20 +101,32 @@ def _record(folder: pathlib.Path, config: ConfigDict, command: str) -> None:
   writers.write_json(folder / "versions.json", about)
 
 
+def _given_table(
+  config: ConfigDict, derived: Darts
+) -> table.LatencyTable | None:
+  """The table that the config names, refused if it lacks a site."""
+  if not config.latency.table:
+    return None
+  found = table.load(config.latency.table)
+  table.require(found, make_space(derived), config.latency.batch_size)
+  return found
+
+
 def _table(
-  config: ConfigDict, folder: pathlib.Path, derived: Darts
+  config: ConfigDict,
+  folder: pathlib.Path,
+  derived: Darts,
+  given: table.LatencyTable | None,
 ) -> table.LatencyTable | None:
   """The given table, or one measured here; None where nothing reads it."""
-  space, part = make_space(derived), config.latency
-  if part.table:
-    found = table.load(part.table)
-    table.require(found, space, part.batch_size)
-    table.save(folder / "table.json", found)
-    return found
+  out, part = folder / "table.json", config.latency
+  if given is not None:
+    table.save(out, given)
+    return given
   if config.cost.name == "paper":
     return None
   return measure.profile_space(
-    space, part.batch_size, folder / "table.json", part.repeats
+    make_space(derived), part.batch_size, out, part.repeats
   )
 
 

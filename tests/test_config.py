@@ -46,7 +46,7 @@ def test_a_config_loads_and_passes(path, variant):
 def test_smoke_is_small_and_needs_no_data(path):
   config = configuration.load(f"{path}:smoke")
   assert config.data.name == "digits" or config.data.name.startswith("mock_")
-  assert config.search.num_steps <= 20 and config.train.num_steps <= 20
+  assert max(config.search.num_steps, config.train.num_steps) <= 50
 
 
 @BY_NAME
@@ -121,6 +121,10 @@ def test_a_rate_is_in_its_range(field, value):
       "controller.name=table cannot hear condition.name=cone",
     ),
     ({"sampler__name": "softmax"}, "sampler.per_example needs .*noise"),
+    ({"condition__low": 20.0}, "condition.low and condition.high.*20.0"),
+    ({"condition__low": 0.0}, "condition.low and condition.high"),
+    ({"search__warmup_steps": 1000}, r"search.warmup_steps \(1000\)"),
+    ({"search__warmup_steps": -1}, r"search.warmup_steps \(-1\)"),
     ({"search__weights_fraction": 0.0}, r"search.weights_fraction \(0.0\)"),
     ({"search__weights_fraction": 1.1}, r"search.weights_fraction \(1.1\)"),
     (

@@ -26,7 +26,7 @@ LAYERS = (
   ("main", "profile", "query", "export"),
 )
 RANK = {part: rank for rank, row in enumerate(LAYERS) for part in row}
-SAME_ROW = {("costs", "nets")}  # never the reverse
+SAME_ROW = {("costs", "nets"), ("costs", "io")}  # never the reverse
 SHELL = "__main__"  # `python -m hwnas_jax.data`: as high as main
 
 # Who alone may import a library: a part of the package, or one module of it.

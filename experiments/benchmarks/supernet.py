@@ -252,7 +252,10 @@ def parse() -> argparse.Namespace:
   parser.add_argument("--kinds", nargs=1, help=argparse.SUPPRESS)
   args = parser.parse_args()
   if args.smoke:
-    args.batch, args.rounds, args.steps = 4, 2, 1
+    args.batch, args.rounds, args.steps, args.threads = 4, 2, 1, 1
+  cores = len(os.sched_getaffinity(0))
+  if args.threads > cores:
+    parser.error(f"--threads={args.threads}, but this process has {cores}")
   return args
 
 

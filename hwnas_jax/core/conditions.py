@@ -9,7 +9,6 @@ import jax.numpy as jnp
 
 from hwnas_jax.core.types import Array, Condition
 
-
 # Far enough apart that the ends of the scale are gated to different pivots.
 REACH = 4.0
 

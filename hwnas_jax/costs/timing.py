@@ -19,13 +19,12 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from jax import lax
 
 from hwnas_jax.core.types import Array, Genotype, Params
 from hwnas_jax.costs.table import Entry
 from hwnas_jax.nets.derived import Network
-from hwnas_jax.nets.ops import make_op
+from hwnas_jax.nets.ops import Module, make_op
 from hwnas_jax.spaces.darts import Darts
 from hwnas_jax.spaces.spec import Site
 
@@ -139,7 +138,7 @@ def compile_chain(site: Site, batch_size: int) -> Chain:
 
 
 def _loop(
-  module: nn.Module,
+  module: Module,
   adds: bool,
   inner: int,
   variables: Params,
@@ -167,7 +166,7 @@ def _tie(x: Array, outputs: Any) -> Array:
   return lax.dynamic_update_slice(x, value, first)
 
 
-def _inputs(module: nn.Module, shape: tuple[int, ...]) -> tuple[Params, Array]:
+def _inputs(module: Module, shape: tuple[int, ...]) -> tuple[Params, Array]:
   """Random weights, running statistics of one, and a random batch."""
   rng = np.random.default_rng(0)
 

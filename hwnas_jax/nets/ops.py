@@ -14,6 +14,8 @@ from hwnas_jax.nets import conv
 from hwnas_jax.nets.norm import BatchNorm, Mode
 from hwnas_jax.spaces.spec import Site
 
+Module = nn.Module  # for those who may not import flax
+
 # Normal with the fan-in's gain for ReLU; a depthwise filter's fan-in is k * k.
 _dense_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 _depthwise_init = nn.initializers.variance_scaling(

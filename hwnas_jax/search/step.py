@@ -119,21 +119,26 @@ def _make_loss(parts: Parts, settings: Settings) -> Callable:
   return loss
 
 
+def _batch(
+  parts: Parts,
+  settings: Settings,
+  state: SearchState,
+  data: SearchData,
+  level: int,
+) -> tuple[Array, Array]:
+  """The step's (images, labels) of level 0 (weights) or 1 (controller)."""
+  index = data.controller_index if level else data.weights_index
+  order, noise = jax.random.split(jax.random.fold_in(state.key, level))
+  rows = index[
+    batch_indices(order, state.step, index.shape[0], settings.batch_size)
+  ]
+  key = jax.random.fold_in(noise, state.step)
+  return parts.augment(key, data.images[rows]), data.labels[rows]
+
+
 def make_step(parts: Parts, settings: Settings) -> Step:
   """Returns step(state, data, table) -> (state, metrics), to be jitted."""
   loss = _make_loss(parts, settings)
-
-  def batch(
-    state: SearchState, data: SearchData, index: Array, name: int
-  ) -> tuple[Array, Array]:
-    order, noise = jax.random.split(jax.random.fold_in(state.key, name))
-    rows = index[
-      batch_indices(order, state.step, index.shape[0], settings.batch_size)
-    ]
-    images = parts.augment(
-      jax.random.fold_in(noise, state.step), data.images[rows]
-    )
-    return images, data.labels[rows]
 
   def step(
     state: SearchState, data: SearchData, table: CostTable
@@ -145,10 +150,10 @@ def make_step(parts: Parts, settings: Settings) -> Step:
     at = functools.partial(
       loss, condition=condition, table=table, temperature=temperature
     )
-    first = batch(state, data, data.weights_index, 0)
+    first = _batch(parts, settings, state, data, 0)
     controller = state.controller
     if settings.bilevel:
-      second = batch(state, data, data.controller_index, 1)
+      second = _batch(parts, settings, state, data, 1)
       controller_grads = jax.grad(at, 1, has_aux=True)(
         state.weights, controller, batch=second, key=controller_key
       )[0]

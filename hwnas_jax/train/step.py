@@ -85,13 +85,8 @@ def _cross_entropy(logits: Array, labels: Array, smoothing: float) -> Array:
   return optax.softmax_cross_entropy(logits, targets).mean()
 
 
-def make_train_step(
-  network: Network,
-  optimiser: optax.GradientTransformation,
-  recipe: Recipe,
-  augment: Callable[[Array, Array], Array],
-) -> TrainStep:
-  """Returns step(state, train split) -> (state, metrics), to be jitted."""
+def _make_loss(network: Network, recipe: Recipe) -> Callable:
+  """loss(params, stats, images, labels, key, progress) with updated stats."""
 
   def loss(
     params: Params,
@@ -116,6 +111,18 @@ def make_train_step(
     accuracy = (logits.argmax(-1) == labels).mean()
     metrics = {"loss": total, "train_accuracy": accuracy}
     return total, (updated["batch_stats"], metrics)
+
+  return loss
+
+
+def make_train_step(
+  network: Network,
+  optimiser: optax.GradientTransformation,
+  recipe: Recipe,
+  augment: Callable[[Array, Array], Array],
+) -> TrainStep:
+  """Returns step(state, train split) -> (state, metrics), to be jitted."""
+  loss = _make_loss(network, recipe)
 
   def step(state: TrainState, data: Split) -> tuple[TrainState, Metrics]:
     order, noise = (jax.random.fold_in(state.key, name) for name in (0, 1))

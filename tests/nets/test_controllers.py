@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from hwnas_jax.core import conditions
 from hwnas_jax.nets.controllers import pivots, table
 from hwnas_jax.spaces import darts
 
@@ -14,9 +15,10 @@ SPACE = darts.make_space(darts.Darts(darts.THREE, 3, 2, 4, (8, 8, 3), 10))
 NODES = 4  # two of each cell type
 FEATURES = np.array([0.2, 0.3, 0.5], np.float32)
 OTHER = np.array([1.0, 0.0, 0.0], np.float32)
+PRICES = conditions.simplex(3)
 TABLE = table(SPACE)
-PIVOTS = pivots(SPACE, 3)
-GATED = pivots(SPACE, 3, num_pivots=3)  # as many as operations
+PIVOTS = pivots(SPACE, PRICES)
+GATED = pivots(SPACE, PRICES, num_pivots=3)  # as many as operations
 
 
 @functools.cache
@@ -46,11 +48,29 @@ def test_pivots_hear_the_condition():
   assert np.all(np.abs(difference).max(-1) > 1e-3)  # every choice
 
 
-def test_pivot_shapes():
-  init = pivots(SPACE, 4, num_pivots=7).init
+@pytest.mark.parametrize(
+  ("law", "num_features"),
+  [
+    (conditions.fixed(3, 2.0), 3),
+    (PRICES, 3),
+    (conditions.cone(3, 0.1, 10.0), 4),
+  ],
+)
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_pivot_shapes(law, num_features, sign):
+  init = pivots(SPACE, law, num_pivots=7, sign=sign).init
   params = jax.eval_shape(init, jax.random.key(0))
-  assert params["pivots"].shape == (NODES, 7, 4)
+  assert params["pivots"].shape == (NODES, 7, num_features)
   assert params["references"].shape == (10, 7, 3)
+
+
+def test_near_pivots_start_where_conditions_are():
+  near = np.asarray(draw(PIVOTS)["pivots"])
+  assert np.all(near >= 0)
+  np.testing.assert_allclose(near.sum(-1), np.ones((NODES, 5)), rtol=1e-5)
+  assert len(np.unique(near.reshape(-1, 3), axis=0)) == NODES * 5
+  far = np.asarray(draw(pivots(SPACE, PRICES, sign=1))["pivots"])
+  assert far.min() < -1 and far.max() > 1
 
 
 def gates(sign, params):
@@ -58,7 +78,7 @@ def gates(sign, params):
   num_choices, num_pivots = len(SPACE.choices), params["pivots"].shape[1]
   assert num_pivots == SPACE.shape[1]
   eye = np.broadcast_to(np.eye(3, dtype=np.float32), (num_choices, 3, 3))
-  apply = jax.jit(pivots(SPACE, 3, num_pivots, sign).apply)
+  apply = jax.jit(pivots(SPACE, PRICES, num_pivots, sign).apply)
   return np.asarray(apply({**params, "references": eye}, FEATURES))
 
 
@@ -88,7 +108,7 @@ def test_the_sign_says_which_pivot_counts(sign):
 def test_the_published_text_is_the_default():
   params = draw(PIVOTS)
   logits = [
-    pivots(SPACE, 3, **sign).apply(params, FEATURES)
+    pivots(SPACE, PRICES, **sign).apply(params, FEATURES)
     for sign in ({}, {"sign": -1}, {"sign": 1})
   ]
   np.testing.assert_array_equal(logits[0], logits[1])
@@ -98,7 +118,7 @@ def test_the_published_text_is_the_default():
 @pytest.mark.parametrize("sign", [0, 2, -2, 0.5])
 def test_any_other_sign_is_refused(sign):
   with pytest.raises(ValueError, match=r"controller\.sign must be -1 or \+1"):
-    pivots(SPACE, 3, sign=sign)
+    pivots(SPACE, PRICES, sign=sign)
 
 
 @pytest.mark.parametrize("controller", [TABLE, PIVOTS])

@@ -51,7 +51,7 @@ def test_logits_of_many_conditions_are_those_of_each():
   for index in range(6):
     one = jax.tree.map(lambda x, i=index: x[i], stacked)
     wanted = controller.apply(params, cone.features(one))
-    np.testing.assert_allclose(found[index], wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found[index], wanted, rtol=1e-4, atol=1e-5)
   # The controller hears the condition, else there is no family.
   assert np.abs(found - found[:1]).max() > 0.01
 

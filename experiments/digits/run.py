@@ -1,0 +1,149 @@
+"""The main job on the digits, from several seeds, and a linear baseline.
+
+  python experiments/digits/run.py --workdir=runs/digits_seeds
+
+Runs `python -m hwnas_jax.main` once a seed, with a compilation cache of its
+own: the first run finds it empty, the others do not. A run that was stopped
+goes on; one that is in --json is skipped. Spearman is of scale and measured
+latency over the family's sweep: -1 is a family that pays exactly what it is
+asked to.
+"""
+
+import argparse
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from sklearn.linear_model import LogisticRegression
+
+from hwnas_jax import config as configuration
+from hwnas_jax.data import load
+from hwnas_jax.io import versions, writers
+from hwnas_jax.report import family
+
+HERE = pathlib.Path(__file__).parent
+CONFIG = HERE.parents[1] / "configs/digits.py"
+COLUMNS = (
+  "wall_s",
+  "spearman",
+  "latency_ratio",
+  "accuracy_largest_budget",
+  "accuracy_cheapest",
+  "accuracy_random",
+)
+
+
+def run(config: str, seed: int, workdir: pathlib.Path) -> dict[str, Any]:
+  """Runs or resumes the main job: its wall seconds, and if it was resumed."""
+  folder = workdir / f"seed_{seed}"
+  resumed = folder.exists()
+  command = [sys.executable, "-m", "hwnas_jax.main", f"--config={config}"]
+  command += [f"--config.seed={seed}", f"--workdir={folder}"]
+  env = {**os.environ, "HWNAS_CACHE_DIR": str(workdir / "cache")}
+  start = time.perf_counter()
+  subprocess.run(command, check=True, env=env)
+  seconds = time.perf_counter() - start
+  found = writers.read_json(folder / "family.json")
+  return {"wall_s": seconds, "resumed": resumed, **describe(found)}
+
+
+def describe(found: dict[str, Any]) -> dict[str, Any]:
+  """The numbers of a family.json.
+
+  The largest budget is that of the sweep's least scale; accuracy_random is
+  the mean of the random architectures.
+  """
+  members = {m["id"]: m for m in found["members"]}
+  sweep = sorted(found["sweep"], key=lambda point: point["condition"]["scale"])
+  scales = [point["condition"]["scale"] for point in sweep]
+  latency_ms = {name: m["latency"]["median_ms"] for name, m in members.items()}
+  latencies = [latency_ms[point["id"]] for point in sweep]
+  ours, baselines = family.split(members.values())
+  rank = stats.spearmanr(scales, latencies).statistic
+  wins, rivals = family.matched(ours, baselines)
+  return {
+    "spearman": float(rank) if len(ours) > 1 else None,
+    "num_members": len(ours),
+    "latency_ratio": latency_ms[ours[-1]["id"]] / latency_ms[ours[0]["id"]],
+    "accuracy_largest_budget": family.accuracy(members[sweep[0]["id"]]),
+    "accuracy_cheapest": family.accuracy(ours[0]),
+    "accuracy_random": float(np.mean([family.accuracy(m) for m in baselines])),
+    "random_matched": f"{wins} of {rivals}",
+    "members": found["members"],
+    "sweep": found["sweep"],
+  }
+
+
+def linear_accuracy() -> float:
+  """Test accuracy of logistic regression on the pixels, same split."""
+  data = load.load("digits")
+  train, test = (
+    (
+      np.asarray(s.images).reshape(len(s.labels), -1) / 255,
+      np.asarray(s.labels),
+    )
+    for s in (data.train, data.test)
+  )
+  return float(LogisticRegression(max_iter=5000).fit(*train).score(*test))
+
+
+def print_table(results: dict[str, Any]) -> None:
+  """One line a seed, their mean and standard deviation, the baseline."""
+  rows = {name: row for name, row in results.items() if name != "linear"}
+  print("".join(f"{name:>25}" for name in ("", *COLUMNS)))
+  values = np.asarray(
+    [[row[c] for c in COLUMNS] for row in rows.values()], float
+  )
+  lines = dict(zip(rows, values, strict=True))
+  lines["mean"] = values.mean(0)
+  if len(values) > 1:
+    lines["standard deviation"] = values.std(0, ddof=1)
+  for name, line in lines.items():
+    print(f"{name:>25}" + "".join(f"{value:25.4f}" for value in line))
+  linear = results["linear"]["test_accuracy"]
+  print(f"logistic regression on the pixels: {linear:.4f}")
+
+
+def parse() -> argparse.Namespace:
+  """The command line."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+  parser.add_argument(
+    "--workdir", type=pathlib.Path, default="runs/digits_seeds"
+  )
+  parser.add_argument(
+    "--json", type=pathlib.Path, default=HERE / "results.json"
+  )
+  parser.add_argument("--smoke", action="store_true", help="tiny, one seed")
+  args = parser.parse_args()
+  if args.smoke:
+    args.seeds = [0]
+  return args
+
+
+def main() -> None:
+  """Runs what --json lacks; prints all of it."""
+  args = parse()
+  config = f"{CONFIG}:smoke" if args.smoke else f"{CONFIG}"
+  about = {
+    "config": configuration.load(config).to_dict(),
+    "versions": versions.versions(),
+    "device": versions.device_fingerprint(),
+  }
+  results = writers.read_json(args.json) if args.json.exists() else {}
+  if "linear" not in results:
+    results["linear"] = {"test_accuracy": linear_accuracy(), **about}
+  for seed in args.seeds:
+    if f"seed {seed}" not in results:
+      results[f"seed {seed}"] = {**run(config, seed, args.workdir), **about}
+      writers.write_json(args.json, results)
+  print_table(results)
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,243 @@
+"""Predicted against measured latency of whole derived networks.
+
+  python experiments/latency/predicted.py --workdir=runs/digits
+  python experiments/latency/predicted.py --config=configs/fashion_mnist.py
+
+20 random networks of a config's space and 20 of a family: with the --workdir
+of a finished run, what its controller gives over simplex and scale; else
+genotypes drawn with random preferences for operations. The family's are spread
+evenly over predicted latency. Predicted: the table's plain sum over what the
+network runs. Measured: compiled inference, all networks in turn.
+"""
+
+import argparse
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib
+import numpy as np
+from ml_collections import ConfigDict
+
+from hwnas_jax import build, run
+from hwnas_jax import config as configuration
+from hwnas_jax.core.types import Genotype
+from hwnas_jax.costs import analytic, measure, table, timing
+from hwnas_jax.io import versions, writers
+from hwnas_jax.main import use_compilation_cache
+from hwnas_jax.report import family as reading
+from hwnas_jax.report import plots, style
+from hwnas_jax.search import discretise, family
+from hwnas_jax.spaces import architecture
+from hwnas_jax.spaces.darts import Darts, make_space
+
+HERE = pathlib.Path(__file__).parent
+CONFIG = HERE.parents[1] / "configs/digits.py"
+POOL = 1000  # candidates for the family, equal ones included
+PREFERENCE = 2.0  # spread of an operation's logit, where Gumbel noise has 1.3
+
+
+def draw_genotypes(
+  config: ConfigDict,
+  net: Darts,
+  rng: np.random.Generator,
+  count: int,
+  preference: float,
+) -> list[Genotype]:
+  """Genotypes by the config's rule, of logits that favour some operations."""
+  space, rule = make_space(net), discretise.RULES[config.derive.rule]
+  bias = preference * rng.standard_normal((count, 1, len(net.ops)))
+  logits = bias + rng.gumbel(size=(count, *space.shape))
+  return [rule(space, rows) for rows in logits]
+
+
+def controller_genotypes(
+  config: ConfigDict,
+  workdir: pathlib.Path,
+  nets: tuple[Darts, Darts],
+  found: table.LatencyTable,
+  rng: np.random.Generator,
+) -> list[Genotype]:
+  """What a finished run's controller gives at POOL random conditions."""
+  if not (workdir / "family.json").exists():
+    raise ValueError(f"{workdir} holds no finished run: finish it first")
+  dataset = build.load_dataset(config)
+  reference = build.make_reference(config, *nets, found)
+  state, parts, columns = run.search(
+    config, workdir, nets[0], reference, dataset
+  )
+  low, high = 1.0, 1.0
+  if config.condition.name == "cone":
+    low, high = config.condition.low, config.condition.high
+  scales = np.exp(rng.uniform(np.log(low), np.log(high), POOL))
+  simplex = rng.dirichlet(np.ones(len(columns)), POOL)
+  logits = family.logits_of(
+    parts.controller,
+    parts.conditions,
+    state.controller,
+    list(zip(simplex.tolist(), scales.tolist(), strict=True)),
+  )
+  rule = discretise.RULES[config.derive.rule]
+  return [rule(make_space(nets[0]), rows) for rows in logits]
+
+
+def spread(
+  genotypes: list[Genotype], cost: Callable[[Genotype], float], count: int
+) -> list[Genotype]:
+  """`count` different genotypes, one near each of even steps of cost."""
+  pool = list(dict.fromkeys(genotypes))
+  if len(pool) < count:
+    raise ValueError(f"{len(pool)} different genotypes, {count} are needed")
+  costs = np.asarray([cost(g) for g in pool])
+  chosen = []
+  for target in np.linspace(costs.min(), costs.max(), count):
+    nearest = int(np.abs(costs - target).argmin())
+    chosen.append(pool[nearest])
+    costs[nearest] = np.inf
+  return chosen
+
+
+def choose(
+  args: argparse.Namespace, config: ConfigDict, found: table.LatencyTable
+) -> list[tuple[str, Genotype]]:
+  """(kind, genotype) of all networks, different ones."""
+  nets = build.make_nets(config)
+  space, rng = make_space(nets[1]), np.random.default_rng(args.seed)
+  costs = table.costs(found)
+  cost = lambda g: analytic.genotype_cost(nets[1], space, g, costs)  # noqa: E731
+  pool = (
+    controller_genotypes(config, args.workdir, nets, found, rng)
+    if args.workdir
+    else draw_genotypes(config, nets[1], rng, POOL, PREFERENCE)
+  )
+  members = spread(pool, cost, args.count)
+  draw = lambda: draw_genotypes(config, nets[1], rng, 1, 0.0)[0]  # noqa: E731
+  random = family.distinct(members, draw, args.count)
+  return [("member", g) for g in members] + [("random", g) for g in random]
+
+
+def measure_all(
+  config: ConfigDict,
+  found: table.LatencyTable,
+  networks: list[tuple[str, Genotype]],
+  repeats: int,
+) -> list[dict[str, Any]]:
+  """A row for each network, in the form of family.json's members."""
+  net = build.make_nets(config)[1]
+  space, costs = make_space(net), table.costs(found)
+  names = {architecture.identity(space, g): (kind, g) for kind, g in networks}
+  compiled = {
+    name: timing.compile_network(net, genotype, found.batch_size)
+    for name, (_, genotype) in names.items()
+  }
+  measured = timing.measure_networks(compiled, repeats)
+  return [
+    {
+      "id": name,
+      "kind": kind,
+      "genotype": architecture.to_json(space, genotype),
+      "predicted_ms": analytic.genotype_cost(net, space, genotype, costs),
+      "latency": measured[name],
+    }
+    for name, (kind, genotype) in names.items()
+  ]
+
+
+def statistics(rows: list[dict[str, Any]]) -> dict[str, Any]:
+  """Spearman, median absolute and signed relative error, of each kind."""
+  kinds = {"all": ("member", "random"), "member": "member", "random": "random"}
+  found = {}
+  for name, wanted in kinds.items():
+    some = [row for row in rows if row["kind"] in wanted]
+    error, spearman = reading.prediction_error(some)
+    ratios = [r["predicted_ms"] / r["latency"]["median_ms"] for r in some]
+    found[name] = {
+      "count": len(some),
+      "spearman": spearman,
+      "median_absolute_error": error,
+      "bias": float(np.median(ratios)) - 1.0,
+    }
+  return found
+
+
+@matplotlib.rc_context(style.RC)
+def draw(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
+  """Writes the scatter plot as PNG and SVG."""
+  figure = plots.prediction_figure(rows)
+  figure.savefig(path.with_suffix(".png"), dpi=200)
+  figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+
+
+def print_table(result: dict[str, Any]) -> None:
+  """One line a kind."""
+  print(f"{'networks':10}{'count':>6}{'Spearman':>10}{'error':>9}{'bias':>9}")
+  for name, row in result["statistics"].items():
+    spearman = "-" if row["spearman"] is None else f"{row['spearman']:.3f}"
+    error, bias = 100 * row["median_absolute_error"], 100 * row["bias"]
+    print(
+      f"{name:10}{row['count']:6}{spearman:>10}{error:7.1f} %{bias:+7.1f} %"
+    )
+
+
+def load_config(args: argparse.Namespace) -> ConfigDict:
+  """The config of the finished run, or the one of --config."""
+  if args.workdir:
+    return ConfigDict(writers.read_json(args.workdir / "config.json")["config"])
+  return configuration.load(args.config)
+
+
+def parse() -> argparse.Namespace:
+  """The command line."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--config", default=f"{CONFIG}", help="FILE[:variant]")
+  parser.add_argument("--workdir", type=pathlib.Path, help="of a finished run")
+  parser.add_argument("--table", type=pathlib.Path, help="measured if absent")
+  parser.add_argument(
+    "--json", type=pathlib.Path, help="by default beside this"
+  )
+  parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument("--count", type=int, default=20, help="of each kind")
+  parser.add_argument("--repeats", type=int, default=30)
+  parser.add_argument("--smoke", action="store_true", help="3 networks a kind")
+  args = parser.parse_args()
+  if args.smoke:
+    args.config, args.count, args.repeats = f"{CONFIG}:smoke", 3, 3
+  name = pathlib.Path(args.config.partition(":")[0]).stem
+  if args.workdir:
+    name = args.workdir.name
+    args.table = args.table or args.workdir / "table.json"
+  args.table = args.table or pathlib.Path(f"runs/latency/{name}.json")
+  args.json = args.json or HERE / f"{name}.json"
+  return args
+
+
+def main() -> None:
+  """Measures unless --json is there; prints and draws what it says."""
+  args = parse()
+  use_compilation_cache()
+  if not args.json.exists():
+    config = load_config(args)
+    space = make_space(build.make_nets(config)[1])
+    found = measure.profile_space(
+      space, config.latency.batch_size, args.table, config.latency.repeats
+    )
+    networks = choose(args, config, found)
+    rows = measure_all(config, found, networks, args.repeats)
+    result = {
+      "members": rows,
+      "statistics": statistics(rows),
+      "seed": args.seed,
+      "batch_size": found.batch_size,
+      "table_digest": writers.read_json(args.table)["digest"],
+      "config": config.to_dict(),
+      "versions": versions.versions(),
+      "device": versions.device_fingerprint(),
+    }
+    writers.write_json(args.json, result)
+  result = writers.read_json(args.json)
+  draw(result["members"], args.json)
+  print_table(result)
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,221 @@
+"""The main job as its users run it: processes of its own."""
+
+import dataclasses
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from hwnas_jax.costs import table
+from hwnas_jax.io import checkpoint, writers
+
+pytestmark = pytest.mark.slow
+ROOT = pathlib.Path(__file__).parents[1]
+LONG_S, SHORT_S = 600, 60
+SEARCH_ONLY = (
+  "--config.search.num_steps=100",
+  "--config.search.checkpoint_every=10",
+  "--config.train.num_steps=0",
+  "--config.derive.num_scales=1",
+  "--config.derive.num_random=1",
+)
+
+
+def command(workdir, *flags, config="digits.py:smoke"):
+  return [
+    sys.executable,
+    "-m",
+    "hwnas_jax.main",
+    f"--config=configs/{config}",
+    f"--workdir={workdir}",
+    *flags,
+  ]
+
+
+def run(*arguments, timeout=LONG_S, **keywords):
+  return subprocess.run(
+    command(*arguments, **keywords),
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=timeout,
+  )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+  """The folder of a whole smoke run, and what it printed."""
+  folder = tmp_path_factory.mktemp("runs") / "smoke"
+  done = run(folder)
+  assert done.returncode == 0, done.stderr
+  return folder, done.stdout
+
+
+def test_a_run_leaves_its_results(finished):
+  folder, printed = finished
+  assert f"report: {folder / 'report.html'}" in printed
+  assert "</html>" in (folder / "report.html").read_text()
+  made = writers.read_json(folder / "config.json")
+  assert "-m hwnas_jax.main --config=configs/digits.py" in made["command"]
+  assert made["config"]["search"]["num_steps"] == 20
+  assert writers.read_json(folder / "versions.json")["versions"]
+  assert table.load(folder / "table.json").batch_size == 64
+  rows = writers.read_jsonl(folder / "search" / "metrics.jsonl")
+  assert [row["step"] for row in rows] == [10, 20]
+  assert all(row["expected_latency_ms"] > 0 for row in rows)
+  assert checkpoint.steps(folder / "search" / "checkpoints") == [10, 20]
+
+
+def test_a_run_describes_its_family(finished):
+  folder, _ = finished
+  family = writers.read_json(folder / "family.json")
+  kinds = [member["kind"] for member in family["members"]]
+  assert kinds.count("random") == 1 and 1 <= kinds.count("member") <= 3
+  assert len(family["sweep"]) == 3
+  known = {member["id"] for member in family["members"]}
+  assert {point["id"] for point in family["sweep"]} <= known
+  for member in family["members"]:
+    assert member["latency"]["median_ms"] > 0 and member["predicted_ms"] > 0
+    assert 0 <= member["test_accuracy"] <= 1 and member["params"] > 0
+
+
+def test_a_run_keeps_its_networks(finished):
+  folder, _ = finished
+  family = writers.read_json(folder / "family.json")
+  homes = {home.name: home for home in (folder / "networks").iterdir()}
+  assert set(homes) == {member["id"] for member in family["members"]}
+  for member in family["members"]:
+    home = homes[member["id"]]
+    edges = writers.read_json(home / "architecture.json")["edges"]
+    assert edges == member["genotype"]
+    assert writers.read_jsonl(home / "metrics.jsonl")[-1]["step"] == 20
+    with np.load(home / "weights.npz") as weights:
+      sizes = [w.size for name, w in weights.items() if "params/" in name]
+      assert all(np.isfinite(w).all() for w in weights.values())
+    assert sum(sizes) == member["params"]
+
+
+def await_step(process, folder, step):
+  """Waits until a process has saved `step`."""
+  give_up_s = time.monotonic() + LONG_S
+  while not (folder / "search" / "checkpoints" / str(step)).exists():
+    assert process.poll() is None, process.stderr.read()
+    assert time.monotonic() < give_up_s, f"step {step} was never saved"
+    time.sleep(0.005)
+
+
+def interrupt(arguments, folder, step, number):
+  """Starts a run, sends a signal once `step` is saved: (rc, stderr)."""
+  with subprocess.Popen(
+    arguments, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+  ) as process:
+    await_step(process, folder, step)
+    os.kill(process.pid, number)
+    _, errors = process.communicate(timeout=LONG_S)
+  return process.returncode, errors.decode()
+
+
+def digest(folder):
+  """Of all that the search carries after its last step."""
+  last = folder / "search" / "checkpoints" / "100"
+  return checkpoint._read(last)[1]["digest"]
+
+
+def test_a_killed_run_goes_on_bit_for_bit(finished, tmp_path):
+  given = f"--config.latency.table={finished[0] / 'table.json'}"
+  whole, torn = tmp_path / "whole", tmp_path / "torn"
+  done = run(whole, *SEARCH_ONLY, given)
+  assert done.returncode == 0, done.stderr
+  again = command(torn, *SEARCH_ONLY, given)
+  code, _ = interrupt(again, torn, 10, signal.SIGKILL)
+  assert code == -signal.SIGKILL
+  assert 10 <= checkpoint.steps(torn / "search" / "checkpoints")[-1] < 100
+  assert not (torn / "family.json").exists()
+  code, errors = interrupt(again, torn, 50, signal.SIGTERM)
+  assert code == 143
+  assert re.search(r"stopped at step \d+ of 100; the same command", errors)
+  done = run(torn, *SEARCH_ONLY, given)
+  assert done.returncode == 0, done.stderr
+  assert digest(torn) == digest(whole)
+  rows = [
+    [
+      {name: value for name, value in row.items() if name != "unix_time_s"}
+      for row in writers.read_jsonl(folder / "search" / "metrics.jsonl")
+    ]
+    for folder in (whole, torn)
+  ]
+  assert rows[0] == rows[1] and len(rows[0]) == 10
+  genotypes = [
+    [m["genotype"] for m in writers.read_json(f / "family.json")["members"]]
+    for f in (whole, torn)
+  ]
+  assert genotypes[0] == genotypes[1]
+
+
+def test_a_folder_of_another_config_is_refused(finished):
+  folder, _ = finished
+  done = run(folder, "--config.search.weights_lr=0.5", timeout=SHORT_S)
+  assert done.returncode == 1
+  assert "is of another config: search/weights_lr differ" in done.stderr
+
+
+def test_an_absent_data_set_is_refused_with_the_ways_to_get_it(tmp_path):
+  folder, data_dir = tmp_path / "run", tmp_path / "data"
+  done = run(
+    folder,
+    f"--config.data.data_dir={data_dir}",
+    config="cifar.py",
+    timeout=20,  # 5 s on an idle machine, most of them imports
+  )
+  assert done.returncode == 1 and not folder.exists()
+  assert "Traceback" not in done.stderr
+  assert f"hwnas_jax.data cifar10 --data_dir={data_dir}" in done.stderr
+  assert "download_and_prepare" in done.stderr and "folder:" in done.stderr
+
+
+def test_a_table_that_lacks_an_entry_is_refused(finished, tmp_path):
+  found = table.load(finished[0] / "table.json")
+  missing = next(e for e in found.entries if e.site.op == "sep_conv_3x3")
+  entries = tuple(e for e in found.entries if e != missing)
+  path, folder = tmp_path / "table.json", tmp_path / "run"
+  table.save(path, dataclasses.replace(found, entries=entries))
+  done = run(folder, f"--config.latency.table={path}", timeout=SHORT_S)
+  assert done.returncode == 1 and not folder.exists()
+  assert missing.site.key in done.stderr
+  assert "python -m hwnas_jax.profile" in done.stderr
+  assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+  ("flag", "message"),
+  [
+    ("--config.search.num_stpes=3", "num_stpes"),
+    ("--config.search.num_steps=many", "num_steps"),
+    (
+      "--config.search.num_steps=15",
+      "search.num_steps (15) must be a multiple",
+    ),
+    ("--config.sampler.name=gumble", "sampler.name must be one of softmax"),
+  ],
+)
+def test_a_wrong_override_is_refused(tmp_path, flag, message):
+  done = run(tmp_path / "run", flag, timeout=SHORT_S)
+  assert done.returncode == 1 and not (tmp_path / "run").exists()
+  assert message in done.stderr + done.stdout
+
+
+def test_a_config_must_be_named():
+  done = subprocess.run(
+    [sys.executable, "-m", "hwnas_jax.main"],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=SHORT_S,
+  )
+  assert done.returncode == 1 and "--config" in done.stderr
