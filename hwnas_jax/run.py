@@ -14,13 +14,13 @@ import functools
 import pathlib
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from hwnas_jax import build
 from hwnas_jax import config as configuration
 from hwnas_jax.core import tree
+from hwnas_jax.core.compile import jit
 from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs import analytic, measure, table, timing
@@ -140,7 +140,7 @@ def search(
   """Runs or resumes the search: (final state, parts, priced columns)."""
   parts, settings, columns = build.make_parts(config, net, reference, dataset)
   data, split_digest = build.make_search_data(config, dataset)
-  steps = jax.jit(
+  steps = jit(
     repeat(make_step(parts, settings), config.search.steps_per_dispatch),
     donate_argnums=0,
   )
@@ -151,7 +151,7 @@ def search(
     metrics[cost] = metrics.pop("expected_cost")
     return state, metrics
 
-  init = jax.jit(functools.partial(init_state, parts))
+  init = jit(functools.partial(init_state, parts))
   state = loop.run(
     dispatch,
     init(stream(config.seed, "search")),
@@ -258,11 +258,11 @@ def train(
   if (home / "metrics.json").exists():
     return writers.read_json(home / "metrics.json")["test_accuracies"]
   network, optimiser, one = build.make_training(config, dataset, net, genotype)
-  steps = jax.jit(
+  steps = jit(
     train_step.repeat(one, config.train.steps_per_dispatch), donate_argnums=0
   )
-  init = jax.jit(functools.partial(train_step.init_state, network, optimiser))
-  evaluate = jax.jit(
+  init = jit(functools.partial(train_step.init_state, network, optimiser))
+  evaluate = jit(
     train_step.make_evaluate(
       Network(net, genotype, "eval"),
       functools.partial(normalise, mean=dataset.mean, std=dataset.std),

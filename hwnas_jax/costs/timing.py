@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from hwnas_jax.core.compile import jit
 from hwnas_jax.core.types import Array, Genotype, Params
 from hwnas_jax.costs.table import Entry
 from hwnas_jax.nets.derived import Network
@@ -108,7 +109,7 @@ def compile_network(
   """
   module = Network(net, genotype, "eval")
   variables, images = _inputs(module, (batch_size, *net.image))
-  infer = jax.jit(lambda v, x: module.apply(v, x)[0])
+  infer = jit(lambda v, x: module.apply(v, x)[0])
   compiled = infer.lower(variables, images).compile()
   return lambda: compiled(variables, images)
 
@@ -133,7 +134,7 @@ def compile_chain(site: Site, batch_size: int) -> Chain:
   # A GPU's loop of unknown length asks the host before each iteration.
   inner = 1 if jax.default_backend() == "cpu" else 32
   loop = functools.partial(_loop, module, site.op not in FIXED_OPS, inner)
-  compiled = jax.jit(loop).lower(variables, x, np.int32(1)).compile()
+  compiled = jit(loop).lower(variables, x, np.int32(1)).compile()
   return Chain(lambda n: compiled(variables, x, np.int32(n)), inner)
 
 

@@ -8,6 +8,7 @@ one-hot mix, to the last operation: a test holds the two together.
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from hwnas_jax.core.types import ABSENT, Array, Genotype, Params
 from hwnas_jax.nets.norm import BatchNorm, Mode
@@ -48,7 +49,8 @@ class Cell(nn.Module):
         if target == node and self._runs(edge)
       ]
       total = sum(terms[1:], terms[0]) if terms else jnp.zeros(shape)
-      states.append(total)
+      # Or the CPU computes the sum again in all that reads it (core.compile).
+      states.append(lax.optimization_barrier(total))
     return jnp.concatenate(states[2:], -1)
 
   def _runs(self, edge: int) -> bool:

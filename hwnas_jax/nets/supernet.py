@@ -121,6 +121,8 @@ def _cell(
       else:
         nodes.append(y)
     if source > 0 and source - 1 < net.num_nodes:
+      # Or the CPU computes it again in all that reads it (core.compile).
+      nodes[source - 1] = lax.optimization_barrier(nodes[source - 1])
       states.append(nodes[source - 1])
   return jnp.concatenate(nodes, -1)
 

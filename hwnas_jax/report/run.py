@@ -87,7 +87,7 @@ def load(workdir: str | pathlib.Path) -> Run:
     versions=made_with.get("versions") or {},
     device=made_with.get("device") or {},
     fingerprint=made_with.get("fingerprint") or "",
-    search=_rows(folder / "metrics.jsonl"),
+    search=_rows(folder / "search" / "metrics.jsonl"),
     training={
       member["id"]: _rows(folder / "networks" / member["id"] / "metrics.jsonl")
       for member in family["members"]

@@ -59,7 +59,7 @@ def write_run(
       "fingerprint": "cpu-amd-epyc-2core-32f3a957",
     },
   )
-  _write_rows(folder / "metrics.jsonl", _search_rows())
+  _write_rows(folder / "search" / "metrics.jsonl", _search_rows())
   for i, member in enumerate(family["members"]):
     rows = _training_rows(i)
     _write_rows(folder / "networks" / member["id"] / "metrics.jsonl", rows)
