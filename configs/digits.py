@@ -15,7 +15,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.data.pad = 1
   config.space.update(ops="three", num_cells=3, channels=8)
   config.derive.update(rule="argmax", num_scales=8, num_random=3)
-  config.controller.num_pivots = 12
+  config.controller.num_pivots = 8
   config.condition.update(low=0.001, high=30.0)
   config.search.update(
     num_steps=1500,

@@ -12,6 +12,7 @@ asked to.
 import argparse
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from hwnas_jax.io import versions, writers
 from hwnas_jax.report import family
 
 HERE = pathlib.Path(__file__).parent
+RESULTS = HERE / "results.json"
 CONFIG = HERE.parents[1] / "configs/digits.py"
 COLUMNS = (
   "wall_s",
@@ -116,11 +118,11 @@ def parse() -> argparse.Namespace:
   parser.add_argument(
     "--workdir", type=pathlib.Path, default="runs/digits_seeds"
   )
-  parser.add_argument(
-    "--json", type=pathlib.Path, default=HERE / "results.json"
-  )
+  parser.add_argument("--json", type=pathlib.Path, default=RESULTS)
   parser.add_argument("--smoke", action="store_true", help="tiny, one seed")
   args = parser.parse_args()
+  if args.smoke and args.json == RESULTS:
+    parser.error("--smoke needs a --json of its own")
   if args.smoke:
     args.seeds = [0]
   return args
@@ -129,6 +131,8 @@ def parse() -> argparse.Namespace:
 def main() -> None:
   """Runs what --json lacks; prints all of it."""
   args = parse()
+  # As an exception, it ends the run of the moment too.
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
   config = f"{CONFIG}:smoke" if args.smoke else f"{CONFIG}"
   about = {
     "config": configuration.load(config).to_dict(),

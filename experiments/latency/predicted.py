@@ -206,6 +206,8 @@ def parse() -> argparse.Namespace:
   if args.workdir:
     name = args.workdir.name
     args.table = args.table or args.workdir / "table.json"
+  if args.smoke:
+    name += "_smoke"
   args.table = args.table or pathlib.Path(f"runs/latency/{name}.json")
   args.json = args.json or HERE / f"{name}.json"
   return args

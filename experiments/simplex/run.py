@@ -39,6 +39,7 @@ from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.darts import Darts, make_space
 
 HERE = pathlib.Path(__file__).parent
+RESULTS = HERE / "results.json"
 CONFIG = HERE.parents[1] / "configs/fashion_mnist.py"
 VARIANTS = ("corrected", "published", "penalty_only", "shuffled_labels")
 # The operation that each vector makes dear; research 3.4.
@@ -221,12 +222,12 @@ def parse() -> argparse.Namespace:
   parser.add_argument("--variant", choices=VARIANTS, default=VARIANTS[0])
   parser.add_argument("--batch_size", type=int, default=64)
   parser.add_argument("--workdir", type=pathlib.Path, default="runs/simplex")
-  parser.add_argument(
-    "--json", type=pathlib.Path, default=HERE / "results.json"
-  )
+  parser.add_argument("--json", type=pathlib.Path, default=RESULTS)
   parser.add_argument("--retrain", action="store_true", help="train A to D")
   parser.add_argument("--smoke", action="store_true", help="tiny, mock data")
   args = parser.parse_args()
+  if args.smoke and args.json == RESULTS:
+    parser.error("--smoke needs a --json of its own")
   if args.retrain and args.variant != "corrected":
     parser.error("--retrain is for --variant=corrected")
   return args
@@ -247,7 +248,7 @@ def main() -> None:
     networks = results[key]["networks"]
     results[key]["retrained"] = retrain(config, folder, networks)
     writers.write_json(args.json, results)
-  print_table(results)
+  print_table(writers.read_json(args.json))
 
 
 if __name__ == "__main__":

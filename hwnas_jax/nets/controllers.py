@@ -55,10 +55,11 @@ def pivots(
     space: gives E, O and the groups.
     conditions: what features the controller will read, and their law.
     num_pivots: references a group.
-    sign: -1 is the paper's text: near pivots count, and they start where
+    sign: -1 is the paper's text: near pivots count. They start where
       conditions are (drawn from N(0, 1), the one of least norm would win the
-      softmax everywhere). +1 is its published code: far pivots count, drawn
-      from N(0, 1) (research 3.6, F5).
+      softmax everywhere), their references small, as in `table`. +1 is its
+      published code: far pivots count, all drawn from N(0, 1) (research 3.6,
+      F5).
 
   Raises:
     ValueError: sign is neither.
@@ -79,6 +80,7 @@ def pivots(
     references = jax.random.normal(
       reference_key, (num_choices, num_pivots, num_ops)
     )
+    references = references * (1.0 if sign > 0 else 1e-3)
     return {"pivots": at, "references": references}
 
   def apply(params: Params, features: Array) -> Array:
