@@ -40,18 +40,25 @@ class Cell(nn.Module):
     self, left: Array, right: Array, drop_rate: Array | None
   ) -> Array:
     """Two states [B, H, W, C] -> [B, H', W', num_nodes * C]."""
-    states = [left, right]
-    shape = (left.shape[0], *self.spec.out_size, self.spec.channels)
+    # None: a node that nothing enters. What leaves it is dead, as
+    # `architecture.live_choices` counts.
+    states: list[Array | None] = [left, right]
     for node in range(self.net.num_nodes):
       terms = [
-        self._edge(edge, states[source], drop_rate)
+        self._edge(edge, x, drop_rate)
         for edge, (source, target) in enumerate(self.net.edges)
-        if target == node and self._runs(edge)
+        if target == node
+        and self._runs(edge)
+        and (x := states[source]) is not None
       ]
-      total = sum(terms[1:], terms[0]) if terms else jnp.zeros(shape)
       # Or the CPU computes the sum again in all that reads it (core.compile).
-      states.append(lax.optimization_barrier(total))
-    return jnp.concatenate(states[2:], -1)
+      held = (
+        lax.optimization_barrier(sum(terms[1:], terms[0])) if terms else None
+      )
+      states.append(held)
+    shape = (left.shape[0], *self.spec.out_size, self.spec.channels)
+    nodes = [jnp.zeros(shape) if x is None else x for x in states[2:]]
+    return jnp.concatenate(nodes, -1)
 
   def _runs(self, edge: int) -> bool:
     op = self.ops[edge]

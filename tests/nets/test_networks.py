@@ -132,3 +132,15 @@ def test_weights_of_unused_operations_get_no_gradient(small):
       for name, grad in ops.items():
         moved = any(bool(jnp.any(leaf != 0)) for leaf in jax.tree.leaves(grad))
         assert moved == (name == "skip_connect")
+
+
+def test_what_leaves_an_empty_node_is_dead():
+  none, sep = 0, 4
+  # Node 0 is empty, so the edge 2->3 (the last of a cell) runs nothing.
+  genotype = (none, none, sep, none, sep) * 2
+  live = architecture.live_choices(SMALL, genotype)
+  assert live == (False, False, True, False, False) * 2
+  module = Network(SMALL, genotype, "train")
+  images = jnp.zeros((1, *SMALL.image))
+  params = jax.eval_shape(module.init, jax.random.key(0), images)["params"]
+  assert set(params["cell_0"]) == {"edge_0_3_sep_conv_3x3"}
