@@ -27,6 +27,7 @@ CHOICES = {
 # Every field with its default and its unit; a config file changes some.
 _DEFAULTS: dict[str, Any] = {
   "seed": 0,
+  "tensorboard": False,  # the search's metrics; needs the extra [tensorboard]
   "data": {
     "name": "digits",  # see `hwnas_jax.data.load`
     "data_dir": "",  # of TFDS; "" is TFDS's own default

@@ -164,6 +164,7 @@ def search(
       "data": dataset.digest,
       "table": tree.digest(reference),
     },
+    tensorboard=config.tensorboard,
   )
   return state, parts, columns
 

@@ -10,7 +10,7 @@ import numpy as np
 from hwnas_jax.io import checkpoint
 from hwnas_jax.io.progress import Progress
 from hwnas_jax.io.stop import StopSignal
-from hwnas_jax.io.writers import JsonlWriter
+from hwnas_jax.io.writers import JsonlWriter, TensorBoardWriter
 
 State = Any  # a pytree with a field `step`
 Dispatch = Callable[[State], tuple[State, Mapping[str, Any]]]
@@ -29,6 +29,7 @@ def run(
   directory: pathlib.Path,
   label: str,
   identity: dict[str, Any],
+  tensorboard: bool = False,
 ) -> State:
   """Steps until `num_steps`, from the newest checkpoint if there is one.
 
@@ -43,6 +44,7 @@ def run(
     directory: holds `checkpoints` and `metrics.jsonl`.
     label: of the progress bar.
     identity: what a checkpoint must agree with to be resumed.
+    tensorboard: also writes `directory`/tensorboard.
 
   Raises:
     FloatingPointError: the loss is not finite; names the step.
@@ -55,8 +57,13 @@ def run(
   if restored is not None:
     _, state, found = restored
     _check_identity(saved, identity, found)
-  writer = JsonlWriter(directory / "metrics.jsonl")
-  writer.truncate_after(int(state.step))
+  writers: list[JsonlWriter | TensorBoardWriter] = [
+    JsonlWriter(directory / "metrics.jsonl")
+  ]
+  if tensorboard:
+    writers.append(TensorBoardWriter(directory / "tensorboard"))
+  for writer in writers:
+    writer.truncate_after(int(state.step))
   with Progress(num_steps, label) as progress, StopSignal() as stop:
     step = int(state.step)
     while step < num_steps:
@@ -68,7 +75,8 @@ def run(
           f"{label}: the loss is {row['loss']} at step {step}; the last good"
           f" state is in {saved}. Lower the learning rate or the temperature."
         )
-      writer.write(step, **row)
+      for writer in writers:
+        writer.write(step, **row)
       progress.update(step, **row)
       if step % checkpoint_every == 0 or step >= num_steps or stop.requested:
         checkpoint.save(saved, step, state, identity)
