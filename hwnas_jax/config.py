@@ -97,7 +97,8 @@ _DEFAULTS: dict[str, Any] = {
 
 def default() -> ConfigDict:
   """A fresh copy of all fields at their defaults."""
-  return ConfigDict(copy.deepcopy(_DEFAULTS))
+  # Locked: a misspelt field is an error, not a new field.
+  return ConfigDict(copy.deepcopy(_DEFAULTS)).lock()
 
 
 def load(spec: str) -> ConfigDict:

@@ -57,13 +57,7 @@ def run(
   if restored is not None:
     _, state, found = restored
     _check_identity(saved, identity, found)
-  writers: list[JsonlWriter | TensorBoardWriter] = [
-    JsonlWriter(directory / "metrics.jsonl")
-  ]
-  if tensorboard:
-    writers.append(TensorBoardWriter(directory / "tensorboard"))
-  for writer in writers:
-    writer.truncate_after(int(state.step))
+  writers = _open_writers(directory, int(state.step), tensorboard)
   with Progress(num_steps, label) as progress, StopSignal() as stop:
     step = int(state.step)
     while step < num_steps:
@@ -83,6 +77,20 @@ def run(
       if stop.requested and step < num_steps:
         raise Stopped(f"{label}: stopped at step {step} of {num_steps}")
   return state
+
+
+def _open_writers(
+  directory: pathlib.Path, step: int, tensorboard: bool
+) -> list[JsonlWriter | TensorBoardWriter]:
+  """Writers that go on behind `step`."""
+  writers: list[JsonlWriter | TensorBoardWriter] = [
+    JsonlWriter(directory / "metrics.jsonl")
+  ]
+  if tensorboard:
+    writers.append(TensorBoardWriter(directory / "tensorboard"))
+  for writer in writers:
+    writer.truncate_after(step)
+  return writers
 
 
 def _check_identity(

@@ -6,6 +6,14 @@ import pytest
 from hwnas_jax.io.stop import StopSignal
 
 
+@pytest.fixture(autouse=True)
+def _as_in_a_terminal():
+  """Where the tests run in the background, Ctrl-C is ignored from the start."""
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_only_raises_the_flag_and_handlers_come_back(number):
   before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]

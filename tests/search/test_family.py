@@ -51,9 +51,9 @@ def test_logits_of_many_conditions_are_those_of_each():
   for index in range(6):
     one = jax.tree.map(lambda x, i=index: x[i], stacked)
     wanted = controller.apply(params, cone.features(one))
-    np.testing.assert_allclose(found[index], wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found[index], wanted, rtol=1e-4, atol=1e-7)
   # The controller hears the condition, else there is no family.
-  assert np.abs(found - found[:1]).max() > 0.01
+  assert np.abs(found - found[:1]).max() > 0.1 * np.abs(found).max()
 
 
 def test_shares_by_hand():
