@@ -16,14 +16,14 @@ def get_config(variant: str = "") -> ConfigDict:
   config.space.update(ops="three", num_cells=3, channels=8)
   config.derive.update(rule="argmax", num_scales=8, num_random=3)
   config.controller.num_pivots = 8
-  config.condition.update(low=0.001, high=100.0)
+  config.condition.update(low=0.001, high=30.0)
   config.search.update(
-    num_steps=1800,
+    num_steps=1500,
     warmup_steps=300,
     weights_lr=0.05,
-    controller_lr=0.05,
+    controller_lr=0.02,
     steps_per_dispatch=20,
-    checkpoint_every=600,
+    checkpoint_every=500,
   )
   config.latency.update(batch_size=256, repeats=30)
   config.train.update(
