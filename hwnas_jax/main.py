@@ -49,7 +49,7 @@ def _main(argv: Sequence[str]) -> None:
   except Stopped as stopped:
     logging.warning("%s; the same command goes on from there", stopped)
     sys.exit(143)
-  except (ValueError, FileNotFoundError) as error:
+  except (ValueError, FileNotFoundError, FloatingPointError) as error:
     sys.exit(f"hwnas_jax: {error}")
   print(f"report: {report}")
 

@@ -57,6 +57,7 @@ def our_block(kind: str, batch: int, steps: int) -> tuple[Block, Any]:
   import jax
 
   from hwnas_jax import build
+  from hwnas_jax.core.compile import jit
   from hwnas_jax.core.rng import stream
   from hwnas_jax.main import use_compilation_cache
   from hwnas_jax.search.step import init_state, make_step, repeat
@@ -68,7 +69,7 @@ def our_block(kind: str, batch: int, steps: int) -> tuple[Block, Any]:
   parts, settings, _ = build.make_parts(config, net, reference, dataset)
   data, _ = build.make_search_data(config, dataset)
   state = init_state(parts, stream(0, "search"))
-  run = jax.jit(repeat(make_step(parts, settings), steps), donate_argnums=0)
+  run = jit(repeat(make_step(parts, settings), steps), donate_argnums=0)
   times = [time.perf_counter()]
   traced = run.trace(state, data, reference)
   times.append(time.perf_counter())

@@ -26,6 +26,7 @@ from ml_collections import ConfigDict
 
 from hwnas_jax import build, run
 from hwnas_jax import config as configuration
+from hwnas_jax.core.compile import jit
 from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Array, Genotype, Params
 from hwnas_jax.costs import analytic, timing
@@ -86,7 +87,7 @@ def search_by_penalty(
   parts, settings, columns = build.make_parts(config, net, reference, dataset)
   parts = parts._replace(net=constant_net(net.num_classes))
   data, _ = build.make_search_data(config, dataset)
-  steps = jax.jit(repeat(make_step(parts, settings), config.search.num_steps))
+  steps = jit(repeat(make_step(parts, settings), config.search.num_steps))
   state = init_state(parts, stream(config.seed, "search"))
   return steps(state, data, reference)[0], parts, columns
 

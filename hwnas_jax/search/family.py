@@ -63,12 +63,23 @@ def shares(logits: np.ndarray, ops: Sequence[str]) -> dict[str, float]:
 def distinct(
   genotypes: Sequence[Genotype], draw: Callable[[], Genotype], count: int
 ) -> list[Genotype]:
-  """`count` random genotypes that differ from each other and the family's."""
+  """`count` random genotypes that differ from each other and the family's.
+
+  Raises:
+    ValueError: the space seems to hold too few.
+  """
   seen = set(genotypes)
   drawn: list[Genotype] = []
-  while len(drawn) < count:
+  for _ in range(1000 * count):
+    if len(drawn) == count:
+      break
     genotype = draw()
     if genotype not in seen:
       seen.add(genotype)
       drawn.append(genotype)
+  if len(drawn) < count:
+    raise ValueError(
+      f"found {len(drawn)} random architectures beside the family's, not"
+      f" {count}: lower derive.num_random"
+    )
   return drawn

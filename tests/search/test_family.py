@@ -75,3 +75,8 @@ def test_distinct_skips_the_family_and_itself():
     (2, 2),
   ]
   assert family.distinct([(0, 0)], lambda: (0, 0), 0) == []
+
+
+def test_a_space_too_small_for_the_random_ones_is_refused():
+  with pytest.raises(ValueError, match="derive.num_random"):
+    family.distinct([(0,)], lambda: (1,), 2)
