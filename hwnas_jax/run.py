@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from hwnas_jax import build
 from hwnas_jax import config as configuration
 from hwnas_jax.core import tree
-from hwnas_jax.core.compile import jit
+from hwnas_jax.core.compile import jit, repeat
 from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs import analytic, measure, table, timing
@@ -31,7 +31,7 @@ from hwnas_jax.nets.derived import Network
 from hwnas_jax.report.html import write_report
 from hwnas_jax.search import discretise, family
 from hwnas_jax.search.state import CostTable, SearchState
-from hwnas_jax.search.step import Parts, init_state, make_step, repeat
+from hwnas_jax.search.step import Parts, init_state, make_step
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.darts import Darts, make_space
 from hwnas_jax.train import step as train_step
@@ -259,9 +259,7 @@ def train(
   if (home / "metrics.json").exists():
     return writers.read_json(home / "metrics.json")["test_accuracies"]
   network, optimiser, one = build.make_training(config, dataset, net, genotype)
-  steps = jit(
-    train_step.repeat(one, config.train.steps_per_dispatch), donate_argnums=0
-  )
+  steps = jit(repeat(one, config.train.steps_per_dispatch), donate_argnums=0)
   init = jit(functools.partial(train_step.init_state, network, optimiser))
   evaluate = jit(
     train_step.make_evaluate(

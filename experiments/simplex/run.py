@@ -26,7 +26,7 @@ from ml_collections import ConfigDict
 
 from hwnas_jax import build, run
 from hwnas_jax import config as configuration
-from hwnas_jax.core.compile import jit
+from hwnas_jax.core.compile import jit, repeat
 from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Array, Genotype, Params
 from hwnas_jax.costs import analytic, timing
@@ -35,7 +35,7 @@ from hwnas_jax.io import versions, writers
 from hwnas_jax.main import use_compilation_cache
 from hwnas_jax.nets.supernet import Net
 from hwnas_jax.search.state import SearchState
-from hwnas_jax.search.step import Parts, init_state, make_step, repeat
+from hwnas_jax.search.step import Parts, init_state, make_step
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.darts import Darts, make_space
 

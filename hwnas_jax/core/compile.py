@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from jax import lax
 
 
 def jit(function: Callable[..., Any], **options: Any) -> Any:
@@ -17,3 +19,18 @@ def jit(function: Callable[..., Any], **options: Any) -> Any:
     keep = {"xla_disable_hlo_passes": "cse_barrier_expander"}
     options["compiler_options"] = keep
   return jax.jit(function, **options)
+
+
+def repeat(step: Callable[..., Any], count: int) -> Callable[..., Any]:
+  """`count` steps in one dispatch; metrics are their means.
+
+  step: (state, *inputs) -> (state, metrics).
+  """
+
+  def steps(state: Any, *inputs: Any) -> tuple[Any, Any]:
+    state, metrics = lax.scan(
+      lambda carry, _: step(carry, *inputs), state, None, count
+    )
+    return state, jax.tree.map(jnp.mean, metrics)
+
+  return steps

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
 
 from hwnas_jax.core.conditions import Conditions
 from hwnas_jax.core.schedule import Schedule
@@ -192,17 +191,3 @@ def make_step(parts: Parts, settings: Settings) -> Step:
     ), metrics
 
   return step
-
-
-def repeat(step: Step, count: int) -> Step:
-  """`count` steps in one dispatch; metrics are their means."""
-
-  def steps(
-    state: SearchState, data: SearchData, table: CostTable
-  ) -> tuple[SearchState, Metrics]:
-    state, metrics = lax.scan(
-      lambda carry, _: step(carry, data, table), state, None, count
-    )
-    return state, jax.tree.map(jnp.mean, metrics)
-
-  return steps

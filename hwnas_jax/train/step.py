@@ -155,18 +155,6 @@ def make_train_step(
   return step
 
 
-def repeat(step: TrainStep, count: int) -> TrainStep:
-  """`count` steps in one dispatch; metrics are their means."""
-
-  def steps(state: TrainState, data: Split) -> tuple[TrainState, Metrics]:
-    state, metrics = lax.scan(
-      lambda carry, _: step(carry, data), state, None, count
-    )
-    return state, jax.tree.map(jnp.mean, metrics)
-
-  return steps
-
-
 def make_evaluate(
   network: Network, normalise: Callable[[Array], Array], batch_size: int
 ) -> Callable[[Params, Params, Split], Array]:

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from hwnas_jax.core import conditions, schedule, tree
+from hwnas_jax.core.compile import repeat
 from hwnas_jax.core.types import Condition
 from hwnas_jax.costs import price
 from hwnas_jax.io import checkpoint
@@ -23,7 +24,6 @@ from hwnas_jax.search.step import (
   Settings,
   init_state,
   make_step,
-  repeat,
 )
 from hwnas_jax.spaces import darts
 

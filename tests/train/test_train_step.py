@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from hwnas_jax.core import tree
+from hwnas_jax.core.compile import repeat
 from hwnas_jax.core.types import ABSENT
 from hwnas_jax.data.arrays import Split
 from hwnas_jax.data.augment import normalise
@@ -21,7 +22,6 @@ from hwnas_jax.train.step import (
   init_variables,
   make_evaluate,
   make_train_step,
-  repeat,
 )
 
 NET = darts.Darts(darts.THREE, 3, 1, 4, (8, 8, 1), 2)
