@@ -20,13 +20,14 @@ from hwnas_jax.costs import price
 from hwnas_jax.costs.table import LatencyTable, base_ms, price_array
 from hwnas_jax.data import arrays, augment, load
 from hwnas_jax.nets import controllers
-from hwnas_jax.nets.derived import AUX_WINDOW, Network
-from hwnas_jax.nets.supernet import make_supernet
+from hwnas_jax.nets.derived import AUX_WINDOW
+from hwnas_jax.nets.models import make_network, make_supernet
+from hwnas_jax.nets.ops import Module
 from hwnas_jax.samplers.relaxed import SAMPLERS
 from hwnas_jax.search.state import CostTable, SearchData
 from hwnas_jax.search.step import Parts, Settings
-from hwnas_jax.spaces.darts import OP_SETS, Darts, make_space
-from hwnas_jax.spaces.spec import Space
+from hwnas_jax.spaces.darts import OP_SETS, Darts
+from hwnas_jax.spaces.spec import Space, Spec
 from hwnas_jax.train.step import Recipe, TrainStep, make_train_step
 
 # (image, classes) of the data sets whose shape is known without loading them.
@@ -69,7 +70,7 @@ def make_nets(config: ConfigDict) -> tuple[Darts, Darts]:
     num_cells=config.derive.num_cells or net.num_cells,
     channels=config.derive.channels or net.channels,
   )
-  if len(make_space(net).choices) != len(make_space(derived).choices):
+  if len(net.space().choices) != len(derived.space().choices):
     raise ValueError(
       f"space.num_cells={net.num_cells} and"
       f" derive.num_cells={derived.num_cells} must both be below 3 or neither:"
@@ -123,14 +124,14 @@ def _make_controller(
 
 
 def make_reference(
-  config: ConfigDict, net: Darts, derived: Darts, table: LatencyTable | None
+  config: ConfigDict, net: Spec, derived: Spec, table: LatencyTable | None
 ) -> CostTable:
   """What the step is given: measured ms, or sites counted in paper mode."""
   if config.cost.name == "paper":
-    space = make_space(net)
+    space = net.space()
     counts = [[len(sites) for sites in row] for row in space.sites]
     return CostTable(jnp.asarray(counts, jnp.float32), jnp.zeros(()))
-  space = make_space(derived)
+  space = derived.space()
   assert table is not None
   return CostTable(
     jnp.asarray(price_array(table, space)),
@@ -153,10 +154,10 @@ def make_augment(
 
 
 def make_parts(
-  config: ConfigDict, net: Darts, reference: CostTable, dataset: arrays.Dataset
+  config: ConfigDict, net: Spec, reference: CostTable, dataset: arrays.Dataset
 ) -> tuple[Parts, Settings, tuple[int, ...]]:
   """(parts of the method, settings of its step, priced columns)."""
-  space, part = make_space(net), config.search
+  space, part = net.space(), config.search
   columns = price.priced_columns(np.asarray(reference.reference))
   drawn = make_conditions(config, len(columns))
   schedule = SCHEDULES[config.temperature.name]
@@ -209,11 +210,13 @@ def make_search_data(
 
 
 def make_training(
-  config: ConfigDict, dataset: arrays.Dataset, net: Darts, genotype: Genotype
-) -> tuple[Network, optax.GradientTransformation, TrainStep]:
+  config: ConfigDict, dataset: arrays.Dataset, net: Spec, genotype: Genotype
+) -> tuple[Module, optax.GradientTransformation, TrainStep]:
   """(network, optimiser, step) that train one derived network."""
   part = config.train
-  network = Network(net, genotype, "train", part.auxiliary_weight > 0)
+  network = make_network(
+    net, genotype, "train", auxiliary=part.auxiliary_weight > 0
+  )
   optimiser = _sgd(
     part.lr, 0.0, part.num_steps, part.momentum, part.weight_decay, part.clip
   )

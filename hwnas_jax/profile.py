@@ -22,7 +22,6 @@ from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import REPEATS, profile_space
 from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.io import versions
-from hwnas_jax.spaces import darts
 from hwnas_jax.spaces.spec import Space
 
 _BACKEND = flags.DEFINE_enum(
@@ -92,7 +91,7 @@ def main(argv: list[str]) -> None:
     if _BACKEND.value:
       use_backend(_BACKEND.value)
     config = configuration.load(_CONFIG.value)
-    space = darts.make_space(build.make_nets(config)[1])
+    space = build.make_nets(config)[1].space()
     name = versions.fingerprint_id(versions.device_fingerprint())
     out = _OUT.value or f"tables/{name}.json"
     existed = os.path.exists(out)

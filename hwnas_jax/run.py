@@ -27,13 +27,13 @@ from hwnas_jax.costs import analytic, measure, table, timing
 from hwnas_jax.data import arrays, load
 from hwnas_jax.data.augment import normalise
 from hwnas_jax.io import loop, versions, writers
-from hwnas_jax.nets.derived import Network
+from hwnas_jax.nets.models import make_network
 from hwnas_jax.report.html import write_report
 from hwnas_jax.search import discretise, family
 from hwnas_jax.search.state import CostTable, SearchState
 from hwnas_jax.search.step import Parts, init_state, make_step
 from hwnas_jax.spaces import architecture
-from hwnas_jax.spaces.darts import Darts, make_space
+from hwnas_jax.spaces.spec import Spec
 from hwnas_jax.train import step as train_step
 
 TERNARY_SIDE = 12  # points along a side of the report's ternary map
@@ -102,20 +102,20 @@ def _record(folder: pathlib.Path, config: ConfigDict, command: str) -> None:
 
 
 def _given_table(
-  config: ConfigDict, derived: Darts
+  config: ConfigDict, derived: Spec
 ) -> table.LatencyTable | None:
   """The table that the config names, refused if it lacks a site."""
   if not config.latency.table:
     return None
   found = table.load(config.latency.table)
-  table.require(found, make_space(derived), config.latency.batch_size)
+  table.require(found, derived.space(), config.latency.batch_size)
   return found
 
 
 def _table(
   config: ConfigDict,
   folder: pathlib.Path,
-  derived: Darts,
+  derived: Spec,
   given: table.LatencyTable | None,
 ) -> table.LatencyTable | None:
   """The given table, or one measured here; None where nothing reads it."""
@@ -126,14 +126,14 @@ def _table(
   if config.cost.name == "paper":
     return None
   return measure.profile_space(
-    make_space(derived), part.batch_size, out, part.repeats
+    derived.space(), part.batch_size, out, part.repeats
   )
 
 
 def search(
   config: ConfigDict,
   folder: pathlib.Path,
-  net: Darts,
+  net: Spec,
   reference: CostTable,
   dataset: arrays.Dataset,
 ) -> tuple[SearchState, Parts, tuple[int, ...]]:
@@ -171,7 +171,7 @@ def search(
 
 def derive(
   config: ConfigDict,
-  net: Darts,
+  net: Spec,
   parts: Parts,
   state: SearchState,
   columns: tuple[int, ...],
@@ -181,7 +181,7 @@ def derive(
   Conditions that give the same genotype give one member, named after the
   first; random genotypes are drawn beside them, all different.
   """
-  space = make_space(net)
+  space = net.space()
   rule = discretise.RULES[config.derive.rule]
   names, points = _points(config, len(columns))
   at = functools.partial(
@@ -245,11 +245,11 @@ def train(
   config: ConfigDict,
   folder: pathlib.Path,
   dataset: arrays.Dataset,
-  net: Darts,
+  net: Spec,
   genotype: Genotype,
 ) -> list[float]:
   """Trains a network from each seed: its test accuracies, [] untrained."""
-  space = make_space(net)
+  space = net.space()
   home = folder / "networks" / architecture.identity(space, genotype)
   home.mkdir(parents=True, exist_ok=True)
   edges = architecture.to_json(space, genotype)
@@ -263,7 +263,7 @@ def train(
   init = jit(functools.partial(train_step.init_state, network, optimiser))
   evaluate = jit(
     train_step.make_evaluate(
-      Network(net, genotype, "eval"),
+      make_network(net, genotype, "eval"),
       functools.partial(normalise, mean=dataset.mean, std=dataset.std),
       config.train.batch_size,
     )
@@ -295,13 +295,13 @@ def train(
 def _family(
   config: ConfigDict,
   folder: pathlib.Path,
-  net: Darts,
+  net: Spec,
   latency: table.LatencyTable | None,
   members: list[Member],
   accuracies: list[list[float]],
 ) -> dict[str, Any]:
   """Measures all networks, interleaved, and describes each."""
-  space = make_space(net)
+  space = net.space()
   names = [architecture.identity(space, m.genotype) for m in members]
   compiled = {
     name: timing.compile_network(net, m.genotype, config.latency.batch_size)
@@ -313,10 +313,11 @@ def _family(
     for name, member, tested in zip(names, members, accuracies, strict=True)
   ]
   base = table.base_ms(latency, space) if latency else None
+  kinds = {choice.split("/")[0] for choice in space.choices}  # of cells
   return {
     "ops": list(net.ops),
     "choices": list(space.choices),
-    "num_nodes": net.num_nodes,
+    "num_nodes": len(set(space.group)) // len(kinds),
     "latency_batch_size": config.latency.batch_size,
     "base_latency_ms": base,
     "members": rows,
@@ -324,15 +325,15 @@ def _family(
 
 
 def _describe(
-  net: Darts,
+  net: Spec,
   latency: table.LatencyTable | None,
   name: str,
   member: Member,
   measured: dict[str, float],
   accuracies: list[float],
 ) -> dict[str, Any]:
-  space, genotype = make_space(net), member.genotype
-  cost = functools.partial(analytic.genotype_cost, net, space, genotype)
+  space, genotype = net.space(), member.genotype
+  cost = functools.partial(analytic.genotype_cost, net, genotype)
   searched = analytic.site_costs(space, analytic.search_params)
   row: dict[str, Any] = {
     "id": name,

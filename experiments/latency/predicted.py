@@ -29,7 +29,7 @@ from hwnas_jax.report import family as reading
 from hwnas_jax.report import plots, style
 from hwnas_jax.search import discretise, family
 from hwnas_jax.spaces import architecture
-from hwnas_jax.spaces.darts import Darts, make_space
+from hwnas_jax.spaces.spec import Spec
 
 HERE = pathlib.Path(__file__).parent
 CONFIG = HERE.parents[1] / "configs/digits.py"
@@ -39,13 +39,13 @@ PREFERENCE = 2.0  # spread of an operation's logit, where Gumbel noise has 1.3
 
 def draw_genotypes(
   config: ConfigDict,
-  net: Darts,
+  net: Spec,
   rng: np.random.Generator,
   count: int,
   preference: float,
 ) -> list[Genotype]:
   """Genotypes by the config's rule, of logits that favour some operations."""
-  space, rule = make_space(net), discretise.RULES[config.derive.rule]
+  space, rule = net.space(), discretise.RULES[config.derive.rule]
   bias = preference * rng.standard_normal((count, 1, len(net.ops)))
   logits = bias + rng.gumbel(size=(count, *space.shape))
   return [rule(space, rows) for rows in logits]
@@ -54,7 +54,7 @@ def draw_genotypes(
 def controller_genotypes(
   config: ConfigDict,
   workdir: pathlib.Path,
-  nets: tuple[Darts, Darts],
+  nets: tuple[Spec, Spec],
   found: table.LatencyTable,
   rng: np.random.Generator,
 ) -> list[Genotype]:
@@ -78,7 +78,7 @@ def controller_genotypes(
     list(zip(simplex.tolist(), scales.tolist(), strict=True)),
   )
   rule = discretise.RULES[config.derive.rule]
-  return [rule(make_space(nets[0]), rows) for rows in logits]
+  return [rule(nets[0].space(), rows) for rows in logits]
 
 
 def spread(
@@ -102,9 +102,9 @@ def choose(
 ) -> list[tuple[str, Genotype]]:
   """(kind, genotype) of all networks, different ones."""
   nets = build.make_nets(config)
-  space, rng = make_space(nets[1]), np.random.default_rng(args.seed)
+  rng = np.random.default_rng(args.seed)
   costs = table.costs(found)
-  cost = lambda g: analytic.genotype_cost(nets[1], space, g, costs)  # noqa: E731
+  cost = lambda g: analytic.genotype_cost(nets[1], g, costs)  # noqa: E731
   pool = (
     controller_genotypes(config, args.workdir, nets, found, rng)
     if args.workdir
@@ -124,7 +124,7 @@ def measure_all(
 ) -> list[dict[str, Any]]:
   """A row for each network, in the form of family.json's members."""
   net = build.make_nets(config)[1]
-  space, costs = make_space(net), table.costs(found)
+  space, costs = net.space(), table.costs(found)
   names = {architecture.identity(space, g): (kind, g) for kind, g in networks}
   compiled = {
     name: timing.compile_network(net, genotype, found.batch_size)
@@ -136,7 +136,7 @@ def measure_all(
       "id": name,
       "kind": kind,
       "genotype": architecture.to_json(space, genotype),
-      "predicted_ms": analytic.genotype_cost(net, space, genotype, costs),
+      "predicted_ms": analytic.genotype_cost(net, genotype, costs),
       "latency": measured[name],
     }
     for name, (kind, genotype) in names.items()
@@ -219,7 +219,7 @@ def main() -> None:
   use_compilation_cache()
   if not args.json.exists():
     config = load_config(args)
-    space = make_space(build.make_nets(config)[1])
+    space = build.make_nets(config)[1].space()
     found = measure.profile_space(
       space, config.latency.batch_size, args.table, config.latency.repeats
     )

@@ -37,7 +37,7 @@ from hwnas_jax.nets.supernet import Net
 from hwnas_jax.search.state import SearchState
 from hwnas_jax.search.step import Parts, init_state, make_step
 from hwnas_jax.spaces import architecture
-from hwnas_jax.spaces.darts import Darts, make_space
+from hwnas_jax.spaces.spec import Spec
 
 HERE = pathlib.Path(__file__).parent
 RESULTS = HERE / "results.json"
@@ -80,7 +80,7 @@ def constant_net(num_classes: int) -> Net:
 
 
 def search_by_penalty(
-  config: ConfigDict, net: Darts, dataset: arrays.Dataset
+  config: ConfigDict, net: Spec, dataset: arrays.Dataset
 ) -> Found:
   """The search of `run.search`, same draws, without a supernet."""
   reference = build.make_reference(config, net, net, None)
@@ -93,7 +93,7 @@ def search_by_penalty(
 
 
 def search(
-  config: ConfigDict, variant: str, folder: pathlib.Path, net: Darts
+  config: ConfigDict, variant: str, folder: pathlib.Path, net: Spec
 ) -> Found:
   """Runs or resumes the search of a variant."""
   dataset = build.load_dataset(config)
@@ -105,14 +105,14 @@ def search(
   return run.search(config, folder, net, reference, dataset)
 
 
-def describe(net: Darts, genotype: Genotype) -> dict[str, Any]:
+def describe(net: Spec, genotype: Genotype) -> dict[str, Any]:
   """Counts over the 28 edges, and parameters.
 
   op_params is the paper's number: without stem, preprocessing, classifier
   and the scales of BN. params is the derived network's total.
   """
-  space = make_space(net)
-  cost = functools.partial(analytic.genotype_cost, net, space, genotype)
+  space = net.space()
+  cost = functools.partial(analytic.genotype_cost, net, genotype)
   searched = analytic.site_costs(space, analytic.search_params)
   return {
     "genotype": architecture.to_json(space, genotype),
@@ -154,7 +154,7 @@ def run_search(
   jax.block_until_ready(state)
   seconds = time.perf_counter() - start
   members, sweep, _ = run.derive(config, net, parts, state, columns)
-  space = make_space(net)
+  space = net.space()
   found = {architecture.identity(space, m.genotype): m for m in members}
   networks = {
     point["name"][0]: describe(net, found[point["id"]].genotype)
@@ -176,7 +176,7 @@ def retrain(
 ) -> dict[str, Any]:
   """Trains the networks on the whole training split; tests and times them."""
   net, _ = build.make_nets(config)
-  space, dataset = make_space(net), build.load_dataset(config)
+  space, dataset = net.space(), build.load_dataset(config)
   genotypes = {
     name: architecture.from_json(space, row["genotype"])
     for name, row in networks.items()

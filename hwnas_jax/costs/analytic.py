@@ -15,9 +15,7 @@ from hwnas_jax.core import tree
 from hwnas_jax.core.types import Genotype, Params
 from hwnas_jax.nets.init import op_shapes
 from hwnas_jax.nets.ops import make_op
-from hwnas_jax.spaces.architecture import live_choices
-from hwnas_jax.spaces.darts import Darts
-from hwnas_jax.spaces.spec import Site, Space
+from hwnas_jax.spaces.spec import Site, Space, Spec
 
 
 @functools.cache
@@ -61,13 +59,12 @@ def site_costs(space: Space, cost: Callable[[Site], float]) -> dict[str, float]:
 
 
 def genotype_cost(
-  net: Darts, space: Space, genotype: Genotype, site_cost: Mapping[str, float]
+  net: Spec, genotype: Genotype, site_cost: Mapping[str, float]
 ) -> float:
   """Sums a cost over what an architecture runs: live and fixed sites.
 
   Args:
-    net: the network `space` was made from.
-    space: its space.
+    net: the network.
     genotype: one operation a choice, or ABSENT.
     site_cost: cost of a site by its key, such as `table.costs` of a measured
       table (ms) or `site_costs`.
@@ -78,7 +75,7 @@ def genotype_cost(
   Raises:
     KeyError: a site has no cost; the message is its key.
   """
-  live = live_choices(net, genotype)
+  space, live = net.space(), net.live(genotype)
   return space.base_cost(site_cost) + sum(
     site_cost[site.key]
     for row, op, runs in zip(space.sites, genotype, live, strict=True)

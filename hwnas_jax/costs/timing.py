@@ -24,10 +24,9 @@ from jax import lax
 from hwnas_jax.core.compile import jit
 from hwnas_jax.core.types import Array, Genotype, Params
 from hwnas_jax.costs.table import Entry
-from hwnas_jax.nets.derived import Network
+from hwnas_jax.nets.models import make_network
 from hwnas_jax.nets.ops import Module, make_op
-from hwnas_jax.spaces.darts import Darts
-from hwnas_jax.spaces.spec import Site
+from hwnas_jax.spaces.spec import Site, Spec
 
 FIXED_OPS = (
   "stem_conv_3x3",
@@ -99,7 +98,7 @@ def measure_networks(
 
 
 def compile_network(
-  net: Darts, genotype: Genotype, batch_size: int
+  net: Spec, genotype: Genotype, batch_size: int
 ) -> Callable[[], Array]:
   """Compiles inference of a derived network, with random weights.
 
@@ -107,7 +106,7 @@ def compile_network(
     A function of nothing to class logits [batch_size, num_classes]; its
     inputs lie on the device.
   """
-  module = Network(net, genotype, "eval")
+  module = make_network(net, genotype, "eval")
   variables, images = _inputs(module, (batch_size, *net.image))
   infer = jit(lambda v, x: module.apply(v, x)[0])
   compiled = infer.lower(variables, images).compile()

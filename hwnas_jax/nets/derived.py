@@ -41,7 +41,7 @@ class Cell(nn.Module):
   ) -> Array:
     """Two states [B, H, W, C] -> [B, H', W', num_nodes * C]."""
     # None: a node that nothing enters. What leaves it is dead, as
-    # `architecture.live_choices` counts.
+    # `Darts.live` counts.
     states: list[Array | None] = [left, right]
     for node in range(self.net.num_nodes):
       terms = [

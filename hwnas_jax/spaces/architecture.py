@@ -1,4 +1,4 @@
-"""Genotypes: JSON form, identity, live edges and random draws."""
+"""Genotypes: JSON form, identity and random draws."""
 
 import hashlib
 import json
@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from hwnas_jax.core.types import ABSENT, Genotype
-from hwnas_jax.spaces.darts import Darts
 from hwnas_jax.spaces.spec import Space
 
 
@@ -59,24 +58,3 @@ def random_genotype(space: Space, rng: np.random.Generator) -> Genotype:
 def op_counts(space: Space, genotype: Genotype) -> dict[str, int]:
   """How often each operation is chosen."""
   return {op: genotype.count(i) for i, op in enumerate(space.ops)}
-
-
-def live_choices(net: Darts, genotype: Genotype) -> tuple[bool, ...]:
-  """Which choices reach the output: a compiler removes the others.
-
-  Every node of a cell is concatenated into its output, so an edge is dead
-  only if its operation is `none`, if it is absent, or if its source state
-  is a node that is identically zero (no live edge enters it).
-  """
-  live = []
-  per_cell = len(net.edges)
-  for start in range(0, len(genotype), per_cell):
-    filled = {0, 1}
-    for (source, node), op in zip(
-      net.edges, genotype[start : start + per_cell], strict=True
-    ):
-      runs = op != ABSENT and net.ops[op] != "none" and source in filled
-      live.append(runs)
-      if runs:
-        filled.add(node + 2)
-  return tuple(live)

@@ -7,7 +7,9 @@ are shared by all cells of that type.
 """
 
 import dataclasses
+import functools
 
+from hwnas_jax.core.types import ABSENT, Genotype
 from hwnas_jax.spaces.spec import Site, Space
 
 EIGHT = (
@@ -117,6 +119,30 @@ class Darts:
     """Channels of the last cell, the classifier's input."""
     return self.num_nodes * self.cells()[-1].channels
 
+  def space(self) -> Space:
+    """The search space of this network."""
+    return make_space(self)
+
+  def live(self, genotype: Genotype) -> tuple[bool, ...]:
+    """Which choices reach the output: a compiler removes the others.
+
+    Every node of a cell is concatenated into its output, so an edge is dead
+    only if its operation is `none`, if it is absent, or if its source state
+    is a node that is identically zero (no live edge enters it).
+    """
+    live = []
+    per_cell = len(self.edges)
+    for start in range(0, len(genotype), per_cell):
+      filled = {0, 1}
+      for (source, node), op in zip(
+        self.edges, genotype[start : start + per_cell], strict=True
+      ):
+        runs = op != ABSENT and self.ops[op] != "none" and source in filled
+        live.append(runs)
+        if runs:
+          filled.add(node + 2)
+    return tuple(live)
+
 
 def _edge_sites(
   net: Darts, kind: int, edge: tuple[int, int], op: str
@@ -162,6 +188,7 @@ def fixed_sites(net: Darts) -> tuple[Site, ...]:
   return tuple(pieces)
 
 
+@functools.cache
 def make_space(net: Darts) -> Space:
   """The Space of a DARTS network: E = 2 cell types x edges."""
   kinds = range(2 if any(c.reduction for c in net.cells()) else 1)

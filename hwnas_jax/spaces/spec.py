@@ -8,8 +8,11 @@ a space through this class alone.
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
+
+from hwnas_jax.core.types import Genotype
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -80,3 +83,25 @@ class Space:
   def base_cost(self, site_cost: Mapping[str, float]) -> float:
     """Sums a cost over the fixed sites."""
     return float(sum(site_cost[s.key] for s in self.fixed))
+
+
+class Spec(Protocol):
+  """The numbers that fix a search space's networks; all else follows."""
+
+  @property
+  def ops(self) -> tuple[str, ...]:
+    """[O] names, the columns."""
+
+  @property
+  def image(self) -> tuple[int, int, int]:
+    """(height, width, channels) of the input."""
+
+  @property
+  def num_classes(self) -> int:
+    """Classes that the network tells apart."""
+
+  def space(self) -> Space:
+    """Its choices and their sites."""
+
+  def live(self, genotype: Genotype) -> tuple[bool, ...]:
+    """Which choices reach the output; a compiler removes the others."""

@@ -16,8 +16,8 @@ from jax import lax
 
 from hwnas_jax.core.types import Array, Params
 from hwnas_jax.data.arrays import Split, batch_indices
-from hwnas_jax.nets.derived import Network
 from hwnas_jax.nets.init import draw
+from hwnas_jax.nets.ops import Module
 
 
 @jax.tree_util.register_dataclass
@@ -49,7 +49,7 @@ Metrics = dict[str, Array]
 TrainStep = Callable[[TrainState, Split], tuple[TrainState, Metrics]]
 
 
-def init_variables(network: Network, key: Array) -> tuple[Params, Params]:
+def init_variables(network: Module, key: Array) -> tuple[Params, Params]:
   """(params, running statistics) of a network, in one random draw."""
   shapes = jax.eval_shape(
     network.init,
@@ -65,7 +65,7 @@ def init_variables(network: Network, key: Array) -> tuple[Params, Params]:
 
 
 def init_state(
-  network: Network, optimiser: optax.GradientTransformation, key: Array
+  network: Module, optimiser: optax.GradientTransformation, key: Array
 ) -> TrainState:
   """A fresh state of a network in mode `train`."""
   weights_key, run_key = jax.random.split(key)
@@ -85,7 +85,7 @@ def _cross_entropy(logits: Array, labels: Array, smoothing: float) -> Array:
   return optax.softmax_cross_entropy(logits, targets).mean()
 
 
-def _make_loss(network: Network, recipe: Recipe) -> Callable:
+def _make_loss(network: Module, recipe: Recipe) -> Callable:
   """loss(params, stats, images, labels, key, progress) with updated stats."""
 
   def loss(
@@ -116,7 +116,7 @@ def _make_loss(network: Network, recipe: Recipe) -> Callable:
 
 
 def make_train_step(
-  network: Network,
+  network: Module,
   optimiser: optax.GradientTransformation,
   recipe: Recipe,
   augment: Callable[[Array, Array], Array],
@@ -156,7 +156,7 @@ def make_train_step(
 
 
 def make_evaluate(
-  network: Network, normalise: Callable[[Array], Array], batch_size: int
+  network: Module, normalise: Callable[[Array], Array], batch_size: int
 ) -> Callable[[Params, Params, Split], Array]:
   """Returns evaluate(params, stats, split) -> accuracy [], to be jitted.
 

@@ -105,7 +105,7 @@ def test_darts_v2_on_cifar():
   net = darts.Darts(darts.EIGHT, 20, 4, 36, (32, 32, 3), 10)
   space = darts.make_space(net)
   costs = analytic.site_costs(space, analytic.params)
-  found = analytic.genotype_cost(net, space, darts_v2(net), costs)
+  found = analytic.genotype_cost(net, darts_v2(net), costs)
   assert found == 3_349_342
 
 
@@ -113,12 +113,12 @@ def test_darts_v2_on_imagenet():
   net = darts.Darts(darts.EIGHT, 14, 4, 48, (224, 224, 3), 1000, True)
   space, genotype = darts.make_space(net), darts_v2(net)
   costs = analytic.site_costs(space, analytic.params)
-  found = analytic.genotype_cost(net, space, genotype, costs)
+  found = analytic.genotype_cost(net, genotype, costs)
   assert found == 4_718_752
   # The paper's 574M has no public count; tools give 523M (convolutions) to
   # 545M (with BN, ReLU and pooling): issue 46 of the authors' repository.
   costs = analytic.site_costs(space, analytic.macs)
-  found = analytic.genotype_cost(net, space, genotype, costs)
+  found = analytic.genotype_cost(net, genotype, costs)
   assert found == 529_911_552
 
 
@@ -176,7 +176,7 @@ def test_macs_of_a_network_are_those_of_its_trace(monkeypatch):
   space = darts.make_space(net)
   genotype = (3, 4, 5, 6, 7, 1, 2, 3, 4) * 2
   costs = analytic.site_costs(space, analytic.macs)
-  found = analytic.genotype_cost(net, space, genotype, costs)
+  found = analytic.genotype_cost(net, genotype, costs)
   assert found == traced(Network(net, genotype, "train"), (1, *net.image))
 
 
@@ -186,7 +186,7 @@ def test_genotype_cost_counts_live_sites_only():
   none, skip = net.ops.index("none"), net.ops.index("skip_connect")
   costs = {key: 1.0 for key in analytic.site_costs(space, analytic.params)}
   base = space.base_cost(costs)
-  cost = lambda g: analytic.genotype_cost(net, space, g, costs) - base  # noqa: E731
+  cost = lambda g: analytic.genotype_cost(net, g, costs) - base  # noqa: E731
   # Edges 0->2, 1->2, 0->3, 1->3, 2->3; each is a site in both cells.
   assert cost((skip,) * 5) == 10
   assert cost((none, none, skip, skip, skip)) == 4
@@ -195,6 +195,5 @@ def test_genotype_cost_counts_live_sites_only():
 
 def test_genotype_cost_names_a_site_without_cost():
   net = paper_net()
-  space = darts.make_space(net)
   with pytest.raises(KeyError, match="stem_conv_3x3 28x28x1->48 s1"):
-    analytic.genotype_cost(net, space, (0,) * 28, {})
+    analytic.genotype_cost(net, (0,) * 28, {})

@@ -2,6 +2,7 @@
 
 import re
 import time
+import types
 
 import jax
 import jax.numpy as jnp
@@ -66,21 +67,26 @@ def test_the_work_stays_inside_the_compiled_loop():
   assert num_products == 2
 
 
-def sleeping(slope_ms: float, dispatch_ms: float) -> timing.Chain:
-  run = lambda n: time.sleep(1e-3 * (dispatch_ms + n * slope_ms))  # noqa: E731
+@pytest.fixture
+def chain(monkeypatch):
+  """A chain on a clock of its own: 5 ms of dispatch, 0.5 ms a step."""
+  now_s = [0.0]
+
+  def run(n):
+    now_s[0] += 1e-3 * (5.0 + 0.5 * n)
+
+  clock = types.SimpleNamespace(perf_counter=lambda: now_s[0])
+  monkeypatch.setattr(timing, "time", clock)
   return timing.Chain(run, inner=1)
 
 
-def test_slope_leaves_dispatch_out():
-  chain = sleeping(slope_ms=0.5, dispatch_ms=5.0)
-  slopes = [timing._slope_ms(chain, 17) for _ in range(3)]
-  assert np.median(slopes) == pytest.approx(0.5, rel=0.3)
+def test_slope_leaves_dispatch_out(chain):
+  assert timing._slope_ms(chain, 17) == pytest.approx(0.5)
 
 
-def test_the_long_chain_is_long_enough():
-  chain = sleeping(slope_ms=0.5, dispatch_ms=5.0)
-  # 8 ms are 16 steps, so 17 or more; one power more if the timer is early.
-  assert timing._long_length(chain) in (16, 32)
+def test_the_long_chain_is_long_enough(chain):
+  # 8 ms are 16 steps beyond the short chain's one.
+  assert timing._long_length(chain) == 32
 
 
 def test_the_long_chain_of_nothing_ends():

@@ -138,7 +138,7 @@ def test_what_leaves_an_empty_node_is_dead():
   none, sep = 0, 4
   # Node 0 is empty, so the edge 2->3 (the last of a cell) runs nothing.
   genotype = (none, none, sep, none, sep) * 2
-  live = architecture.live_choices(SMALL, genotype)
+  live = SMALL.live(genotype)
   assert live == (False, False, True, False, False) * 2
   module = Network(SMALL, genotype, "train")
   images = jnp.zeros((1, *SMALL.image))
