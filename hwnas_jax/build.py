@@ -116,10 +116,11 @@ def make_conditions(config: ConfigDict, size: int) -> Conditions:
 def _make_controller(
   config: ConfigDict, space: Space, drawn: Conditions
 ) -> controllers.Controller:
-  if config.controller.name == "table":
+  part = config.controller
+  if part.name == "table":
     return controllers.table(space)
   return controllers.pivots(
-    space, drawn, config.controller.num_pivots, config.controller.sign
+    space, drawn, part.num_pivots, part.sign, part.reference_std
   )
 
 

@@ -51,7 +51,12 @@ _DEFAULTS: dict[str, Any] = {
     "num_random": 4,  # random architectures trained beside the family
     "vectors": {},  # name -> prices, one a priced operation (paper)
   },
-  "controller": {"name": "pivots", "num_pivots": 5, "sign": -1},
+  "controller": {
+    "name": "pivots",
+    "num_pivots": 5,
+    "sign": -1,
+    "reference_std": 1e-3,  # of the pivots' logits at first
+  },
   "condition": {"name": "cone", "low": 0.001, "high": 10.0},
   "cost": {"name": "latency", "kappa": 50.0},  # kappa: paper mode only
   "sampler": {"name": "gumbel_softmax", "per_example": True},
@@ -133,7 +138,8 @@ _POSITIVE = (
   " latency.batch_size latency.repeats train.batch_size train.num_seeds"
   " train.steps_per_dispatch train.checkpoint_every controller.num_pivots"
   " search.weights_lr search.controller_lr train.lr search.weights_clip"
-  " train.clip temperature.start temperature.end derive.num_scales"
+  " train.clip controller.reference_std temperature.start temperature.end"
+  " derive.num_scales"
 ).split()
 _RATES = (
   "train.drop_path train.label_smoothing search.weights_momentum"

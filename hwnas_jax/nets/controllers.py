@@ -44,7 +44,11 @@ def _drawn(conditions: Conditions, key: Array, shape: tuple[int, int]) -> Array:
 
 
 def pivots(
-  space: Space, conditions: Conditions, num_pivots: int = 5, sign: int = -1
+  space: Space,
+  conditions: Conditions,
+  num_pivots: int = 5,
+  sign: int = -1,
+  reference_std: float = 1e-3,
 ) -> Controller:
   """Gated references, one set of pivots a group (research 3.1, 3.2).
 
@@ -57,9 +61,10 @@ def pivots(
     num_pivots: references a group.
     sign: -1 is the paper's text: near pivots count. They start where
       conditions are (drawn from N(0, 1), the one of least norm would win the
-      softmax everywhere), their references small, as in `table`. +1 is its
-      published code: far pivots count, all drawn from N(0, 1) (research 3.6,
-      F5).
+      softmax everywhere). +1 is its published code: far pivots count, drawn
+      from N(0, 1) (research 3.6, F5).
+    reference_std: of the references at first. The published code has 1;
+      1e-3, as in `table`, lets a short search forget where it started.
 
   Raises:
     ValueError: sign is neither.
@@ -80,8 +85,7 @@ def pivots(
     references = jax.random.normal(
       reference_key, (num_choices, num_pivots, num_ops)
     )
-    references = references * (1.0 if sign > 0 else 1e-3)
-    return {"pivots": at, "references": references}
+    return {"pivots": at, "references": reference_std * references}
 
   def apply(params: Params, features: Array) -> Array:
     offsets = params["pivots"] - features[None, None, :]
