@@ -106,6 +106,26 @@ def default() -> ConfigDict:
   return ConfigDict(copy.deepcopy(_DEFAULTS)).lock()
 
 
+def restore(saved: dict[str, Any]) -> ConfigDict:
+  """The config of a run folder's config.json, `to_dict()` of what ran.
+
+  Raises:
+    ValueError: it has a field that there is not; another version wrote it.
+  """
+  config = default()
+  vectors = saved.get("derive", {}).get("vectors", {})
+  config.derive.vectors = vectors
+  try:
+    config.update(saved)
+  except (KeyError, TypeError) as error:
+    raise ValueError(
+      "config.json is of another version of hwnas_jax:"
+      f" {str(error).split('. ')[0]}"
+    ) from error
+  check(config)
+  return config
+
+
 def load(spec: str) -> ConfigDict:
   """Runs `FILE[:variant]`'s get_config(variant).
 

@@ -82,13 +82,7 @@ def save(path: str | pathlib.Path, table: LatencyTable) -> None:
   Raises:
     ValueError: the table is not one that `read` would take.
   """
-  found = {f.name: getattr(table, f.name) for f in dataclasses.fields(table)}
-  head = {"schema": SCHEMA, "quantity": "latency", "unit": "ms"}
-  document = {**head, **found, "entries": [_row(e) for e in table.entries]}
-  del document["calibration"]
-  if table.calibration:
-    document["calibration"] = calibrations.to_json(table.calibration)
-  document["digest"] = _digest(document)
+  document = _document(table)
   _check(path, document)
   writers.write_json(path, document)
 
@@ -229,6 +223,22 @@ def _entry(row: dict[str, Any]) -> Entry:
     row["spread_ms"],
     tuple(row["samples_ms"]),
   )
+
+
+def digest(table: LatencyTable) -> str:
+  """SHA-256 of the table's contents, as in its file."""
+  return _document(table)["digest"]
+
+
+def _document(table: LatencyTable) -> dict[str, Any]:
+  found = {f.name: getattr(table, f.name) for f in dataclasses.fields(table)}
+  head = {"schema": SCHEMA, "quantity": "latency", "unit": "ms"}
+  document = {**head, **found, "entries": [_row(e) for e in table.entries]}
+  del document["calibration"]
+  if table.calibration:
+    document["calibration"] = calibrations.to_json(table.calibration)
+  document["digest"] = _digest(document)
+  return document
 
 
 def _digest(document: dict[str, Any]) -> str:

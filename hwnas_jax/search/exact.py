@@ -33,6 +33,12 @@ class Constraint(NamedTuple):
   budget: float
 
 
+def spent(constraint: Constraint, genotype: Genotype) -> float:
+  """What an architecture costs, in the constraint's unit."""
+  chosen = [(e, o) for e, o in enumerate(genotype) if o != ABSENT]
+  return constraint.base + float(sum(constraint.cost[c] for c in chosen))
+
+
 def best(
   space: Space,
   rule: str,

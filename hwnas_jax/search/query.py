@@ -158,19 +158,20 @@ def settle(
   budget_ms: float,
   measure: Callable[[Genotype], Measurement],
   first: Candidate,
+  ideal: Genotype,
 ) -> Settled | None:
   """Measures until an answer keeps the budget and uses it.
 
   What one network measured corrects the predictions of the others: the next
   one is a step down from one that was too slow, or up from one that leaves
-  more than 1 - FILL of the budget. The likeliest of all that were offered is
-  no reason to step up: where it keeps the budget, it is the answer.
+  more than 1 - FILL of the budget.
 
   Args:
     candidates: best first.
     budget_ms: what the median has to keep.
     measure: the device; a benchmark's data can take its place.
     first: what to try first.
+    ideal: what no budget would change: where it fits, nothing is stepped up.
 
   Returns:
     The answer, or None: nothing that was measured keeps the budget.
@@ -178,14 +179,19 @@ def settle(
   tried: dict[Genotype, tuple[Candidate, Measurement]] = {}
   following: Candidate | None = first
   best_ms = 0.0  # the largest that kept the budget
+  correction = 1.0
   while following is not None and len(tried) < MAX_MEASURED:
     found = measure(following.genotype)
     tried[following.genotype] = following, found
-    if found.median_ms <= budget_ms:
+    fits = found.median_ms <= budget_ms
+    if fits:
       best_ms = max(best_ms, found.median_ms)
-    if best_ms >= FILL * budget_ms or (best_ms and following is candidates[0]):
+    if fits and following.genotype == ideal:
+      return Settled(following, found, list(tried.values()))
+    if best_ms >= FILL * budget_ms:
       break
-    correction = found.median_ms / following.predicted_ms
+    if np.isfinite(found.median_ms):  # or it did not fit into memory
+      correction = found.median_ms / following.predicted_ms
     untried = [c for c in candidates if c.genotype not in tried]
     following = _next(untried, best_ms / correction, budget_ms / correction)
   fitting = [t for t in tried.values() if t[1].median_ms <= budget_ms]
