@@ -149,7 +149,7 @@ class _Query:
     tables.require(self.table, space, self.table.batch_size)
     costs = tables.costs(self.table)
     prices, base_ms = space.cost_array(costs), space.base_cost(costs)
-    budget_ms = self._budget_ms(prices, base_ms)
+    budget_ms = self._budget_ms()
     margin = self._margin()
     constraints = self._constraints()
     point, residual = query.simplex_of(
@@ -163,7 +163,7 @@ class _Query:
       space, of.config.derive.rule, logits, [timed, *constraints]
     )
     if not genotypes:
-      raise ValueError(self._impossible(prices, base_ms, budget_ms, reach))
+      raise ValueError(self._impossible(budget_ms, reach))
     rule = discretise.RULES[of.config.derive.rule]
     free = {rule(space, rows): None for rows in logits}
     everything = self._rank(list({**free, **dict.fromkeys(genotypes)}))
@@ -177,7 +177,7 @@ class _Query:
     if self._measures():
       settled = query.settle(ranked, budget_ms, self._timed(), first, ideal)
       if settled is None:
-        raise ValueError(self._impossible(prices, base_ms, budget_ms, reach))
+        raise ValueError(self._impossible(budget_ms, reach))
       first = settled.candidate
     about = {
       "budget": {"latency": self.latency, "latency_ms": budget_ms}
@@ -211,25 +211,12 @@ class _Query:
       f" calibrate it there with `{tables.COMMAND}`"
     )
 
-  def _budget_ms(self, prices: np.ndarray, base_ms: float) -> float:
+  def _budget_ms(self) -> float:
     asked = budgets.parse(self.latency, "latency")
-    return budgets.to_ms(asked, self._reach_ms(prices, base_ms)[1])
+    return budgets.to_ms(asked, reach_ms(self.of, self.table)[1])
 
-  def _reach_ms(
-    self, prices: np.ndarray, base_ms: float
-  ) -> tuple[float, float]:
-    """(smallest, largest) additive latency of the space."""
-    space, rule = self.of.derived.space(), self.of.config.derive.rule
-    ends = [best(space, rule, sign * prices, [])[0] for sign in (-1, 1)]
-    low, high = (
-      spent(Constraint("latency", prices, base_ms, np.inf), g) for g in ends
-    )
-    return low, high
-
-  def _impossible(
-    self, prices: np.ndarray, base_ms: float, budget_ms: float, reach: float
-  ) -> str:
-    low, high = self._reach_ms(prices, base_ms)
+  def _impossible(self, budget_ms: float, reach: float) -> str:
+    low, high = reach_ms(self.of, self.table)
     more = f", {dict(self.limits)}" if self.limits else ""
     return (
       f"no architecture keeps {budget_ms:.4g} ms{more} on"
@@ -327,6 +314,18 @@ class _Query:
       "device": versions.device_fingerprint(),
       "versions": versions.versions(),
     }
+
+
+def reach_ms(of: Family, table: LatencyTable) -> tuple[float, float]:
+  """(smallest, largest) predicted latency of the space on a device."""
+  space, costs = of.derived.space(), tables.costs(table)
+  prices = space.cost_array(costs)
+  every = Constraint("latency", prices, space.base_cost(costs), np.inf)
+  low, high = (
+    spent(every, best(space, of.config.derive.rule, sign * prices, [])[0])
+    for sign in (-1, 1)
+  )
+  return low, high
 
 
 def held_out(of: Family) -> tuple[jax.Array, jax.Array]:
