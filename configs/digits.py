@@ -21,7 +21,7 @@ def get_config(variant: str = "") -> ConfigDict:
     num_steps=1500,
     warmup_steps=300,
     weights_lr=0.05,
-    controller_lr=0.007,
+    controller_lr=0.01,
     steps_per_dispatch=20,
     checkpoint_every=500,
   )
