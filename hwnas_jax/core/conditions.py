@@ -74,6 +74,8 @@ def cone(size: int, low: float, high: float) -> Conditions:
 
   def cover(keys: Array) -> Array:
     points = jax.vmap(lambda key: _dirichlet(key, size))(keys)
-    return jnp.column_stack([points, jnp.linspace(-REACH, REACH, len(keys))])
+    # In the middle of its share each: at an end it would see half the draws.
+    shares = (jnp.arange(len(keys)) + 0.5) / len(keys)
+    return jnp.column_stack([points, REACH * (2 * shares - 1)])
 
   return Conditions(size + 1, draw, features, cover)
