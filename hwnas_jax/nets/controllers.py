@@ -36,13 +36,6 @@ def table(space: Space) -> Controller:
   return Controller(init, apply)
 
 
-def _drawn(conditions: Conditions, key: Array, shape: tuple[int, int]) -> Array:
-  """Features of conditions drawn at random: [*shape, D]."""
-  keys = jax.random.split(key, shape)
-  one = lambda k: conditions.features(conditions.draw(k))  # noqa: E731
-  return jax.vmap(jax.vmap(one))(keys)
-
-
 def pivots(
   space: Space,
   conditions: Conditions,
@@ -59,8 +52,8 @@ def pivots(
     space: gives E, O and the groups.
     conditions: what features the controller will read, and their law.
     num_pivots: references a group.
-    sign: -1 is the paper's text: near pivots count. They start where
-      conditions are (drawn from N(0, 1), the one of least norm would win the
+    sign: -1 is the paper's text: near pivots count. They start over
+      the conditions (drawn from N(0, 1), the one of least norm would win the
       softmax everywhere). +1 is its published code: far pivots count, drawn
       from N(0, 1) (research 3.6, F5).
     reference_std: of the references at first. The published code has 1;
@@ -81,7 +74,7 @@ def pivots(
     if sign > 0:
       at = jax.random.normal(pivot_key, (*shape, conditions.num_features))
     else:
-      at = _drawn(conditions, pivot_key, shape)
+      at = jax.vmap(conditions.cover)(jax.random.split(pivot_key, shape))
     references = jax.random.normal(
       reference_key, (num_choices, num_pivots, num_ops)
     )
