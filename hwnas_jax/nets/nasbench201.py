@@ -6,6 +6,8 @@ rematerialised, as in `nets.supernet`. A derived network is unrolled: a
 compiler may then fuse across cells, as it does where the network is deployed.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -42,7 +44,7 @@ def _edge_sites(net: NasBench201, stage: int) -> dict[int, Site]:
   }
 
 
-def _run(site: Site, params: Params, x: Array) -> Array:
+def _run(site: Site, params: Params, x: Array) -> Any:
   return _make_edge_op(site, "search").apply({"params": params}, x)
 
 
