@@ -9,6 +9,7 @@ from hwnas_jax.core import tree
 from hwnas_jax.core.compile import jit
 from hwnas_jax.costs import analytic
 from hwnas_jax.nets import models
+from hwnas_jax.nets import nasbench201 as nasbench201_nets
 from hwnas_jax.nets.ops import make_op
 from hwnas_jax.spaces import nasbench201
 from hwnas_jax.spaces.nasbench201 import NasBench201
@@ -113,28 +114,40 @@ def test_cells_of_a_stage_have_weights_of_their_own(small):
   assert abs(float(jnp.var(stacked)) * 9 * 16 / 2 - 1) < 0.1
 
 
-def test_a_mix_of_each_example_is_the_shared_one_where_rows_agree(small):
-  _, apply, weights, images = small
+@pytest.fixture(scope="module")
+def stage(small):
+  """One stage, as (weights, mix [(B,) E, O]) -> states: cheap to compile."""
+  _, _, weights, _ = small
+  x = jax.random.normal(jax.random.key(3), (6, 2, 1, 16))
+
+  def run(params, mix):
+    rows = jnp.moveaxis(mix, -2, 0)
+    return nasbench201_nets._mixed_stage(NET, 2, params, rows, x)
+
+  return run, weights["stages"][2]
+
+
+def test_a_mix_of_each_example_is_the_shared_one_where_rows_agree(stage):
+  run, params = stage
   mix = jax.nn.softmax(jax.random.normal(jax.random.key(2), (6, 5)))
   rows = jnp.broadcast_to(mix, (6, 6, 5))
-  np.testing.assert_allclose(
-    apply(weights, mix, images), apply(weights, rows, images), atol=1e-4
-  )
+  run = jit(run)
+  found, expected = run(params, rows), run(params, mix)
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_only_what_is_live_gets_a_gradient(small):
-  net, _, weights, images = small
+def test_only_what_is_live_gets_a_gradient(stage):
+  run, params = stage
   genotype = (3, 1, 0, 3, 0, 2)
   mix, live = one_hot(genotype), NET.live(genotype)
-  loss = lambda w: jnp.square(net.apply(w, mix, images)).sum()  # noqa: E731
-  grads = jit(jax.grad(loss))(weights)
-  for stage in grads["stages"]:
-    for edge, ops in enumerate(stage["edges"].values()):
-      for name, grad in ops.items():
-        chosen = live[edge] and NET.ops[genotype[edge]] == name
-        # Of every cell of the stage.
-        moved = jnp.any(grad["kernel"] != 0, (1, 2, 3, 4))
-        assert moved.tolist() == [chosen] * NET.num_cells
+  loss = lambda w: jnp.square(run(w, mix)).sum()  # noqa: E731
+  grads = jit(jax.grad(loss))(params)
+  for edge, (source, target) in enumerate(nasbench201.EDGES):
+    for name, grad in grads["edges"][f"{source}->{target}"].items():
+      chosen = live[edge] and NET.ops[genotype[edge]] == name
+      # Of every cell of the stage.
+      moved = jnp.any(grad["kernel"] != 0, (1, 2, 3, 4))
+      assert moved.tolist() == [chosen] * NET.num_cells
 
 
 def test_evaluation_uses_running_statistics():
