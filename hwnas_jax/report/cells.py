@@ -8,6 +8,7 @@ from typing import NamedTuple
 from hwnas_jax.report import style
 
 SPACING = 70.0  # between nodes, in SVG units
+STATE_PX = 80  # the same on the page, where there is room
 NODE = (44.0, 26.0)  # width and height of a node
 _CHOICE = re.compile(r"(\w+)/(\d+)->(\d+)")
 # A second sign beside colour: what computes is solid, what does not is broken.
@@ -79,12 +80,13 @@ def cell_svg(
     label: what is drawn, for those who cannot see it.
 
   Returns:
-    An `<svg>` element without a size. Arcs that leave an even state run above
-    the line of nodes and those of an odd state below it.
+    An `<svg>` element of the page's size for its states. Arcs that leave an
+    even state run above the line of nodes, those of an odd state below it.
   """
   top = _rise(_longest(edges, 0)) * 0.75 + 30
   rail = _rise(_longest(edges, 1)) * 0.75 + 36
   left, width = -SPACING / 2, len(states.names) * SPACING
+  wide_px = STATE_PX * len(states.names)  # at most: one text size for all
   body = [
     _rail(states, rail),
     *(_edge(edge, edges, states, colours) for edge in edges),
@@ -92,9 +94,8 @@ def cell_svg(
   ]
   return (
     f'<svg class="cell" viewBox="{left:g} {-top:g} {width:g}'
-    f' {top + rail + 8:g}" role="img" aria-label="{html.escape(label)}">'
-    + "".join(body)
-    + "</svg>"
+    f' {top + rail + 8:g}" style="max-width:{wide_px}px" role="img"'
+    f' aria-label="{html.escape(label)}">' + "".join(body) + "</svg>"
   )
 
 
