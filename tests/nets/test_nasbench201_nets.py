@@ -82,6 +82,17 @@ def small():
   return net, jit(net.apply), weights, images
 
 
+def test_a_program_does_not_grow_with_the_cells():
+  def num_lines(num_cells):
+    net = models.make_supernet(NasBench201(num_cells, 4, (8, 4, 2), 3))
+    weights = jax.eval_shape(net.init, jax.random.key(0))
+    mix, images = jnp.ones((6, 5)), jnp.ones((2, 8, 4, 2))
+    lowered = jax.jit(net.apply).lower(weights, mix, images)
+    return len(lowered.as_text().splitlines())
+
+  assert num_lines(2) == num_lines(5)
+
+
 def one_hot(genotype):
   return jax.nn.one_hot(jnp.asarray(genotype), len(NET.ops))
 
