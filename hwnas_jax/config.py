@@ -13,6 +13,7 @@ from hwnas_jax.search.discretise import RULES
 from hwnas_jax.spaces.darts import OP_SETS
 
 CHOICES = {
+  "space.name": ("darts", "nasbench201"),
   "space.ops": tuple(OP_SETS),
   "controller.name": ("table", "pivots"),
   "controller.sign": (-1, 1),
@@ -35,8 +36,9 @@ _DEFAULTS: dict[str, Any] = {
     "flip": False,
   },
   "space": {
+    "name": "darts",
     "ops": "eight",
-    "num_cells": 8,
+    "num_cells": 8,  # nasbench201: of each of its three stages
     "num_nodes": 4,
     "channels": 16,
     "imagenet_stem": False,
@@ -161,6 +163,11 @@ _POSITIVE = (
   " train.clip controller.reference_std temperature.start temperature.end"
   " derive.num_scales"
 ).split()
+# What NAS-Bench-201 fixes, or has not: each stays at its default there.
+_DARTS_ONLY = (
+  "space.ops space.num_nodes space.imagenet_stem train.auxiliary_weight"
+  " train.drop_path"
+).split()
 _RATES = (
   "train.drop_path train.label_smoothing search.weights_momentum"
   " train.momentum search.controller_b1"
@@ -201,9 +208,21 @@ def _check_steps(config: ConfigDict, part: str) -> list[str]:
   ]
 
 
+def _check_space(config: ConfigDict) -> list[str]:
+  if config.space.name == "darts":
+    return []
+  preset = default()
+  return [
+    f"{path} is for space.name=darts alone: leave it at"
+    f" {_field(preset, path)!r}, got {_field(config, path)!r}"
+    for path in _DARTS_ONLY
+    if _field(config, path) != _field(preset, path)
+  ]
+
+
 def _check_together(config: ConfigDict) -> list[str]:
   """Fields that contradict each other."""
-  problems = []
+  problems = _check_space(config)
   paper, condition = config.cost.name == "paper", config.condition.name
   if paper and condition == "cone":
     problems.append(
