@@ -348,7 +348,7 @@ def _describe(
     "latency": measured,
   }
   if latency:
-    row["predicted_ms"] = cost(table.costs(latency))
+    row["predicted_ms"] = table.predict_ms(latency, net, genotype)
   if accuracies:
     row["test_accuracy"] = float(np.mean(accuracies))
     row["test_accuracies"] = accuracies

@@ -1,6 +1,6 @@
 """Latency tables: what each operation takes on one device, as JSON.
 
-Schema 1, every field required:
+Schema 1, these fields required:
 
   schema        1
   quantity      "latency"
@@ -21,6 +21,10 @@ Schema 1, every field required:
     spread_ms     their interquartile range
     samples_ms    raw samples, each the slope of a chain (costs.timing)
 
+and one that a table of a device has once whole networks were measured too:
+
+  calibration   what `costs.calibration.to_json` returned
+
 A slope can come out slightly below zero: entries keep it, prices do not.
 """
 
@@ -28,15 +32,17 @@ import collections
 import dataclasses
 import hashlib
 import json
-import math
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from hwnas_jax.core.types import Genotype
+from hwnas_jax.costs import calibration as calibrations
+from hwnas_jax.costs import fields
+from hwnas_jax.costs.calibration import BASE, Calibration
 from hwnas_jax.io import writers
-from hwnas_jax.spaces.spec import Site, Space
+from hwnas_jax.spaces.spec import Site, Space, Spec
 
 SCHEMA = 1
 COMMAND = "python -m hwnas_jax.profile --config=... --out=..."
@@ -67,6 +73,7 @@ class LatencyTable:
   dtype: str = "float32"
   layout: str = "NHWC"
   mode: str = "eval"
+  calibration: Calibration | None = None
 
 
 def save(path: str | pathlib.Path, table: LatencyTable) -> None:
@@ -75,9 +82,12 @@ def save(path: str | pathlib.Path, table: LatencyTable) -> None:
   Raises:
     ValueError: the table is not one that `read` would take.
   """
-  fields = {f.name: getattr(table, f.name) for f in dataclasses.fields(table)}
+  found = {f.name: getattr(table, f.name) for f in dataclasses.fields(table)}
   head = {"schema": SCHEMA, "quantity": "latency", "unit": "ms"}
-  document = {**head, **fields, "entries": [_row(e) for e in table.entries]}
+  document = {**head, **found, "entries": [_row(e) for e in table.entries]}
+  del document["calibration"]
+  if table.calibration:
+    document["calibration"] = calibrations.to_json(table.calibration)
   document["digest"] = _digest(document)
   _check(path, document)
   writers.write_json(path, document)
@@ -99,9 +109,12 @@ def read(path: str | pathlib.Path) -> LatencyTable:
       f"changed after it was measured; restore a copy or measure again with "
       f"`{COMMAND}`"
     )
-  fields = {f.name: document[f.name] for f in dataclasses.fields(LatencyTable)}
-  fields["entries"] = tuple(_entry(row) for row in document["entries"])
-  return LatencyTable(**fields)
+  names = {f.name for f in dataclasses.fields(LatencyTable)}
+  found = {name: v for name, v in document.items() if name in names}
+  found["entries"] = tuple(_entry(row) for row in document["entries"])
+  if "calibration" in document:
+    found["calibration"] = _calibration(path, document)
+  return LatencyTable(**found)
 
 
 def load(path: str | pathlib.Path) -> LatencyTable:
@@ -120,9 +133,44 @@ def load(path: str | pathlib.Path) -> LatencyTable:
   return table
 
 
-def costs(table: LatencyTable) -> dict[str, float]:
-  """{site key: ms}, as measured: possibly a hair below zero."""
+def raw_costs(table: LatencyTable) -> dict[str, float]:
+  """{site key: ms}, as measured alone: possibly a hair below zero."""
   return {entry.site.key: entry.latency_ms for entry in table.entries}
+
+
+def costs(table: LatencyTable) -> dict[str, float]:
+  """{site key: ms}: calibrated, where the table is.
+
+  A calibrated table has no cost for an operation that its calibration does not
+  know: the entries of another space that the file may hold too.
+  """
+  if not table.calibration:
+    return raw_costs(table)
+  multipliers = table.calibration.multipliers
+  names = {
+    e.site.key: BASE
+    if e.kind == "fixed" and e.site.op not in multipliers
+    else e.site.op
+    for e in table.entries
+  }
+  return {
+    key: ms * multipliers[names[key]]
+    for key, ms in raw_costs(table).items()
+    if names[key] in multipliers
+  }
+
+
+def predict_ms(table: LatencyTable, net: Spec, genotype: Genotype) -> float:
+  """What an architecture takes by the table, calibrated where it is.
+
+  Without a calibration what runs is what reaches the output.
+
+  Raises:
+    KeyError: a site has no cost; the message is its key.
+  """
+  liveness = table.calibration.liveness if table.calibration else "live"
+  parts = calibrations.features(net, costs(table), genotype, liveness)
+  return float(parts.sum())
 
 
 def require(table: LatencyTable, space: Space, batch_size: int) -> None:
@@ -138,7 +186,15 @@ def require(table: LatencyTable, space: Space, batch_size: int) -> None:
       f"the latency table {table.fingerprint} is for batches of "
       f"{table.batch_size}, wanted {batch_size}: measure with `{COMMAND}`"
     )
-  missing = sorted({s.key for s in space.unique_sites()} - costs(table).keys())
+  if table.calibration:
+    lacks = sorted(set(space.ops) - table.calibration.multipliers.keys())
+    if lacks:
+      raise ValueError(
+        f"the latency table {table.fingerprint} is calibrated for another "
+        f"space, without {', '.join(lacks)}: measure with `{COMMAND}`"
+      )
+  keys = {site.key for site in space.unique_sites()}
+  missing = sorted(keys - raw_costs(table).keys())
   if missing:
     more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
     raise ValueError(
@@ -180,72 +236,44 @@ def _digest(document: dict[str, Any]) -> str:
   return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def _is_count(value: Any) -> bool:
-  return type(value) is int and value > 0
-
-
-def _is_number(value: Any) -> bool:
-  return type(value) in (int, float) and math.isfinite(value)
-
-
-_Rule = tuple[Callable[[Any], bool], str]
-_TEXT: _Rule = (lambda v: isinstance(v, str) and v != "", "a text")
-_OBJECT: _Rule = (lambda v: isinstance(v, dict), "an object")
-_COUNT: _Rule = (_is_count, "an integer above 0")
-
-
-def _one_of(*values: Any) -> _Rule:
-  return (
-    lambda v: any(v == w and type(v) is type(w) for w in values),
-    " or ".join(map(json.dumps, values)),
-  )
-
-
-_HEAD: dict[str, _Rule] = {
-  "schema": _one_of(SCHEMA),
-  "quantity": _one_of("latency"),
-  "unit": _one_of("ms"),
-  "device": _OBJECT,
-  "fingerprint": _TEXT,
-  "versions": _OBJECT,
-  "batch_size": _COUNT,
-  "dtype": _one_of("float32"),
-  "layout": _one_of("NHWC"),
-  "mode": _one_of("eval"),
-  "finished": _one_of(True, False),
-  "digest": _TEXT,
-  "entries": (lambda v: isinstance(v, list), "a list"),
+_HEAD: dict[str, fields.Rule] = {
+  "schema": fields.one_of(SCHEMA),
+  "quantity": fields.one_of("latency"),
+  "unit": fields.one_of("ms"),
+  "device": fields.OBJECT,
+  "fingerprint": fields.TEXT,
+  "versions": fields.OBJECT,
+  "batch_size": fields.COUNT,
+  "dtype": fields.one_of("float32"),
+  "layout": fields.one_of("NHWC"),
+  "mode": fields.one_of("eval"),
+  "finished": fields.one_of(True, False),
+  "digest": fields.TEXT,
+  "entries": fields.LIST,
 }
-_ROW: dict[str, _Rule] = {
-  "kind": _one_of("op", "fixed"),
-  "op": _TEXT,
-  **dict.fromkeys(_SITE_FIELDS[1:], _COUNT),
-  "latency_ms": (_is_number, "a finite number"),
-  "spread_ms": (lambda v: _is_number(v) and v >= 0, "a number >= 0"),
-  "samples_ms": (
-    lambda v: isinstance(v, list) and all(map(_is_number, v)),
-    "a list of finite numbers",
-  ),
+_ROW: dict[str, fields.Rule] = {
+  "kind": fields.one_of("op", "fixed"),
+  "op": fields.TEXT,
+  **dict.fromkeys(_SITE_FIELDS[1:], fields.COUNT),
+  "latency_ms": fields.NUMBER,
+  "spread_ms": fields.NOT_NEGATIVE,
+  "samples_ms": fields.NUMBERS,
 }
 
 
 def _check(path: str | pathlib.Path, document: Any) -> None:
-  _check_fields(f"{path}", document, _HEAD)
+  fields.check(f"{path}", document, _HEAD)
   for index, row in enumerate(document["entries"]):
-    _check_fields(f"{path}: entry {index}", row, _ROW)
+    fields.check(f"{path}: entry {index}", row, _ROW)
+  if "calibration" in document:
+    _calibration(path, document)
   keys = [_entry(row).site.key for row in document["entries"]]
   for key, times in collections.Counter(keys).items():
     if times > 1:
       raise ValueError(f"{path}: {times} entries for {key}, expected one")
 
 
-def _check_fields(where: str, found: Any, rules: dict[str, _Rule]) -> None:
-  if not isinstance(found, dict):
-    raise ValueError(f"{where}: expected an object, found {found!r:.40}")
-  for name, (holds, expected) in rules.items():
-    if name not in found:
-      raise ValueError(f"{where}: field {name!r} is missing")
-    if not holds(found[name]):
-      raise ValueError(
-        f"{where}: field {name!r} is {found[name]!r:.40}, expected {expected}"
-      )
+def _calibration(
+  path: str | pathlib.Path, document: dict[str, Any]
+) -> Calibration:
+  return calibrations.from_json(f"{path}: calibration", document["calibration"])

@@ -6,7 +6,9 @@ import json
 import numpy as np
 import pytest
 
+from hwnas_jax.costs import analytic, calibration
 from hwnas_jax.costs import table as tables
+from hwnas_jax.search.discretise import RULES
 from hwnas_jax.spaces import darts
 
 NET = darts.Darts(
@@ -217,3 +219,112 @@ def test_a_negative_slope_is_kept_but_priced_at_zero(table):
   prices = tables.price_array(noisy, SPACE)
   assert not prices[:, SPACE.ops.index("skip_connect")].any()
   assert prices[:, SPACE.ops.index("sep_conv_3x3")].all()
+
+
+TRUTH = {"base": 1.5, "none": 1.0, "skip_connect": 0.8, "sep_conv_3x3": 1.3}
+
+
+@pytest.fixture
+def calibrated(table):
+  """The table, calibrated on exact measurements of known multipliers."""
+  rng = np.random.default_rng(0)
+  raw = tables.raw_costs(table)
+  networks = calibration.choose(NET, raw, RULES["argmax"], rng, 8)
+  measured = [
+    calibration.features(NET, raw, g, "live") @ list(TRUTH.values())
+    for g in networks
+  ]
+  found = calibration.calibrate(NET, raw, networks, measured)
+  return dataclasses.replace(table, calibration=found)
+
+
+def test_a_calibration_is_saved_with_the_table(calibrated, path):
+  tables.save(path, calibrated)
+  assert tables.load(path) == calibrated
+  assert "calibration" in tables.__doc__
+
+
+def test_a_changed_calibration_does_not_match_the_digest(calibrated, path):
+  tables.save(path, calibrated)
+  document = json.loads(path.read_text())
+  document["calibration"]["multipliers"]["base"] = 1.0
+  path.write_text(json.dumps(document))
+  with pytest.raises(ValueError, match="field 'digest'"):
+    tables.load(path)
+
+
+def test_a_bad_calibration_is_named(calibrated, path):
+  tables.save(path, calibrated)
+  document = json.loads(path.read_text())
+  document["calibration"]["noise"] = -1
+  path.write_text(json.dumps(document))
+  with pytest.raises(
+    ValueError, match="table.json: calibration: field 'noise'"
+  ):
+    tables.load(path)
+  bad = dataclasses.replace(calibrated.calibration, level=2.0)
+  with pytest.raises(ValueError, match="calibration: field 'level'"):
+    tables.save(path, dataclasses.replace(calibrated, calibration=bad))
+
+
+def test_costs_are_the_calibrated_ones(calibrated, table):
+  assert tables.raw_costs(calibrated) == tables.costs(table)
+  for entry in table.entries:
+    name = "base" if entry.kind == "fixed" else entry.site.op
+    assert tables.costs(calibrated)[entry.site.key] == pytest.approx(
+      entry.latency_ms * TRUTH[name], rel=1e-3
+    )
+
+
+def one_hot_sum(table, genotype):
+  """What a search's penalty is at a genotype: a lookup and a base."""
+  one_hot = np.eye(len(SPACE.ops))[list(genotype)]
+  prices = tables.price_array(table, SPACE)
+  return tables.base_ms(table, SPACE) + (prices * one_hot).sum()
+
+
+def test_prices_at_a_one_hot_mix_are_the_prediction(calibrated):
+  """Of every architecture in which all runs, raw and calibrated."""
+  rng = np.random.default_rng(1)
+  raw = dataclasses.replace(calibrated, calibration=None)
+  for row in rng.integers(1, 3, (20, len(SPACE.choices))):
+    genotype = tuple(int(op) for op in row)
+    assert all(NET.live(genotype))
+    for table in (raw, calibrated):
+      predicted = tables.predict_ms(table, NET, genotype)
+      np.testing.assert_allclose(
+        one_hot_sum(table, genotype), predicted, rtol=1e-6
+      )
+    one = calibration.predict_ms(
+      calibrated.calibration, NET, tables.raw_costs(raw), genotype
+    )
+    np.testing.assert_allclose(predicted, one, rtol=1e-9)
+    assert predicted > 1.02 * tables.predict_ms(raw, NET, genotype)
+
+
+def test_what_does_not_run_is_predicted_by_the_backends_rule(calibrated):
+  # The second node's last edge leaves an empty node.
+  genotype = (0, 0, 1, 1, 2, *[1] * (len(SPACE.choices) - 5))
+  assert not NET.live(genotype)[4]
+  eager = dataclasses.replace(calibrated.calibration, liveness="all")
+  eager = dataclasses.replace(calibrated, calibration=eager)
+  dead = tables.price_array(calibrated, SPACE)[4, 2]
+  live_ms = tables.predict_ms(calibrated, NET, genotype)
+  assert dead > 0
+  assert tables.predict_ms(eager, NET, genotype) == pytest.approx(
+    live_ms + dead
+  )
+  bare = dataclasses.replace(calibrated, calibration=None)
+  whole = analytic.genotype_cost(NET, genotype, tables.costs(bare))
+  assert tables.predict_ms(bare, NET, genotype) == pytest.approx(whole)
+
+
+def test_a_calibration_of_other_operations_is_refused(calibrated):
+  tables.require(calibrated, SPACE, 16)
+  multipliers = dict(calibrated.calibration.multipliers)
+  del multipliers["sep_conv_3x3"]
+  part = dataclasses.replace(calibrated.calibration, multipliers=multipliers)
+  part = dataclasses.replace(calibrated, calibration=part)
+  assert not any("sep_conv" in key for key in tables.costs(part))
+  with pytest.raises(ValueError, match="another space, without sep_conv_3x3"):
+    tables.require(part, SPACE, 16)
