@@ -7,6 +7,7 @@ On CPU a depthwise convolution is a sum of shifted products and a dense one is
 a matrix product of patches: XLA:CPU runs grouped convolutions, and the
 backward of any convolution inside a loop, 20 to 40 times slower
 (experiments/benchmarks). Elsewhere both are `lax.conv_general_dilated`.
+For an exporter (`tracing_for("onnx")`) pooling is one primitive too.
 The custom gradients forbid forward mode: write Hessian products
 reverse-over-reverse.
 """
@@ -22,9 +23,17 @@ from jax import lax
 
 from hwnas_jax.core.types import Array
 
+# `with tracing_for(platform):` traces for another platform than the default:
+# one of JAX's, or "onnx", where each convolution and pool is one primitive.
+tracing_for = jax.make_user_context(default_value="")
+
+
+def _platform() -> str:
+  return tracing_for.value or jax.default_backend()
+
 
 def _on_cpu() -> bool:
-  return jax.default_backend() == "cpu"
+  return _platform() == "cpu"
 
 
 def _out_size(size: int, stride: int) -> int:
@@ -187,6 +196,15 @@ def conv(x: Array, w: Array, stride: int = 1) -> Array:
   return _matmul(jnp.concatenate(patches, -1), w.reshape(-1, w.shape[-1]))
 
 
+def _window(
+  x: Array, stride: int, init: float, reduce: Callable[..., Array]
+) -> Array:
+  """Reduces every 3x3 window of x [B, H, W, C], `init` around the image."""
+  edge = ((0, 0), (1, 1), (1, 1), (0, 0))
+  strides = 1, stride, stride, 1
+  return lax.reduce_window(x, init, reduce, (1, 3, 3, 1), strides, edge)
+
+
 def avg_pool_3x3(x: Array, stride: int) -> Array:
   """3x3 mean over the pixels inside the image (count_include_pad=False)."""
   size = [_out_size(n, stride) for n in x.shape[1:3]]
@@ -194,6 +212,8 @@ def avg_pool_3x3(x: Array, stride: int) -> Array:
     _counted(n, m, stride) for n, m in zip(x.shape[1:3], size, strict=True)
   ]
   scale = (1.0 / np.outer(*inside)).astype(np.float32)[None, :, :, None]
+  if _platform() == "onnx":
+    return _window(x, stride, 0.0, lax.add) * scale
   ones = jnp.ones((3, 3, x.shape[-1]), x.dtype)
   return _shifted_depthwise(x, ones, stride, 1) * scale
 
@@ -207,6 +227,8 @@ def _counted(size: int, out: int, stride: int) -> np.ndarray:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def max_pool_3x3(x: Array, stride: int) -> Array:
   """3x3 maximum; equal maxima share the gradient."""
+  if _platform() == "onnx":
+    return _window(x, stride, -np.inf, lax.max)
   padded = _pad(x, 1, -np.inf)
   size = _out_size(x.shape[1], stride), _out_size(x.shape[2], stride)
   taps = [_slice(padded, tap, size, stride) for tap in _taps(3)]
