@@ -28,7 +28,7 @@ def get_config(variant: str = "") -> ConfigDict:
     "C pooling dear": (0.70, 0.15, 0.15),
     "D identity dear": (0.15, 0.70, 0.15),
   }
-  config.controller.reference_std = 1.0
+  config.controller.update(reference_std=1.0, train_pivots=True)
   config.condition.name = "simplex"
   config.cost.update(name="paper", kappa=50.0)
   config.temperature.update(start=1.0, end=0.28)

@@ -141,7 +141,12 @@ def _make_controller(
   if part.name == "table":
     return controllers.table(space)
   return controllers.pivots(
-    space, drawn, part.num_pivots, part.sign, part.reference_std
+    space,
+    drawn,
+    part.num_pivots,
+    part.sign,
+    part.reference_std,
+    part.train_pivots,
   )
 
 

@@ -58,6 +58,7 @@ _DEFAULTS: dict[str, Any] = {
     "num_pivots": 5,
     "sign": -1,
     "reference_std": 1e-3,  # of the pivots' logits at first
+    "train_pivots": False,
   },
   "condition": {"name": "cone", "low": 0.001, "high": 10.0},
   "cost": {"name": "latency", "kappa": 50.0},  # kappa: paper mode only

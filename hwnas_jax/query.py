@@ -40,7 +40,7 @@ def _main(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
   # After the flags, so that `--help` and a wrong flag answer at once.
-  from hwnas_jax import finished, run
+  from hwnas_jax import finished, training
   from hwnas_jax.costs import table as tables
   from hwnas_jax.io.cache import use_compilation_cache
 
@@ -52,12 +52,12 @@ def _main(argv: Sequence[str]) -> None:
     family = finished.load(_WORKDIR.value)
     answer = family.query(_LATENCY.value, table=table, limits=limits)
     if _TRAIN.value:
-      run.train(
+      training.train(
         family.config,
         family.folder,
         family.dataset,
         family.derived,
-        answer.genotype,
+        [answer.genotype],
       )
     folder = finished.write(family, answer)
   except (ValueError, FileNotFoundError) as error:

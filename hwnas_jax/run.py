@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from hwnas_jax import build
+from hwnas_jax import build, training
 from hwnas_jax import config as configuration
 from hwnas_jax.core import tree
 from hwnas_jax.core.compile import jit, repeat
@@ -25,16 +25,13 @@ from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs import analytic, measure, table, timing
 from hwnas_jax.data import arrays, load
-from hwnas_jax.data.augment import normalise
 from hwnas_jax.io import loop, versions, writers
-from hwnas_jax.nets.models import make_network
 from hwnas_jax.report.html import write_report
 from hwnas_jax.search import discretise, family
 from hwnas_jax.search.state import CostTable, SearchState
 from hwnas_jax.search.step import Parts, init_state, make_step
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
-from hwnas_jax.train import step as train_step
 
 TERNARY_SIDE = 12  # points along a side of the report's ternary map
 
@@ -67,9 +64,8 @@ def main_job(config: ConfigDict, workdir: str, command: str) -> pathlib.Path:
   reference = build.make_reference(config, net, derived, latency)
   state, parts, columns = search(config, folder, net, reference, dataset)
   members, sweep, shares = derive(config, net, parts, state, columns)
-  accuracies = [
-    train(config, folder, dataset, derived, m.genotype) for m in members
-  ]
+  genotypes = [m.genotype for m in members]
+  accuracies = training.train(config, folder, dataset, derived, genotypes)
   result = _family(config, folder, derived, latency, members, accuracies)
   result |= {"sweep": sweep, "shares": shares}
   result["priced"] = [net.ops[c] for c in columns]
@@ -239,57 +235,6 @@ def _points(
       f" {dict(config.derive.vectors)}"
     )
   return names, [((v / v.sum()).tolist(), 1.0) for v in vectors]
-
-
-def train(
-  config: ConfigDict,
-  folder: pathlib.Path,
-  dataset: arrays.Dataset,
-  net: Spec,
-  genotype: Genotype,
-) -> list[float]:
-  """Trains a network from each seed: its test accuracies, [] untrained."""
-  space = net.space()
-  home = folder / "networks" / architecture.identity(space, genotype)
-  home.mkdir(parents=True, exist_ok=True)
-  edges = architecture.to_json(space, genotype)
-  writers.write_json(home / "architecture.json", {"edges": edges})
-  if not config.train.num_steps:
-    return []
-  if (home / "metrics.json").exists():
-    return writers.read_json(home / "metrics.json")["test_accuracies"]
-  network, optimiser, one = build.make_training(config, dataset, net, genotype)
-  steps = jit(repeat(one, config.train.steps_per_dispatch), donate_argnums=0)
-  init = jit(functools.partial(train_step.init_state, network, optimiser))
-  evaluate = jit(
-    train_step.make_evaluate(
-      make_network(net, genotype, "eval"),
-      functools.partial(normalise, mean=dataset.mean, std=dataset.std),
-      config.train.batch_size,
-    )
-  )
-  accuracies = []
-  for seed in range(config.train.num_seeds):
-    state = loop.run(
-      lambda state: steps(state, dataset.train),
-      init(stream(config.seed, f"train {seed}")),
-      num_steps=config.train.num_steps,
-      checkpoint_every=config.train.checkpoint_every,
-      directory=home / f"seed_{seed}" if seed else home,
-      label=f"train {home.name}" + (f" seed {seed}" if seed else ""),
-      identity={"data": dataset.digest, "edges": edges},
-    )
-    accuracies.append(float(evaluate(state.params, state.stats, dataset.test)))
-    if seed == 0:
-      writers.write_arrays(
-        home / "weights.npz", {"params": state.params, "stats": state.stats}
-      )
-  metrics = {
-    "test_accuracy": float(np.mean(accuracies)),
-    "test_accuracies": accuracies,
-  }
-  writers.write_json(home / "metrics.json", metrics)
-  return accuracies
 
 
 def _family(

@@ -22,6 +22,7 @@ LAYERS = (
   ("search", "train", "report"),
   ("config",),
   ("build",),
+  ("training",),
   ("run",),
   ("finished",),
   ("main", "profile", "query", "export"),

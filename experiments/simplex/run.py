@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from hwnas_jax import build, run
+from hwnas_jax import build, run, training
 from hwnas_jax import config as configuration
 from hwnas_jax.core.compile import jit, repeat
 from hwnas_jax.core.rng import stream
@@ -181,10 +181,10 @@ def retrain(
     name: architecture.from_json(space, row["genotype"])
     for name, row in networks.items()
   }
-  accuracies = {
-    name: run.train(config, folder, dataset, net, genotype)
-    for name, genotype in genotypes.items()
-  }
+  tested = training.train(
+    config, folder, dataset, net, list(genotypes.values())
+  )
+  accuracies = dict(zip(genotypes, tested, strict=True))
   compiled = {
     name: timing.compile_network(net, genotype, config.latency.batch_size)
     for name, genotype in genotypes.items()

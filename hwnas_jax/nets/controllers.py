@@ -42,6 +42,7 @@ def pivots(
   num_pivots: int = 5,
   sign: int = -1,
   reference_std: float = 1e-3,
+  train_pivots: bool = False,
 ) -> Controller:
   """Gated references, one set of pivots a group (research 3.1, 3.2).
 
@@ -58,6 +59,9 @@ def pivots(
       from N(0, 1) (research 3.6, F5).
     reference_std: of the references at first. The published code has 1;
       1e-3, as in `table`, lets a short search forget where it started.
+    train_pivots: whether they move, as in the published code. Where they do,
+      those at the ends of a scale leave it within a search, and the ends are
+      left to what was never trained.
 
   Raises:
     ValueError: sign is neither.
@@ -81,7 +85,10 @@ def pivots(
     return {"pivots": at, "references": reference_std * references}
 
   def apply(params: Params, features: Array) -> Array:
-    offsets = params["pivots"] - features[None, None, :]
+    at = params["pivots"]
+    if not train_pivots:
+      at = jax.lax.stop_gradient(at)
+    offsets = at - features[None, None, :]
     gates = jax.nn.softmax(sign * jnp.square(offsets).sum(-1))  # [G, R]
     return jnp.einsum("er,ero->eo", gates[group], params["references"])
 

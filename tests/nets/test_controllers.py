@@ -79,6 +79,15 @@ def test_references_start_as_wide_as_asked(std):
   assert 0.8 * std < np.std(found) < 1.2 * std
 
 
+@pytest.mark.parametrize("moves", [False, True])
+def test_pivots_move_only_if_they_are_trained(moves):
+  controller = pivots(SPACE, PRICES, reference_std=1.0, train_pivots=moves)
+  loss = lambda p: controller.apply(p, FEATURES)[:, 0].sum()  # noqa: E731
+  found = jax.grad(loss)(draw(controller))
+  assert np.any(found["pivots"] != 0) == moves
+  assert np.any(found["references"] != 0)
+
+
 def gates(sign, params):
   """The gates [E, R], read off with references that are unit vectors."""
   num_choices, num_pivots = len(SPACE.choices), params["pivots"].shape[1]
@@ -127,7 +136,9 @@ def test_any_other_sign_is_refused(sign):
     pivots(SPACE, PRICES, sign=sign)
 
 
-@pytest.mark.parametrize("controller", [TABLE, PIVOTS])
+@pytest.mark.parametrize(
+  "controller", [TABLE, pivots(SPACE, PRICES, train_pivots=True)]
+)
 def test_every_parameter_gets_a_gradient(controller):
   params = draw(controller)
   weight = np.random.default_rng(0).normal(size=SPACE.shape)
