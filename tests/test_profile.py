@@ -35,7 +35,8 @@ def measured(monkeypatch):
   def measure_group(sites, batch_size, repeats):
     groups.append(len(sites))
     return [
-      timing._entry(site, [float(site.channels_in)] * repeats) for site in sites
+      timing.entry_of(site, [float(site.channels_in)] * repeats)
+      for site in sites
     ]
 
   monkeypatch.setattr(timing, "_measure_group", measure_group)

@@ -88,7 +88,7 @@ def save(path: str | pathlib.Path, table: LatencyTable) -> None:
   del document["calibration"]
   if table.calibration:
     document["calibration"] = calibrations.to_json(table.calibration)
-  document["digest"] = _digest(document)
+  document["digest"] = digest(document)
   _check(path, document)
   writers.write_json(path, document)
 
@@ -103,7 +103,7 @@ def read(path: str | pathlib.Path) -> LatencyTable:
   """
   document = writers.read_json(path)
   _check(path, document)
-  if document["digest"] != _digest(document):
+  if document["digest"] != digest(document):
     raise ValueError(
       f"{path}: field 'digest' does not match the contents: the file was "
       f"changed after it was measured; restore a copy or measure again with "
@@ -231,7 +231,8 @@ def _entry(row: dict[str, Any]) -> Entry:
   )
 
 
-def _digest(document: dict[str, Any]) -> str:
+def digest(document: dict[str, Any]) -> str:
+  """SHA-256 of a JSON object without its field `digest`."""
   rest = {name: v for name, v in document.items() if name != "digest"}
   return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 

@@ -38,7 +38,7 @@ def assert_equal(function, *arrays):
 
 
 def module_of(module, shape):
-  variables, x = timing._inputs(module, shape)
+  variables, x = timing.random_inputs(module, shape)
   stats = variables.get("batch_stats", {})
   rng = np.random.default_rng(1)
   stats = jax.tree.map(lambda v: rng.uniform(0.5, 2, v.shape), stats)
