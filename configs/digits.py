@@ -15,17 +15,17 @@ def get_config(variant: str = "") -> ConfigDict:
   config.data.pad = 1
   config.space.update(ops="three", num_cells=3, channels=8)
   config.derive.update(rule="argmax", num_scales=8, num_random=3)
-  config.controller.num_pivots = 8
-  config.condition.update(low=0.001, high=30.0)
+  config.controller.update(num_pivots=8, reference_std=1.0)
+  config.condition.update(low=0.003, high=60.0)
   config.search.update(
     num_steps=1500,
     warmup_steps=300,
     weights_lr=0.05,
-    controller_lr=0.02,
+    controller_lr=0.01,
     steps_per_dispatch=20,
     checkpoint_every=500,
   )
-  config.latency.update(batch_size=256, repeats=30)
+  config.latency.update(batch_size=32, repeats=50)
   config.train.update(
     num_steps=600, batch_size=64, lr=0.05, steps_per_dispatch=20
   )

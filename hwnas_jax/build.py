@@ -27,6 +27,7 @@ from hwnas_jax.samplers.relaxed import SAMPLERS
 from hwnas_jax.search.state import CostTable, SearchData
 from hwnas_jax.search.step import Parts, Settings
 from hwnas_jax.spaces.darts import OP_SETS, Darts
+from hwnas_jax.spaces.nasbench201 import NasBench201
 from hwnas_jax.spaces.spec import Space, Spec
 from hwnas_jax.train.step import Recipe, TrainStep, make_train_step
 
@@ -43,33 +44,54 @@ def load_dataset(config: ConfigDict) -> arrays.Dataset:
   return load.load(config.data.name, config.data.data_dir or None)
 
 
-def make_nets(config: ConfigDict) -> tuple[Darts, Darts]:
+def make_nets(config: ConfigDict) -> tuple[Spec, Spec]:
   """(supernet's dimensions, those of the networks derived from it).
 
   Both have the same choices; the second's shapes are measured and priced.
+
+  Raises:
+    ValueError: the space has no such networks for images of this size.
   """
-  name = config.data.name.removeprefix("mock_")
-  if name in _SHAPES:
-    image, num_classes = _SHAPES[name]
-  else:
-    dataset = load_dataset(config)
-    height, width, channels = dataset.train.images.shape[1:]
-    image = height, width, channels
-    num_classes = dataset.num_classes
-  net = Darts(
-    ops=OP_SETS[config.space.ops],
-    num_cells=config.space.num_cells,
-    num_nodes=config.space.num_nodes,
-    channels=config.space.channels,
-    image=image,
-    num_classes=num_classes,
-    imagenet_stem=config.space.imagenet_stem,
-  )
+  net = _make_net(config, *_image_and_classes(config))
   derived = dataclasses.replace(
     net,
     num_cells=config.derive.num_cells or net.num_cells,
     channels=config.derive.channels or net.channels,
   )
+  if isinstance(net, Darts) and isinstance(derived, Darts):
+    _check_darts(config, net, derived)
+  return net, derived
+
+
+def _image_and_classes(
+  config: ConfigDict,
+) -> tuple[tuple[int, int, int], int]:
+  name = config.data.name.removeprefix("mock_")
+  if name in _SHAPES:
+    return _SHAPES[name]
+  dataset = load_dataset(config)
+  height, width, channels = dataset.train.images.shape[1:]
+  return (height, width, channels), dataset.num_classes
+
+
+def _make_net(
+  config: ConfigDict, image: tuple[int, int, int], num_classes: int
+) -> Darts | NasBench201:
+  part = config.space
+  if part.name == "nasbench201":
+    return NasBench201(part.num_cells, part.channels, image, num_classes)
+  return Darts(
+    ops=OP_SETS[part.ops],
+    num_cells=part.num_cells,
+    num_nodes=part.num_nodes,
+    channels=part.channels,
+    image=image,
+    num_classes=num_classes,
+    imagenet_stem=part.imagenet_stem,
+  )
+
+
+def _check_darts(config: ConfigDict, net: Darts, derived: Darts) -> None:
   if len(net.space().choices) != len(derived.space().choices):
     raise ValueError(
       f"space.num_cells={net.num_cells} and"
@@ -83,7 +105,6 @@ def make_nets(config: ConfigDict) -> tuple[Darts, Darts]:
       f" after the second reduction, here they are {height}x{width}: set it"
       " to 0"
     )
-  return net, derived
 
 
 def _sgd(
@@ -116,10 +137,11 @@ def make_conditions(config: ConfigDict, size: int) -> Conditions:
 def _make_controller(
   config: ConfigDict, space: Space, drawn: Conditions
 ) -> controllers.Controller:
-  if config.controller.name == "table":
+  part = config.controller
+  if part.name == "table":
     return controllers.table(space)
   return controllers.pivots(
-    space, drawn, config.controller.num_pivots, config.controller.sign
+    space, drawn, part.num_pivots, part.sign, part.reference_std
   )
 
 
@@ -214,9 +236,8 @@ def make_training(
 ) -> tuple[Module, optax.GradientTransformation, TrainStep]:
   """(network, optimiser, step) that train one derived network."""
   part = config.train
-  network = make_network(
-    net, genotype, "train", auxiliary=part.auxiliary_weight > 0
-  )
+  more = {"auxiliary": True} if part.auxiliary_weight else {}
+  network = make_network(net, genotype, "train", **more)
   optimiser = _sgd(
     part.lr, 0.0, part.num_steps, part.momentum, part.weight_decay, part.clip
   )

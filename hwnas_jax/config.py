@@ -13,6 +13,7 @@ from hwnas_jax.search.discretise import RULES
 from hwnas_jax.spaces.darts import OP_SETS
 
 CHOICES = {
+  "space.name": ("darts", "nasbench201"),
   "space.ops": tuple(OP_SETS),
   "controller.name": ("table", "pivots"),
   "controller.sign": (-1, 1),
@@ -35,8 +36,9 @@ _DEFAULTS: dict[str, Any] = {
     "flip": False,
   },
   "space": {
+    "name": "darts",
     "ops": "eight",
-    "num_cells": 8,
+    "num_cells": 8,  # nasbench201: of each of its three stages
     "num_nodes": 4,
     "channels": 16,
     "imagenet_stem": False,
@@ -51,7 +53,12 @@ _DEFAULTS: dict[str, Any] = {
     "num_random": 4,  # random architectures trained beside the family
     "vectors": {},  # name -> prices, one a priced operation (paper)
   },
-  "controller": {"name": "pivots", "num_pivots": 5, "sign": -1},
+  "controller": {
+    "name": "pivots",
+    "num_pivots": 5,
+    "sign": -1,
+    "reference_std": 1e-3,  # of the pivots' logits at first
+  },
   "condition": {"name": "cone", "low": 0.001, "high": 10.0},
   "cost": {"name": "latency", "kappa": 50.0},  # kappa: paper mode only
   "sampler": {"name": "gumbel_softmax", "per_example": True},
@@ -101,6 +108,26 @@ def default() -> ConfigDict:
   return ConfigDict(copy.deepcopy(_DEFAULTS)).lock()
 
 
+def restore(saved: dict[str, Any]) -> ConfigDict:
+  """The config of a run folder's config.json, `to_dict()` of what ran.
+
+  Raises:
+    ValueError: it has a field that there is not; another version wrote it.
+  """
+  config = default()
+  vectors = saved.get("derive", {}).get("vectors", {})
+  config.derive.vectors = vectors
+  try:
+    config.update(saved)
+  except (KeyError, TypeError) as error:
+    raise ValueError(
+      "config.json is of another version of hwnas_jax:"
+      f" {str(error).split('. ')[0]}"
+    ) from error
+  check(config)
+  return config
+
+
 def load(spec: str) -> ConfigDict:
   """Runs `FILE[:variant]`'s get_config(variant).
 
@@ -133,7 +160,13 @@ _POSITIVE = (
   " latency.batch_size latency.repeats train.batch_size train.num_seeds"
   " train.steps_per_dispatch train.checkpoint_every controller.num_pivots"
   " search.weights_lr search.controller_lr train.lr search.weights_clip"
-  " train.clip temperature.start temperature.end derive.num_scales"
+  " train.clip controller.reference_std temperature.start temperature.end"
+  " derive.num_scales"
+).split()
+# What NAS-Bench-201 fixes, or has not: each stays at its default there.
+_DARTS_ONLY = (
+  "space.ops space.num_nodes space.imagenet_stem train.auxiliary_weight"
+  " train.drop_path"
 ).split()
 _RATES = (
   "train.drop_path train.label_smoothing search.weights_momentum"
@@ -175,9 +208,21 @@ def _check_steps(config: ConfigDict, part: str) -> list[str]:
   ]
 
 
+def _check_space(config: ConfigDict) -> list[str]:
+  if config.space.name == "darts":
+    return []
+  preset = default()
+  return [
+    f"{path} is for space.name=darts alone: leave it at"
+    f" {_field(preset, path)!r}, got {_field(config, path)!r}"
+    for path in _DARTS_ONLY
+    if _field(config, path) != _field(preset, path)
+  ]
+
+
 def _check_together(config: ConfigDict) -> list[str]:
   """Fields that contradict each other."""
-  problems = []
+  problems = _check_space(config)
   paper, condition = config.cost.name == "paper", config.condition.name
   if paper and condition == "cone":
     problems.append(

@@ -4,13 +4,11 @@ python -m hwnas_jax.main --config=configs/digits.py --workdir=runs/digits
 python -m hwnas_jax.main --config=configs/cifar.py:smoke --config.seed=1
 """
 
-import os
 import pathlib
 import shlex
 import sys
 from collections.abc import Sequence
 
-import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
@@ -24,19 +22,12 @@ _WORKDIR = flags.DEFINE_string(
 )
 
 
-def use_compilation_cache() -> None:
-  """Keeps compiled programs between runs, in $HWNAS_CACHE_DIR/xla."""
-  home = os.environ.get("HWNAS_CACHE_DIR", "~/.cache/hwnas_jax")
-  path = pathlib.Path(home).expanduser() / "xla"
-  jax.config.update("jax_compilation_cache_dir", str(path))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-
-
 def _main(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
   # After the flags, so that `--help` and a wrong flag answer at once.
   from hwnas_jax import run
+  from hwnas_jax.io.cache import use_compilation_cache
 
   use_compilation_cache()
   logging.set_verbosity(logging.WARNING)  # orbax logs every save

@@ -313,11 +313,9 @@ def _family(
     for name, member, tested in zip(names, members, accuracies, strict=True)
   ]
   base = table.base_ms(latency, space) if latency else None
-  kinds = {choice.split("/")[0] for choice in space.choices}  # of cells
   return {
     "ops": list(net.ops),
     "choices": list(space.choices),
-    "num_nodes": len(set(space.group)) // len(kinds),
     "latency_batch_size": config.latency.batch_size,
     "base_latency_ms": base,
     "members": rows,

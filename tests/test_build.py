@@ -8,6 +8,7 @@ from hwnas_jax import build
 from hwnas_jax import config as configuration
 from hwnas_jax.data import embedded
 from hwnas_jax.spaces.darts import make_space
+from hwnas_jax.spaces.nasbench201 import NasBench201
 
 
 def small(**fields):
@@ -54,6 +55,14 @@ def test_the_derived_network_may_be_larger():
 def test_both_networks_have_the_same_choices():
   with pytest.raises(ValueError, match=r"space.num_cells=3 .*num_cells=2"):
     build.make_nets(small(derive__num_cells=2))
+
+
+def test_nasbench201_by_name():
+  net, derived = build.make_nets(
+    small(space__name="nasbench201", derive__num_cells=5, derive__channels=16)
+  )
+  assert net == NasBench201(3, 4, (8, 8, 1), 10)
+  assert derived == NasBench201(5, 16, (8, 8, 1), 10)
 
 
 @pytest.mark.parametrize(("name", "fits"), [("cifar10", 1), ("digits", 0)])

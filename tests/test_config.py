@@ -96,6 +96,25 @@ def test_what_must_be_positive_is(field, value):
     configuration.check(config)
 
 
+@pytest.mark.parametrize(
+  ("field", "value"),
+  [
+    ("space.ops", "three"),
+    ("space.num_nodes", 3),
+    ("space.imagenet_stem", True),
+    ("train.auxiliary_weight", 0.4),
+    ("train.drop_path", 0.2),
+  ],
+)
+def test_a_field_of_darts_is_refused_in_another_space(field, value):
+  fields = {field.replace(".", "__"): value}
+  configuration.check(changed(**fields))
+  configuration.check(changed(space__name="nasbench201"))
+  message = rf"{field} is for space.name=darts alone.*got {value!r}"
+  with pytest.raises(ValueError, match=message):
+    configuration.check(changed(space__name="nasbench201", **fields))
+
+
 @pytest.mark.parametrize("field", RATES)
 @pytest.mark.parametrize("value", [-0.1, 1.0])
 def test_a_rate_is_in_its_range(field, value):

@@ -1,6 +1,7 @@
 """The main job as its users run it: processes of its own."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 import re
@@ -9,11 +10,18 @@ import subprocess
 import sys
 import time
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwnas_jax.costs import table
+from hwnas_jax.core import tree
+from hwnas_jax.costs import analytic, calibration, table
+from hwnas_jax.finished import load, write
 from hwnas_jax.io import checkpoint, writers
+from hwnas_jax.nets.models import make_network
+from hwnas_jax.search.query import Measurement
+from hwnas_jax.spaces import architecture
 
 pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parents[1]
@@ -229,3 +237,81 @@ def test_a_config_must_be_named():
     timeout=SHORT_S,
   )
   assert done.returncode == 1 and "--config" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def asked(finished):
+  """The finished run as a family, and a device that keeps to its table."""
+  family = load(finished[0])
+
+  def measure(genotype):
+    exact = table.predict_ms(family.table, family.derived, genotype)
+    return Measurement(1.1 * exact, 0.01)
+
+  return family, measure
+
+
+def test_a_finished_run_answers_a_budget(asked, tmp_path):
+  family, measure = asked
+  answer = family.query("70%", measure=measure)
+  found = answer.certificate
+  assert found["kind"] == "measured"
+  assert found["measured"]["median_ms"] <= found["budget"]["latency_ms"]
+  predicted = table.predict_ms(family.table, family.derived, answer.genotype)
+  assert found["predicted_ms"] == pytest.approx(predicted)
+  np.testing.assert_allclose(found["simplex"], np.full(3, 1 / 3), rtol=1e-6)
+  elsewhere = dataclasses.replace(family, folder=tmp_path)
+  folder = write(elsewhere, answer)
+  saved = writers.read_json(folder / "certificate.json")
+  assert saved["weights"] == "inherited" and 0 <= saved["test_accuracy"] <= 1
+  network = make_network(family.derived, answer.genotype, "eval")
+  wanted = jax.eval_shape(
+    network.init, jax.random.key(0), jnp.zeros((1, *family.derived.image))
+  )
+  with np.load(folder / "weights.npz") as weights:
+    sizes = [w.size for name, w in weights.items() if "params/" in name]
+  assert sum(sizes) == tree.count(wanted["params"])
+
+
+def test_a_query_keeps_every_limit(asked):
+  family, measure = asked
+  free = family.query("100%", measure=measure)
+  cost = functools.partial(
+    analytic.genotype_cost,
+    family.derived,
+    site_cost=analytic.site_costs(family.derived.space(), analytic.params),
+  )
+  limit = cost(free.genotype) - 1
+  kept = family.query("100%", limits={"params": limit}, measure=measure)
+  assert cost(kept.genotype) <= limit
+  with pytest.raises(ValueError, match="unknown limit"):
+    family.query("100%", limits={"flops": 1.0}, measure=measure)
+
+
+def test_a_budget_that_nothing_keeps_is_refused(asked):
+  family, measure = asked
+  with pytest.raises(ValueError, match="no architecture keeps 0.0001 ms"):
+    family.query("0.0001ms", measure=measure)
+
+
+def test_another_device_is_predicted_with_a_margin_or_refused(asked):
+  family, _ = asked
+  foreign = dataclasses.replace(family.table, fingerprint="a-phone")
+  with pytest.raises(ValueError, match="a-phone is not calibrated"):
+    family.query("80%", table=foreign)
+  rng = np.random.default_rng(0)
+  space = family.derived.space()
+  known = [architecture.random_genotype(space, rng) for _ in range(20)]
+  exact = [table.predict_ms(foreign, family.derived, g) for g in known]
+  calibrated = calibration.calibrate(
+    family.derived,
+    table.raw_costs(foreign),
+    known,
+    np.asarray(exact) * rng.normal(1.5, 0.05, 20),
+  )
+  phone = dataclasses.replace(foreign, calibration=calibrated)
+  found = family.query("80%", table=phone).certificate
+  assert found["kind"] == "predicted" and found["measured"] is None
+  bound = found["predicted_ms"] * found["margin"]["ratio"]
+  assert bound <= found["budget"]["latency_ms"]
+  assert found["margin"]["networks"] == 20

@@ -10,7 +10,7 @@ import pytest
 from absl.testing import flagsaver
 
 from hwnas_jax import profile
-from hwnas_jax.costs import analytic, networks, timing
+from hwnas_jax.costs import analytic, fields, networks, timing
 from hwnas_jax.costs import table as tables
 from hwnas_jax.spaces.darts import EIGHT
 
@@ -131,7 +131,7 @@ def test_networks_of_another_device_are_refused(
   path = tmp_path / "table.networks.json"
   document = json.loads(path.read_text()) | change
   if "digest" not in change:
-    document["digest"] = tables.digest(document)
+    document["digest"] = fields.digest(document)
   path.write_text(json.dumps(document))
   with pytest.raises(SystemExit, match=message):
     profile_main(tmp_path / "table.json", networks=3, held_out=0)

@@ -59,7 +59,7 @@ def our_block(kind: str, batch: int, steps: int) -> tuple[Block, Any]:
   from hwnas_jax import build
   from hwnas_jax.core.compile import jit, repeat
   from hwnas_jax.core.rng import stream
-  from hwnas_jax.main import use_compilation_cache
+  from hwnas_jax.io.cache import use_compilation_cache
   from hwnas_jax.search.step import init_state, make_step
 
   use_compilation_cache()

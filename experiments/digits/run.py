@@ -71,7 +71,7 @@ def describe(found: dict[str, Any]) -> dict[str, Any]:
   return {
     "spearman": float(rank) if len(ours) > 1 else None,
     "num_members": len(ours),
-    "latency_ratio": latency_ms[ours[-1]["id"]] / latency_ms[ours[0]["id"]],
+    "latency_ratio": min(latencies) / max(latencies),
     "accuracy_largest_budget": family.accuracy(members[sweep[0]["id"]]),
     "accuracy_cheapest": family.accuracy(ours[0]),
     "accuracy_random": float(np.mean([family.accuracy(m) for m in baselines])),

@@ -24,7 +24,7 @@ from hwnas_jax import config as configuration
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs import analytic, measure, table, timing
 from hwnas_jax.io import versions, writers
-from hwnas_jax.main import use_compilation_cache
+from hwnas_jax.io.cache import use_compilation_cache
 from hwnas_jax.report import family as reading
 from hwnas_jax.report import plots, style
 from hwnas_jax.search import discretise, family

@@ -32,7 +32,7 @@ from hwnas_jax.core.types import Array, Genotype, Params
 from hwnas_jax.costs import analytic, timing
 from hwnas_jax.data import arrays
 from hwnas_jax.io import versions, writers
-from hwnas_jax.main import use_compilation_cache
+from hwnas_jax.io.cache import use_compilation_cache
 from hwnas_jax.nets.supernet import Net
 from hwnas_jax.search.state import SearchState
 from hwnas_jax.search.step import Parts, init_state, make_step

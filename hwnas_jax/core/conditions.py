@@ -14,11 +14,15 @@ REACH = 4.0
 
 
 class Conditions(NamedTuple):
-  """draw(key) -> Condition; features(Condition) -> [num_features]."""
+  """draw(key) -> Condition; features(Condition) -> [num_features].
+
+  cover(keys[n]) -> [n, num_features]: features of n conditions over the law.
+  """
 
   num_features: int
   draw: Callable[[Array], Condition]
   features: Callable[[Condition], Array]
+  cover: Callable[[Array], Array]
 
 
 def _dirichlet(key: Array, size: int) -> Array:
@@ -29,7 +33,8 @@ def _dirichlet(key: Array, size: int) -> Array:
 def fixed(size: int, scale: float) -> Conditions:
   """Always the uniform prices at one scale: a search for one network."""
   condition = Condition(jnp.full(size, 1.0 / size), jnp.asarray(scale, float))
-  return Conditions(size, lambda key: condition, lambda c: c.simplex)
+  cover = lambda keys: jnp.tile(condition.simplex, (len(keys), 1))  # noqa: E731
+  return Conditions(size, lambda key: condition, lambda c: c.simplex, cover)
 
 
 def simplex(size: int) -> Conditions:
@@ -38,13 +43,15 @@ def simplex(size: int) -> Conditions:
   def draw(key: Array) -> Condition:
     return Condition(_dirichlet(key, size), jnp.ones(()))
 
-  return Conditions(size, draw, lambda c: c.simplex)
+  cover = jax.vmap(lambda key: _dirichlet(key, size))
+  return Conditions(size, draw, lambda c: c.simplex, cover)
 
 
 def cone(size: int, low: float, high: float) -> Conditions:
   """S ~ Dirichlet(1) times a log-uniform scale in [low, high].
 
-  The features are S and the log scale, mapped to [-REACH, REACH].
+  The features are S and the log scale, mapped to [-REACH, REACH]. Drawn
+  scales leave gaps of decades between a few, so `cover` spaces them evenly.
 
   Raises:
     ValueError: not 0 < low < high.
@@ -65,4 +72,10 @@ def cone(size: int, low: float, high: float) -> Conditions:
     middle = (jnp.log(condition.scale) - start) / span - 0.5
     return jnp.append(condition.simplex, 2 * REACH * middle)
 
-  return Conditions(size + 1, draw, features)
+  def cover(keys: Array) -> Array:
+    points = jax.vmap(lambda key: _dirichlet(key, size))(keys)
+    # In the middle of its share each: at an end it would see half the draws.
+    shares = (jnp.arange(len(keys)) + 0.5) / len(keys)
+    return jnp.column_stack([points, REACH * (2 * shares - 1)])
+
+  return Conditions(size + 1, draw, features, cover)

@@ -49,7 +49,8 @@ def macs(site: Site) -> int:
       _num_weights(stage) * _pixels(site, 2 ** (i + 1))
       for i, stage in enumerate(stages)
     )
-  pixels = 1 if site.op == "classifier" else _pixels(site, site.stride)
+  head = site.op in ("classifier", "norm_classifier")
+  pixels = 1 if head else _pixels(site, site.stride)
   return _num_weights(weights) * pixels
 
 

@@ -18,7 +18,7 @@ from hwnas_jax.costs import calibration as calibrations
 from hwnas_jax.costs import fields, regression, timing
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.calibration import Calibration, Rule
-from hwnas_jax.costs.table import LatencyTable, digest
+from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.io import writers
 from hwnas_jax.io.progress import Progress
 from hwnas_jax.spaces import architecture
@@ -125,7 +125,7 @@ def profile_networks(
         row = {"spec": spec, "id": name_of[genotype], "architecture": edges}
         rows[name_of[genotype]] = row | {"latency": latency}
         document["networks"].append(rows[name_of[genotype]])
-      writers.write_json(path, document | {"digest": digest(document)})
+      writers.write_json(path, document | {"digest": fields.digest(document)})
       progress.update(len(genotypes) - len(todo[start + GROUP :]))
   return [rows[name]["latency"]["median_ms"] for name in name_of.values()]
 
@@ -148,7 +148,7 @@ def _stored(path: pathlib.Path, table: LatencyTable) -> dict[str, Any]:
     return {"schema": 1, **head, "networks": []}
   document = writers.read_json(path)
   fields.check(f"{path}", document, _HEAD)
-  if document["digest"] != digest(document):
+  if document["digest"] != fields.digest(document):
     raise ValueError(
       f"{path}: field 'digest' does not match the contents: delete the file "
       "to measure again"

@@ -43,7 +43,6 @@ import jax
 
 from hwnas_jax.core.types import Genotype, Params
 from hwnas_jax.costs import fields, timing
-from hwnas_jax.costs.table import digest
 from hwnas_jax.io import onnx, stablehlo, versions, writers
 from hwnas_jax.io.progress import Progress
 from hwnas_jax.nets.conv import tracing_for
@@ -100,7 +99,7 @@ def write(
     "versions": versions.versions(),
     "entries": entries,
   }
-  document["digest"] = digest(document)
+  document["digest"] = fields.digest(document)
   # Not imported: it wants onnxruntime.
   shutil.copy(pathlib.Path(__file__).with_name("runner.py"), folder)
   writers.write_json(folder / "plan.json", document)
@@ -117,7 +116,7 @@ def read(folder: str | pathlib.Path) -> dict[str, Any]:
   path = pathlib.Path(folder).expanduser() / "plan.json"
   document = writers.read_json(path)
   fields.check(f"{path}", document, _HEAD)
-  if document["digest"] != digest(document):
+  if document["digest"] != fields.digest(document):
     raise ValueError(
       f"{path}: field 'digest' does not match the contents: the file was "
       "changed; restore a copy"

@@ -30,8 +30,6 @@ A slope can come out slightly below zero: entries keep it, prices do not.
 
 import collections
 import dataclasses
-import hashlib
-import json
 import pathlib
 from typing import Any
 
@@ -82,13 +80,7 @@ def save(path: str | pathlib.Path, table: LatencyTable) -> None:
   Raises:
     ValueError: the table is not one that `read` would take.
   """
-  found = {f.name: getattr(table, f.name) for f in dataclasses.fields(table)}
-  head = {"schema": SCHEMA, "quantity": "latency", "unit": "ms"}
-  document = {**head, **found, "entries": [_row(e) for e in table.entries]}
-  del document["calibration"]
-  if table.calibration:
-    document["calibration"] = calibrations.to_json(table.calibration)
-  document["digest"] = digest(document)
+  document = _document(table)
   _check(path, document)
   writers.write_json(path, document)
 
@@ -103,7 +95,7 @@ def read(path: str | pathlib.Path) -> LatencyTable:
   """
   document = writers.read_json(path)
   _check(path, document)
-  if document["digest"] != digest(document):
+  if document["digest"] != fields.digest(document):
     raise ValueError(
       f"{path}: field 'digest' does not match the contents: the file was "
       f"changed after it was measured; restore a copy or measure again with "
@@ -231,10 +223,20 @@ def _entry(row: dict[str, Any]) -> Entry:
   )
 
 
-def digest(document: dict[str, Any]) -> str:
-  """SHA-256 of a JSON object without its field `digest`."""
-  rest = {name: v for name, v in document.items() if name != "digest"}
-  return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+def digest(table: LatencyTable) -> str:
+  """SHA-256 of the table's contents, as in its file."""
+  return _document(table)["digest"]
+
+
+def _document(table: LatencyTable) -> dict[str, Any]:
+  found = {f.name: getattr(table, f.name) for f in dataclasses.fields(table)}
+  head = {"schema": SCHEMA, "quantity": "latency", "unit": "ms"}
+  document = {**head, **found, "entries": [_row(e) for e in table.entries]}
+  del document["calibration"]
+  if table.calibration:
+    document["calibration"] = calibrations.to_json(table.calibration)
+  document["digest"] = fields.digest(document)
+  return document
 
 
 _HEAD: dict[str, fields.Rule] = {

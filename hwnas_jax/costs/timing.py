@@ -10,6 +10,7 @@ shared machine fall on all of them.
 """
 
 import concurrent.futures
+import dataclasses
 import functools
 import math
 import time
@@ -33,7 +34,9 @@ FIXED_OPS = (
   "stem_imagenet",
   "relu_conv_1x1",
   "factorized_reduce",
+  "residual_block",
   "classifier",
+  "norm_classifier",
 )
 GROUP = 16  # sites compiled, timed and handed on together
 DIFFERENCE_MS = 8.0  # at least, between the lengths: far above timer and jitter
@@ -97,20 +100,36 @@ def measure_networks(
   }
 
 
+@dataclasses.dataclass(frozen=True)
+class CompiledNetwork:
+  """Called, it gives class logits [batch_size, num_classes].
+
+  peak_memory_mb: arguments, outputs and temporaries, 1 MB being 1e6 bytes.
+  """
+
+  run: Callable[[], Array]
+  peak_memory_mb: float
+
+  def __call__(self) -> Array:
+    """Runs it on inputs that lie on the device."""
+    return self.run()
+
+
 def compile_network(
   net: Spec, genotype: Genotype, batch_size: int
-) -> Callable[[], Array]:
-  """Compiles inference of a derived network, with random weights.
-
-  Returns:
-    A function of nothing to class logits [batch_size, num_classes]; its
-    inputs lie on the device.
-  """
+) -> CompiledNetwork:
+  """Compiles inference of a derived network, with random weights."""
   module = make_network(net, genotype, "eval")
   variables, images = random_inputs(module, (batch_size, *net.image))
   infer = jit(lambda v, x: module.apply(v, x)[0])
   compiled = infer.lower(variables, images).compile()
-  return lambda: compiled(variables, images)
+  memory = compiled.memory_analysis()
+  sizes = (
+    memory.argument_size_in_bytes,
+    memory.output_size_in_bytes,
+    memory.temp_size_in_bytes,
+  )
+  return CompiledNetwork(lambda: compiled(variables, images), sum(sizes) / 1e6)
 
 
 class Chain(NamedTuple):

@@ -18,7 +18,7 @@ import numpy as np
 
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs import fields, plan, timing
-from hwnas_jax.costs.table import LatencyTable, digest
+from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.io import versions, writers
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Site, Spec
@@ -111,7 +111,7 @@ def _read(path: pathlib.Path, planned: dict[str, Any]) -> dict[str, Any]:
     fields.check(
       f"{path}: samples_ms of {row['id']}", samples[row["id"]], rules
     )
-  if timings["digest"] != digest(timings):
+  if timings["digest"] != fields.digest(timings):
     raise ValueError(
       f"{path}: field 'digest' does not match the contents: the file was "
       "changed after it was measured; copy it from the device again"

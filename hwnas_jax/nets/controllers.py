@@ -36,15 +36,12 @@ def table(space: Space) -> Controller:
   return Controller(init, apply)
 
 
-def _drawn(conditions: Conditions, key: Array, shape: tuple[int, int]) -> Array:
-  """Features of conditions drawn at random: [*shape, D]."""
-  keys = jax.random.split(key, shape)
-  one = lambda k: conditions.features(conditions.draw(k))  # noqa: E731
-  return jax.vmap(jax.vmap(one))(keys)
-
-
 def pivots(
-  space: Space, conditions: Conditions, num_pivots: int = 5, sign: int = -1
+  space: Space,
+  conditions: Conditions,
+  num_pivots: int = 5,
+  sign: int = -1,
+  reference_std: float = 1e-3,
 ) -> Controller:
   """Gated references, one set of pivots a group (research 3.1, 3.2).
 
@@ -55,11 +52,12 @@ def pivots(
     space: gives E, O and the groups.
     conditions: what features the controller will read, and their law.
     num_pivots: references a group.
-    sign: -1 is the paper's text: near pivots count. They start where
-      conditions are (drawn from N(0, 1), the one of least norm would win the
-      softmax everywhere), their references small, as in `table`. +1 is its
-      published code: far pivots count, all drawn from N(0, 1) (research 3.6,
-      F5).
+    sign: -1 is the paper's text: near pivots count. They start over
+      the conditions (drawn from N(0, 1), the one of least norm would win the
+      softmax everywhere). +1 is its published code: far pivots count, drawn
+      from N(0, 1) (research 3.6, F5).
+    reference_std: of the references at first. The published code has 1;
+      1e-3, as in `table`, lets a short search forget where it started.
 
   Raises:
     ValueError: sign is neither.
@@ -76,12 +74,11 @@ def pivots(
     if sign > 0:
       at = jax.random.normal(pivot_key, (*shape, conditions.num_features))
     else:
-      at = _drawn(conditions, pivot_key, shape)
+      at = jax.vmap(conditions.cover)(jax.random.split(pivot_key, shape))
     references = jax.random.normal(
       reference_key, (num_choices, num_pivots, num_ops)
     )
-    references = references * (1.0 if sign > 0 else 1e-3)
-    return {"pivots": at, "references": references}
+    return {"pivots": at, "references": reference_std * references}
 
   def apply(params: Params, features: Array) -> Array:
     offsets = params["pivots"] - features[None, None, :]

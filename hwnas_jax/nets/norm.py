@@ -2,8 +2,8 @@
 
 The mode says which, everywhere in `nets`:
   search  batch statistics, nothing stored, so `apply` stays pure; no scale and
-          shift but in the stem (as in DARTS: a scale would let the weights
-          undo the mix);
+          shift but outside the cells (as in DARTS and NAS-Bench-201: in a cell
+          a scale would let the weights undo the mix);
   train   batch statistics, scale and shift, running statistics updated;
   eval    running statistics, scale and shift.
 """
@@ -64,7 +64,7 @@ normalise.defvjp(_normalise_fwd, _normalise_bwd)
 class BatchNorm(nn.Module):
   """Batch normalisation of [B, H, W, C] in one of the three modes.
 
-  affine_in_search: the stem's, the one BN with a scale and shift in search.
+  affine_in_search: with a scale and shift in search too, as a stem's.
   """
 
   mode: Mode

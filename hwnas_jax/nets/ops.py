@@ -5,6 +5,8 @@ the modes of `nets.norm`. Weights are stored [k, k, C] (depthwise),
 [C_in, C_out] (pointwise) and [k, k, C_in, C_out] (dense).
 """
 
+import functools
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import nn as jnn
@@ -89,14 +91,14 @@ class FactorizedReduce(nn.Module):
 
 
 class ReluConvNorm(nn.Module):
-  """[ReLU,] k x k convolution, BN; a stem's BN is affine in search too."""
+  """[ReLU,] k x k convolution, BN."""
 
   channels: int
   kernel: int
   mode: Mode
   stride: int = 1
   relu: bool = True
-  stem: bool = False
+  affine_in_search: bool = False
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
@@ -109,7 +111,7 @@ class ReluConvNorm(nn.Module):
       y = conv.pointwise(x, w[0, 0])
     else:
       y = conv.conv(x, w, self.stride)
-    return BatchNorm(self.mode, self.stem)(y)
+    return BatchNorm(self.mode, self.affine_in_search)(y)
 
 
 class ImagenetStem(nn.Module):
@@ -122,10 +124,35 @@ class ImagenetStem(nn.Module):
   def __call__(self, x: Array) -> tuple[Array, Array]:
     """x [B, H, W, C] -> states at 1/4 and 1/8 of the size."""
     half = self.channels // 2
-    x = ReluConvNorm(half, 3, self.mode, 2, relu=False, stem=True)(x)
-    first = ReluConvNorm(self.channels, 3, self.mode, 2, stem=True)(x)
-    second = ReluConvNorm(self.channels, 3, self.mode, 2, stem=True)(first)
-    return first, second
+    layer = functools.partial(
+      ReluConvNorm, kernel=3, mode=self.mode, stride=2, affine_in_search=True
+    )
+    x = layer(half, relu=False)(x)
+    first = layer(self.channels)(x)
+    return first, layer(self.channels)(first)
+
+
+class ResidualBlock(nn.Module):
+  """NAS-Bench-201's: two 3x3 layers beside a 2x2 mean and a 1x1 conv.
+
+  Its BN is affine in search too, as in the original.
+  """
+
+  channels: int
+  mode: Mode
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """x [B, H, W, C], even H and W -> [B, H/2, W/2, channels]."""
+    layer = functools.partial(
+      ReluConvNorm, self.channels, 3, self.mode, affine_in_search=True
+    )
+    y = layer(stride=2)(x)
+    y = layer()(y)
+    batch, height, width, channels = x.shape
+    shape = batch, height // 2, 2, width // 2, 2, channels
+    shortcut = self.param("shortcut", _dense_init, (channels, self.channels))
+    return y + conv.pointwise(x.reshape(shape).mean((2, 4)), shortcut)
 
 
 class Classifier(nn.Module):
@@ -137,6 +164,19 @@ class Classifier(nn.Module):
   def __call__(self, x: Array) -> Array:
     """Returns class logits [B, num_classes]."""
     return nn.Dense(self.num_classes, name="linear")(x.mean((1, 2)))
+
+
+class NormClassifier(nn.Module):
+  """NAS-Bench-201's head: BN (affine in search too), ReLU, `Classifier`."""
+
+  num_classes: int
+  mode: Mode
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """x [B, H, W, C] -> class logits [B, num_classes]."""
+    x = jnn.relu(BatchNorm(self.mode, affine_in_search=True, name="norm")(x))
+    return Classifier(self.num_classes, name="classifier")(x)
 
 
 class Identity(nn.Module):
@@ -179,12 +219,20 @@ def make_op(site: Site, mode: Mode, name: str | None = None) -> nn.Module:
     return FactorizedReduce(channels, mode, name=name)
   if op == "none":
     return Zero(stride, name=name)
-  if op == "relu_conv_1x1":
-    return ReluConvNorm(channels, 1, mode, name=name)
+  if op in ("relu_conv_1x1", "nor_conv_1x1"):
+    return ReluConvNorm(channels, 1, mode, stride, name=name)
+  if op == "nor_conv_3x3":
+    return ReluConvNorm(channels, 3, mode, stride, name=name)
   if op == "stem_conv_3x3":
-    return ReluConvNorm(channels, 3, mode, relu=False, stem=True, name=name)
+    return ReluConvNorm(
+      channels, 3, mode, relu=False, affine_in_search=True, name=name
+    )
   if op == "stem_imagenet":
     return ImagenetStem(channels, mode, name=name)
+  if op == "residual_block":
+    return ResidualBlock(channels, mode, name=name)
   if op == "classifier":
     return Classifier(channels, name=name)
+  if op == "norm_classifier":
+    return NormClassifier(channels, mode, name=name)
   raise ValueError(f"no operation is called {op!r}")

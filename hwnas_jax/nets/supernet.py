@@ -49,7 +49,8 @@ def _sources(net: Darts) -> range:
   return range(net.num_nodes + 1)
 
 
-def _run(site: Site, params: Params, x: Array) -> Any:
+def run_op(site: Site, params: Params, x: Array) -> Any:
+  """The output of an operation in the search; params {} if it has none."""
   return make_op(site, "search").apply({"params": params}, x)
 
 
@@ -66,7 +67,7 @@ def _split_ops(
   return weighted, {o: s for o, s in sites.items() if o not in weighted}
 
 
-def _scale(x: Array, weight: Array) -> Array:
+def weigh(x: Array, weight: Array) -> Array:
   """x [B, ...] times a weight [] of all examples or [B] of each."""
   return x * weight.reshape(weight.shape + (1,) * (x.ndim - 1) * weight.ndim)
 
@@ -79,8 +80,8 @@ def _mix_edges(
   @jax.checkpoint
   def edge(weights: Params, row: Array, x: Array) -> Array:
     outputs = [
-      _scale(
-        _run(site, weights[site.op], x),
+      weigh(
+        run_op(site, weights[site.op], x),
         row[..., column],
       )
       for column, site in sites.items()
@@ -107,14 +108,14 @@ def _cell(
     x, edges = states[source], _edges_from(net, source)
     weighted, free = _split_ops(net, cell, source)
     rows = mix[np.asarray(edges)]
-    shared = {o: _run(site, {}, x) for o, site in free.items()}
+    shared = {o: run_op(site, {}, x) for o, site in free.items()}
     outputs: Array | list[Array] = [jnp.zeros(())] * len(edges)
     if weighted:
       outputs = _mix_edges(weighted, params[str(source)], rows, x)
     for position, edge in enumerate(edges):
       y = outputs[position]
       for column, output in shared.items():
-        y = y + _scale(output, rows[position][..., column])
+        y = y + weigh(output, rows[position][..., column])
       node = net.edges[edge][1]
       if node < len(nodes):
         nodes[node] = nodes[node] + y
@@ -165,7 +166,7 @@ def make_supernet(net: Darts) -> Net:
     return draw(key, shapes)
 
   def apply(weights: Params, mix: Array, images: Array) -> Array:
-    before = last = _run(stem, weights["stem"], images)
+    before = last = run_op(stem, weights["stem"], images)
     if net.imagenet_stem:
       before, last = before
     rows = jnp.moveaxis(mix, -2, 0)  # [E, (B,) O]
@@ -174,13 +175,13 @@ def make_supernet(net: Darts) -> Net:
       cells, pairs, weights["cells"], strict=True
     ):
       inputs = (
-        _run(left, params["left"], before),
-        _run(right, params["right"], last),
+        run_op(left, params["left"], before),
+        run_op(right, params["right"], last),
       )
       start = per_cell if cell.reduction else 0
       kind = rows[start : start + per_cell]
       output = _cell(net, cell, params["edges"], inputs, kind)
       before, last = last, output
-    return _run(classifier, weights["classifier"], last)
+    return run_op(classifier, weights["classifier"], last)
 
   return Net(init, apply)

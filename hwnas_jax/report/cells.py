@@ -2,11 +2,13 @@
 
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from hwnas_jax.report import style
 
 SPACING = 70.0  # between nodes, in SVG units
+STATE_PX = 80  # the same on the page, where there is room
 NODE = (44.0, 26.0)  # width and height of a node
 _CHOICE = re.compile(r"(\w+)/(\d+)->(\d+)")
 # A second sign beside colour: what computes is solid, what does not is broken.
@@ -14,6 +16,17 @@ _DASHES = {"skip_connect": "7 4", "none": "1 5"}
 _POOL_DASH = "11 3 2 3"
 
 Edge = tuple[int, int, str]
+
+
+class Layout(NamedTuple):
+  """What stands on the line: the states of a cell, and its output.
+
+  names: from left to right.
+  joined: the output is the concatenation of all nodes, not the last of them.
+  """
+
+  names: tuple[str, ...]
+  joined: bool
 
 
 def read_cells(genotype: Mapping[str, str]) -> dict[str, list[Edge]]:
@@ -24,16 +37,30 @@ def read_cells(genotype: Mapping[str, str]) -> dict[str, list[Edge]]:
 
   Returns:
     [(source state, target state, operation)] by cell type, in the order of
-    the genotype; {} if the choices are not the edges of a DARTS cell, whose
-    states 0 and 1 are inputs.
+    the genotype; {} if the choices are not the edges of a cell.
   """
   cells: dict[str, list[Edge]] = {}
   for choice, op in genotype.items():
     match = _CHOICE.fullmatch(choice)
-    if not match or not int(match[2]) < int(match[3]) >= 2:
+    if not match or int(match[2]) >= int(match[3]):
       return {}
     cells.setdefault(match[1], []).append((int(match[2]), int(match[3]), op))
   return cells
+
+
+def layout(choices: Iterable[str]) -> Layout:
+  """The states that the edges of a space's cells join.
+
+  A cell with two inputs, states that no edge enters, is one of DARTS: it
+  concatenates its nodes. One with a single input is one of NAS-Bench-201.
+  """
+  kinds = read_cells(dict.fromkeys(choices, "")).values()
+  targets = sorted({target for edges in kinds for _, target, _ in edges})
+  if targets[0] == 1:
+    inner = tuple(str(state) for state in targets[:-1])
+    return Layout(("in", *inner, "out"), joined=False)
+  inner = tuple(str(state - 2) for state in targets)
+  return Layout(("c_{k-2}", "c_{k-1}", *inner, "out"), joined=True)
 
 
 def dash(op: str) -> str:
@@ -42,34 +69,33 @@ def dash(op: str) -> str:
 
 
 def cell_svg(
-  edges: Sequence[Edge], num_nodes: int, colours: Mapping[str, str], label: str
+  edges: Sequence[Edge], states: Layout, colours: Mapping[str, str], label: str
 ) -> str:
   """Draws one cell.
 
   Args:
     edges: as `read_cells` returns them for one cell type.
-    num_nodes: intermediate nodes of a cell; they are states 2, 3, ...
+    states: as `layout` returns them for the space.
     colours: colour by operation.
     label: what is drawn, for those who cannot see it.
 
   Returns:
-    An `<svg>` element without a size. Arcs that leave an even state run above
-    the line of nodes and those of an odd state below it.
+    An `<svg>` element of the page's size for its states. Arcs that leave an
+    even state run above the line of nodes, those of an odd state below it.
   """
-  count = num_nodes + 3
   top = _rise(_longest(edges, 0)) * 0.75 + 30
   rail = _rise(_longest(edges, 1)) * 0.75 + 36
-  left, width = -SPACING / 2, count * SPACING
+  left, width = -SPACING / 2, len(states.names) * SPACING
+  wide_px = STATE_PX * len(states.names)  # at most: one text size for all
   body = [
-    _rail(num_nodes, rail),
-    *(_edge(edge, edges, num_nodes, colours) for edge in edges),
-    *(_node(state, num_nodes) for state in range(count)),
+    _rail(states, rail),
+    *(_edge(edge, edges, states, colours) for edge in edges),
+    *(_node(place, name) for place, name in enumerate(states.names)),
   ]
   return (
     f'<svg class="cell" viewBox="{left:g} {-top:g} {width:g}'
-    f' {top + rail + 8:g}" role="img" aria-label="{html.escape(label)}">'
-    + "".join(body)
-    + "</svg>"
+    f' {top + rail + 8:g}" style="max-width:{wide_px}px" role="img"'
+    f' aria-label="{html.escape(label)}">' + "".join(body) + "</svg>"
   )
 
 
@@ -81,12 +107,6 @@ def _longest(edges: Sequence[Edge], parity: int) -> int:
 def _rise(span: int) -> float:
   """Height of the control points of an arc; the arc reaches 3/4 of it."""
   return 30 + 24 * span if span > 1 else 0
-
-
-def _name(state: int, num_nodes: int) -> str:
-  if state < 2:
-    return ("c_{k-2}", "c_{k-1}")[state]
-  return str(state - 2) if state < num_nodes + 2 else "out"
 
 
 def _port(edge: Edge, edges: Sequence[Edge], at_source: bool) -> float:
@@ -110,7 +130,7 @@ def _port(edge: Edge, edges: Sequence[Edge], at_source: bool) -> float:
 def _edge(
   edge: Edge,
   edges: Sequence[Edge],
-  num_nodes: int,
+  states: Layout,
   colours: Mapping[str, str],
 ) -> str:
   source, target, op = edge
@@ -131,7 +151,7 @@ def _edge(
       f" {x1:g} {base + 5 * up:g}"
     )
     arrow = f"M{x1:g} {base:g}l-4.5 {8 * up:g}h9z"
-  tip_text = f"{_name(source, num_nodes)} → {_name(target, num_nodes)}: {op}"
+  tip_text = f"{states.names[source]} → {states.names[target]}: {op}"
   dashes = f' stroke-dasharray="{dash(op)}"' if dash(op) else ""
   return (
     f'<g class="edge" stroke="{colours[op]}" fill="{colours[op]}">'
@@ -141,13 +161,11 @@ def _edge(
   )
 
 
-def _node(state: int, num_nodes: int) -> str:
-  x, (width, height) = state * SPACING, NODE
-  inner = 2 <= state < num_nodes + 2
-  name = _name(state, num_nodes)
-  if state < 2:
-    name = f'c<tspan class="sub" dy="3">k−{2 - state}</tspan>'
-  fill = "var(--node, #eceff3)" if inner else "var(--panel, #fff)"
+def _node(place: int, name: str) -> str:
+  x, (width, height) = place * SPACING, NODE
+  fill = "var(--node, #eceff3)" if name.isdigit() else "var(--panel, #fff)"
+  if name.startswith("c_"):
+    name = f'c<tspan class="sub" dy="3">k−{2 - place}</tspan>'
   return (
     f'<rect x="{x - width / 2:g}" y="{-height / 2:g}" width="{width:g}"'
     f' height="{height:g}" rx="8" fill="{fill}"'
@@ -157,11 +175,15 @@ def _node(state: int, num_nodes: int) -> str:
   )
 
 
-def _rail(num_nodes: int, depth: float) -> str:
+def _rail(states: Layout, depth: float) -> str:
   """The concatenation: a thin line from every node to the output."""
-  right = (num_nodes + 2) * SPACING
+  if not states.joined:
+    return ""
+  right = (len(states.names) - 1) * SPACING
   stubs = "".join(
-    f"M{(n + 2) * SPACING:g} 0V{depth:g}" for n in range(num_nodes)
+    f"M{place * SPACING:g} 0V{depth:g}"
+    for place, name in enumerate(states.names)
+    if name.isdigit()
   )
   return (
     f'<path d="{stubs}M{2 * SPACING:g} {depth:g}H{right:g}V0" fill="none"'

@@ -16,7 +16,11 @@ _HEADS = (
   "MACs",
   "Operations",
 )
-_CELL_NAMES = {"normal": "Normal cell", "reduce": "Reduction cell"}
+_CELL_NAMES = {
+  "normal": "Normal cell",
+  "reduce": "Reduction cell",
+  "cell": "Cell",
+}
 
 
 def members_html(run: Run) -> str:
@@ -114,7 +118,10 @@ def _cells(run: Run, member: Member) -> str:
   for kind, edges in cells.read_cells(member["genotype"]).items():
     name = _CELL_NAMES.get(kind, kind)
     svg = cells.cell_svg(
-      edges, run.family["num_nodes"], colours, f"{name} of {member['name']}"
+      edges,
+      cells.layout(run.family["choices"]),
+      colours,
+      f"{name} of {member['name']}",
     )
     figures.append(
       f"<figure><figcaption>{html.escape(name)}</figcaption>{svg}</figure>"

@@ -8,7 +8,7 @@ from typing import Any
 from hwnas_jax.io import writers
 from hwnas_jax.report.family import Member
 
-_NEEDED = ("ops", "choices", "num_nodes", "members")
+_NEEDED = ("ops", "choices", "members")
 _NEEDED_OF_MEMBER = ("id", "name", "genotype", "op_counts", "params")
 
 

@@ -111,7 +111,7 @@ svg.plot { max-width: 580px; margin: 0 auto; }
 svg.plot * { stroke-linejoin: round; stroke-linecap: butt; }
 svg.plot a { cursor: pointer; }
 svg.plot a:hover use { stroke: var(--ink) !important; }
-svg.cell { max-width: 560px; margin: 0 auto; }
+svg.cell { margin: 0 auto; }
 svg.cell .sub { font-size: 9px; }
 svg.cell:has(.edge:hover) .edge:not(:hover) { opacity: 0.18; }
 .legend {

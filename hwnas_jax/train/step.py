@@ -155,6 +155,32 @@ def make_train_step(
   return step
 
 
+def make_estimate(
+  network: Module, normalise: Callable[[Array], Array], batches: int
+) -> Callable[[Params, Params, Split], Params]:
+  """Returns estimate(params, stats, split) -> BN statistics, to be jitted.
+
+  `network` is in mode `train`. Passes over `batches` batches of 128; what the
+  statistics started with has 0.9 ** batches of the weight.
+  """
+
+  def estimate(params: Params, stats: Params, split: Split) -> Params:
+    count = split.labels.shape[0]
+    size = min(128, count)
+
+    def update(index: Array, stats: Params) -> Params:
+      rows = batch_indices(jax.random.key(0), index, count, size)
+      variables = {"params": params, "batch_stats": stats}
+      images = normalise(split.images[rows])
+      return network.apply(variables, images, mutable=["batch_stats"])[1][
+        "batch_stats"
+      ]
+
+    return lax.fori_loop(0, batches, update, stats)
+
+  return estimate
+
+
 def make_evaluate(
   network: Module, normalise: Callable[[Array], Array], batch_size: int
 ) -> Callable[[Params, Params, Split], Array]:

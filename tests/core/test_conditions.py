@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hwnas_jax.core import conditions
+from hwnas_jax.core.types import Condition
 
 LOW, HIGH = 0.01, 100.0
 MAKERS = {
@@ -30,6 +31,24 @@ def test_draws_are_prices_with_readable_features(name, size):
   features = jax.vmap(made.features)(drawn)
   assert features.shape == (512, made.num_features)
   np.testing.assert_array_equal(features[:, :size], drawn.simplex)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_cover_is_features_of_different_conditions(name):
+  made = MAKERS[name](3)
+  found = made.cover(jax.random.split(jax.random.key(0), 9))
+  assert found.shape == (9, made.num_features)
+  np.testing.assert_allclose(found[:, :3].sum(1), 1.0, rtol=1e-5)
+  assert len(np.unique(found, axis=0)) == (1 if name == "fixed" else 9)
+
+
+def test_a_cover_of_the_cone_leaves_no_gap_in_the_scale():
+  made = conditions.cone(2, LOW, HIGH)
+  scales = made.cover(jax.random.split(jax.random.key(0), 5))[:, -1]
+  ends = [Condition(jnp.full(2, 0.5), s) for s in (LOW, HIGH)]
+  low, high = (made.features(end)[-1] for end in ends)
+  steps = np.linspace(low, high, 11)[1::2]  # the middles of fifths
+  np.testing.assert_allclose(scales, steps, rtol=1e-5, atol=1e-5)
 
 
 def test_fixed_is_always_the_same():

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from hwnas_jax.costs import calibration, plan, runner, table, timings
+from hwnas_jax.costs import calibration, fields, plan, runner, table, timings
 from hwnas_jax.io import onnx
 from hwnas_jax.nets.models import make_network
 from hwnas_jax.spaces.darts import Darts
@@ -68,7 +68,7 @@ def edit(path: pathlib.Path, change, *, honest=True) -> None:
   document = json.loads(path.read_text())
   change(document)
   if honest:
-    document["digest"] = table.digest(document)
+    document["digest"] = fields.digest(document)
   path.write_text(json.dumps(document))
 
 

@@ -73,6 +73,12 @@ def test_near_pivots_start_where_conditions_are():
   assert far.min() < -1 and far.max() > 1
 
 
+@pytest.mark.parametrize("std", [1e-3, 1.0])
+def test_references_start_as_wide_as_asked(std):
+  found = draw(pivots(SPACE, PRICES, reference_std=std))["references"]
+  assert 0.8 * std < np.std(found) < 1.2 * std
+
+
 def gates(sign, params):
   """The gates [E, R], read off with references that are unit vectors."""
   num_choices, num_pivots = len(SPACE.choices), params["pivots"].shape[1]

@@ -85,7 +85,6 @@ def make_family(ops: str = "three", num_members: int = 8) -> dict[str, Any]:
   return {
     "ops": list(space.ops),
     "choices": list(space.choices),
-    "num_nodes": 4,
     "latency_batch_size": 64,
     "base_latency_ms": 0.4,
     "baselines": {"logistic_regression_accuracy": 0.953},

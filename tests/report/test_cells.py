@@ -7,10 +7,27 @@ from hwnas_jax.report import cells
 
 COLOURS = {"sep": "#0077bb", "skip_connect": "#33bbee"}
 ALL = [(s, n + 2, "sep") for n in range(4) for s in range(n + 2)]
+DARTS = cells.layout([f"normal/{s}->{t}" for s, t, _ in ALL])
+NB201 = cells.layout(["cell/0->1", "cell/0->2", "cell/1->2"])
 
 
-def draw(edges):
-  return ET.fromstring(cells.cell_svg(edges, 4, COLOURS, "a cell"))
+def draw(edges, states=DARTS):
+  return ET.fromstring(cells.cell_svg(edges, states, COLOURS, "a cell"))
+
+
+def test_the_layout_follows_from_the_choices():
+  inner = "0", "1", "2", "3"
+  assert DARTS == (("c_{k-2}", "c_{k-1}", *inner, "out"), True)
+  assert NB201 == (("in", "1", "out"), False)
+
+
+def test_a_cell_of_nasbench201_ends_in_its_last_node():
+  svg = draw([(0, 1, "sep"), (0, 2, "skip_connect")], NB201)
+  assert [text.text for text in svg.findall("text")] == ["in", "1", "out"]
+  tips = {g.findtext("title") for g in svg.findall("g")}
+  assert tips == {"in → 1: sep", "in → out: skip_connect"}
+  # DARTS's has the line of the concatenation beside its edges.
+  assert not svg.findall("path") and len(draw(ALL).findall("path")) == 1
 
 
 def test_read_cells_sorts_choices_by_cell_type():
@@ -22,7 +39,7 @@ def test_read_cells_sorts_choices_by_cell_type():
   }
 
 
-@pytest.mark.parametrize("choice", ["layer_1", "cell/0->1", "normal/3->2"])
+@pytest.mark.parametrize("choice", ["layer_1", "cell/1->1", "normal/3->2"])
 def test_read_cells_knows_no_other_space(choice):
   assert cells.read_cells({"normal/0->2": "sep", choice: "sep"}) == {}
 
@@ -63,5 +80,5 @@ def test_operations_without_weights_are_broken_lines():
 
 
 def test_label_is_escaped():
-  svg = cells.cell_svg([], 4, COLOURS, '"><script>')
+  svg = cells.cell_svg([], DARTS, COLOURS, '"><script>')
   assert ET.fromstring(svg).get("aria-label") == '"><script>'

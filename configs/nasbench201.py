@@ -1,0 +1,40 @@
+r"""A family for CIFAR-10 in the space of NAS-Bench-201, priced by measurement.
+
+python -m hwnas_jax.profile --config=configs/nasbench201.py
+python -m hwnas_jax.main --config=configs/nasbench201.py --workdir=runs/nb201
+python -m hwnas_jax.main --config=configs/nasbench201.py:smoke --workdir=/tmp/s
+
+Needs a prepared data set: `python -m hwnas_jax.data cifar10`. Networks are
+trained by the benchmark's recipe (200 epochs, batch 256, rate 0.1, decay 5e-4),
+but on all 50,000 images, clipped, and without Nesterov's momentum. Written for
+one accelerator; the result is not known yet.
+"""
+
+from ml_collections import ConfigDict
+
+from hwnas_jax import config as base
+
+
+def get_config(variant: str = "") -> ConfigDict:
+  """Variants: "" and "smoke" (mock data, under 60 s on 2 cores)."""
+  config = base.default()
+  config.data.update(name="cifar10", pad=4, flip=True)
+  config.space.update(name="nasbench201", num_cells=5, channels=16)
+  config.derive.update(rule="argmax")
+  config.search.update(num_steps=19_500, batch_size=64, bilevel=True)
+  config.latency.update(batch_size=64, repeats=30)
+  config.train.update(
+    num_steps=39_000, batch_size=256, lr=0.1, weight_decay=5e-4
+  )
+  if variant == "smoke":
+    config.data.name = "mock_cifar10"
+    config.space.update(num_cells=1, channels=4)
+    config.derive.update(num_scales=2, num_random=1)
+    config.search.update(
+      num_steps=10, batch_size=16, checkpoint_every=10, bilevel=False
+    )
+    config.latency.update(batch_size=8, repeats=3)
+    config.train.update(num_steps=10, batch_size=16, checkpoint_every=10)
+  elif variant:
+    raise ValueError(f"no variant {variant!r}; there is smoke")
+  return config

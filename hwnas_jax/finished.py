@@ -1,0 +1,420 @@
+"""A finished run as a family that answers budgets.
+
+  family = finished.load("runs/digits")
+  answer = family.query("0.6x")            # or "5ms", "60%"
+  answer.certificate["measured"]           # {"median_ms": ..., ...}
+
+The device is the one of the table: the run's own, or any other's. On that
+device the answer is compiled and measured; elsewhere it is predicted, with
+the margin of the table's calibration.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from hwnas_jax import build, run
+from hwnas_jax import config as configuration
+from hwnas_jax.core import budget as budgets
+from hwnas_jax.core.compile import jit
+from hwnas_jax.core.types import Genotype, Params
+from hwnas_jax.costs import analytic, timing
+from hwnas_jax.costs import table as tables
+from hwnas_jax.costs.table import LatencyTable
+from hwnas_jax.data import arrays
+from hwnas_jax.data.augment import normalise
+from hwnas_jax.io import checkpoint, versions, writers
+from hwnas_jax.nets.models import inherit, make_network, make_supernet
+from hwnas_jax.search import discretise, family, query
+from hwnas_jax.search.exact import Constraint, best, spent
+from hwnas_jax.search.query import Candidate, Measurement, Settled
+from hwnas_jax.search.state import SearchState
+from hwnas_jax.search.step import Parts
+from hwnas_jax.spaces import architecture
+from hwnas_jax.spaces.spec import Spec
+from hwnas_jax.train import step as train_step
+
+BATCH = 512  # held-out examples that candidates are ranked on
+REPEATS = 30
+ESTIMATED = 20  # batches of 128 that BN statistics are estimated on
+
+Measure = Callable[[Genotype], Measurement]
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+  """A network and how its latency is known."""
+
+  genotype: Genotype
+  certificate: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+  """What a finished search knows.
+
+  net: the supernet's dimensions; derived: those of its networks.
+  columns: the priced operations. table: of the device it was priced on.
+  """
+
+  config: ConfigDict
+  folder: pathlib.Path
+  dataset: arrays.Dataset
+  net: Spec
+  derived: Spec
+  parts: Parts
+  state: SearchState
+  columns: tuple[int, ...]
+  table: LatencyTable
+
+  def query(
+    self,
+    latency: str,
+    *,
+    table: LatencyTable | None = None,
+    limits: Mapping[str, float] | None = None,
+    measure: Measure | None = None,
+  ) -> Answer:
+    """The network for a latency budget, with a certificate.
+
+    Args:
+      latency: `5ms`, or `0.4x`, `60%` of the largest architecture's.
+      table: of the device; the run's own by default.
+      limits: more budgets by name: params, macs, memory_mb (compiled).
+      measure: the device, where it is not the one this runs on.
+
+    Returns:
+      A `measured` answer on the table's device, else a `predicted` one.
+
+    Raises:
+      ValueError: a budget that nothing keeps, an unknown limit, or a
+        prediction asked of a table without calibration.
+    """
+    return _Query(self, latency, table or self.table, limits, measure).answer()
+
+
+def load(workdir: str | pathlib.Path) -> Family:
+  """Reads a run folder.
+
+  Raises:
+    FileNotFoundError: there is no run.
+    ValueError: its search is not finished, or has no family over scales.
+  """
+  folder = pathlib.Path(workdir).expanduser()
+  saved = writers.read_json(folder / "config.json")["config"]
+  config = configuration.restore(saved)
+  if (config.condition.name, config.cost.name) != ("cone", "latency"):
+    raise ValueError(
+      f"{folder} has condition.name={config.condition.name} and"
+      f" cost.name={config.cost.name}: a query needs a family over scales,"
+      " cone and latency"
+    )
+  steps = checkpoint.steps(folder / "search" / "checkpoints")
+  if max(steps, default=0) < config.search.num_steps:
+    raise ValueError(
+      f"the search in {folder} is at step {max(steps, default=0)} of"
+      f" {config.search.num_steps}: finish it with its own command,"
+      f" `{writers.read_json(folder / 'config.json')['command']}`"
+    )
+  net, derived = build.make_nets(config)
+  table = tables.load(folder / "table.json")
+  dataset = build.load_dataset(config)
+  reference = build.make_reference(config, net, derived, table)
+  found = run.search(config, folder, net, reference, dataset)
+  state, parts, columns = found
+  return Family(
+    config, folder, dataset, net, derived, parts, state, columns, table
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Query:
+  """One question to a family, with what several of its steps read."""
+
+  of: Family
+  latency: str
+  table: LatencyTable
+  limits: Mapping[str, float] | None
+  measure: Measure | None
+
+  def answer(self) -> Answer:
+    of, space = self.of, self.of.derived.space()
+    tables.require(self.table, space, self.table.batch_size)
+    costs = tables.costs(self.table)
+    prices, base_ms = space.cost_array(costs), space.base_cost(costs)
+    budget_ms = self._budget_ms()
+    margin = self._margin()
+    constraints = self._constraints()
+    point, residual = query.simplex_of(
+      prices, tables.price_array(of.table, space), of.columns
+    )
+    logits = self._logits(point)
+    # Measured, a prediction without its margin is the place to start from.
+    reach = 1.0 if self._measures() else margin
+    timed = Constraint("latency", prices, base_ms, budget_ms / reach)
+    genotypes = query.shortlist(
+      space, of.config.derive.rule, logits, [timed, *constraints]
+    )
+    if not genotypes:
+      raise ValueError(self._impossible(budget_ms, reach))
+    rule = discretise.RULES[of.config.derive.rule]
+    free = {rule(space, rows): None for rows in logits}
+    everything = self._rank(list({**free, **dict.fromkeys(genotypes)}))
+    ideal = everything[0].genotype
+    ranked = [c for c in everything if self._keeps(c, [timed, *constraints])]
+    first = next(
+      (c for c in ranked if c.predicted_ms * margin <= budget_ms),
+      min(ranked, key=lambda c: c.predicted_ms),
+    )
+    settled = None
+    if self._measures():
+      settled = query.settle(ranked, budget_ms, self._timed(), first, ideal)
+      if settled is None:
+        raise ValueError(self._impossible(budget_ms, reach))
+      first = settled.candidate
+    about = {
+      "budget": {"latency": self.latency, "latency_ms": budget_ms}
+      | dict(self.limits or {}),
+      "candidates": len(ranked),
+      "rank": ranked.index(first) + 1,
+      "unconstrained_best_fits": first.genotype == ideal,
+      "simplex": [float(s) for s in point],
+      "simplex_residual": residual,
+    }
+    return Answer(first.genotype, about | self._certificate(first, settled))
+
+  def _keeps(self, of: Candidate, constraints: Sequence[Constraint]) -> bool:
+    return all(spent(c, of.genotype) <= c.budget for c in constraints)
+
+  def _measures(self) -> bool:
+    if self.measure is not None:
+      return True
+    here = versions.fingerprint_id(versions.device_fingerprint())
+    return here == self.table.fingerprint
+
+  def _margin(self) -> float:
+    """What a prediction is multiplied with for an upper bound."""
+    if self.table.calibration:
+      return self.table.calibration.margin
+    if self._measures():
+      return 1.0
+    raise ValueError(
+      f"the table of {self.table.fingerprint} is not calibrated, so nothing is"
+      " known of its error, and that device is not here to measure on:"
+      f" calibrate it there with `{tables.COMMAND}`"
+    )
+
+  def _budget_ms(self) -> float:
+    asked = budgets.parse(self.latency, "latency")
+    return budgets.to_ms(asked, reach_ms(self.of, self.table)[1])
+
+  def _impossible(self, budget_ms: float, reach: float) -> str:
+    low, high = reach_ms(self.of, self.table)
+    more = f", {dict(self.limits)}" if self.limits else ""
+    return (
+      f"no architecture keeps {budget_ms:.4g} ms{more} on"
+      f" {self.table.fingerprint}: predicted latencies are {low:.4g} to"
+      f" {high:.4g} ms, times {reach:.3g} for their error"
+    )
+
+  def _constraints(self) -> list[Constraint]:
+    """The additive limits beside latency."""
+    space = self.of.derived.space()
+    known = {"params": analytic.params, "macs": analytic.macs}
+    unknown = set(self.limits or {}) - {*known, "memory_mb"}
+    if unknown:
+      raise ValueError(
+        f"unknown limit {sorted(unknown)}: it is params, macs or memory_mb"
+      )
+    found = []
+    for name, limit in (self.limits or {}).items():
+      if name in known:
+        costs = analytic.site_costs(space, known[name])
+        found.append(
+          Constraint(
+            name, space.cost_array(costs), space.base_cost(costs), limit
+          )
+        )
+    return found
+
+  def _logits(self, point: np.ndarray) -> np.ndarray:
+    part = self.of.config.condition
+    scales = np.geomspace(part.low, part.high, query.NUM_SCALES + 1)
+    points = [(point.tolist(), float(s)) for s in scales]
+    return family.logits_of(
+      self.of.parts.controller,
+      self.of.parts.conditions,
+      self.of.state.controller,
+      points,
+    )
+
+  def _rank(self, genotypes: Sequence[Genotype]) -> list[Candidate]:
+    of = self.of
+    images, labels = held_out(of)
+    losses = query.rank(
+      make_supernet(of.net),
+      of.net.space().shape,
+      of.state.weights,
+      images,
+      labels,
+      genotypes,
+    )
+    predicted = [
+      tables.predict_ms(self.table, of.derived, g) for g in genotypes
+    ]
+    rows = zip(genotypes, losses, predicted, strict=True)
+    ranked = [Candidate(g, float(loss), ms) for g, loss, ms in rows]
+    return sorted(ranked, key=lambda c: c.loss)
+
+  def _timed(self) -> Measure:
+    """The device, and the compiled network's memory where that is limited."""
+    if self.measure is not None:
+      return self.measure
+    return functools.partial(
+      measure_here,
+      self.of.derived,
+      self.table.batch_size,
+      memory_mb=(self.limits or {}).get("memory_mb", np.inf),
+    )
+
+  def _certificate(
+    self, answer: Candidate, settled: Settled | None
+  ) -> dict[str, Any]:
+    calibration = self.table.calibration
+    margin = calibration and {
+      "ratio": calibration.margin,
+      "nominal_level": calibration.level,
+      "attained_level": calibration.attained_level,
+      "guaranteed_level": calibration.guaranteed_level,
+      "networks": len(calibration.networks),
+      "note": "empirical: of networks drawn as the calibration's were",
+    }
+    return {
+      "kind": "measured" if settled else "predicted",
+      "predicted_ms": answer.predicted_ms,
+      "measured": settled and settled.measured._asdict(),
+      "tried": [
+        {"predicted_ms": c.predicted_ms, **m._asdict()}
+        for c, m in (settled.tried if settled else [])
+      ],
+      "margin": margin,
+      "shared_weights_loss": answer.loss,
+      "batch_size": self.table.batch_size,
+      "table": {
+        "fingerprint": self.table.fingerprint,
+        "digest": tables.digest(self.table),
+      },
+      "device": versions.device_fingerprint(),
+      "versions": versions.versions(),
+    }
+
+
+def reach_ms(of: Family, table: LatencyTable) -> tuple[float, float]:
+  """(smallest, largest) predicted latency of the space on a device."""
+  space, costs = of.derived.space(), tables.costs(table)
+  prices = space.cost_array(costs)
+  every = Constraint("latency", prices, space.base_cost(costs), np.inf)
+  low, high = (
+    spent(every, best(space, of.config.derive.rule, sign * prices, [])[0])
+    for sign in (-1, 1)
+  )
+  return low, high
+
+
+def held_out(of: Family) -> tuple[jax.Array, jax.Array]:
+  """The fixed batch (images, labels) that the weights never saw.
+
+  Where the search left nothing out, it is of what the weights saw.
+  """
+  data, _ = build.make_search_data(of.config, of.dataset)
+  unseen = data.controller_index
+  rows = (unseen if len(unseen) else data.weights_index)[:BATCH]
+  images = normalise(data.images[rows], of.dataset.mean, of.dataset.std)
+  return images, data.labels[rows]
+
+
+def measure_here(
+  net: Spec, batch_size: int, genotype: Genotype, *, memory_mb: float = np.inf
+) -> Measurement:
+  """Compiles and times a network; too much memory is infinitely slow."""
+  compiled = timing.compile_network(net, genotype, batch_size)
+  if compiled.peak_memory_mb > memory_mb:
+    return Measurement(np.inf, 0.0)
+  name = architecture.identity(net.space(), genotype)
+  row = timing.measure_networks({name: compiled}, REPEATS)[name]
+  return Measurement(row["median_ms"], row["iqr_ms"])
+
+
+def write(of: Family, answer: Answer) -> pathlib.Path:
+  """Writes queries/<id>/: certificate, architecture and weights.
+
+  Weights are the trained ones where the network has been trained, else the
+  supernet's with re-estimated BN statistics, if its shapes allow.
+
+  Returns:
+    The folder.
+  """
+  space = of.derived.space()
+  name = architecture.identity(space, answer.genotype)
+  folder = of.folder / "queries" / name
+  folder.mkdir(parents=True, exist_ok=True)
+  edges = architecture.to_json(space, answer.genotype)
+  writers.write_json(folder / "architecture.json", {"edges": edges})
+  trained = of.folder / "networks" / name / "weights.npz"
+  found: dict[str, Any] = {"weights": "none: the supernet has other shapes"}
+  if trained.exists():
+    shutil.copyfile(trained, folder / "weights.npz")
+    accuracies = writers.read_json(trained.parent / "metrics.json")
+    found = {"weights": "trained", **accuracies}
+  elif of.net == of.derived:
+    params, stats, accuracy = inherited(of, answer.genotype)
+    writers.write_arrays(
+      folder / "weights.npz", {"params": params, "stats": stats}
+    )
+    found = {"weights": "inherited", "test_accuracy": accuracy}
+  writers.write_json(
+    folder / "certificate.json", {**answer.certificate, **found}
+  )
+  return folder
+
+
+def inherited(of: Family, genotype: Genotype) -> tuple[Params, Params, float]:
+  """(params, BN statistics, test accuracy) without any training.
+
+  The supernet's weights under the network's names; BN is scaled by 1 and its
+  statistics are estimated on the training split. Pooling has a BN in search
+  alone, so a network with many pools loses much here.
+  """
+  network = make_network(of.derived, genotype, "train")
+  shapes = train_step.init_variables(network, jax.random.key(0))
+  params = _overlay(shapes[0], inherit(of.net, genotype, of.state.weights))
+  augment = functools.partial(
+    normalise, mean=of.dataset.mean, std=of.dataset.std
+  )
+  estimate = jit(train_step.make_estimate(network, augment, ESTIMATED))
+  stats = estimate(params, shapes[1], of.dataset.train)
+  evaluate = jit(
+    train_step.make_evaluate(
+      make_network(of.derived, genotype, "eval"),
+      augment,
+      of.config.train.batch_size,
+    )
+  )
+  return params, stats, float(evaluate(params, stats, of.dataset.test))
+
+
+def _overlay(under: Params, over: Params) -> Params:
+  """`under` with the leaves that `over` has."""
+  if not isinstance(under, Mapping):
+    return over
+  return {
+    name: _overlay(value, over[name]) if name in over else value
+    for name, value in under.items()
+  }

@@ -1,0 +1,14 @@
+"""Where compiled programs are kept between runs."""
+
+import os
+import pathlib
+
+import jax
+
+
+def use_compilation_cache() -> None:
+  """Keeps compiled programs between runs, in $HWNAS_CACHE_DIR/xla."""
+  home = os.environ.get("HWNAS_CACHE_DIR", "~/.cache/hwnas_jax")
+  path = pathlib.Path(home).expanduser() / "xla"
+  jax.config.update("jax_compilation_cache_dir", str(path))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

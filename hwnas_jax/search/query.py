@@ -1,0 +1,212 @@
+"""From a family and a budget to one network: shortlist, rank, settle.
+
+1. The device's prices give a point of the simplex (`simplex_of`), the
+   controller gives logits at many scales there.
+2. At each, the likeliest architectures that keep every budget (`shortlist`).
+3. Their union is ranked by the shared weights on a fixed batch (`rank`).
+4. The first are built and measured, and the query steps down, or up where
+   budget is left (`settle`).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from hwnas_jax.core.types import Array, Genotype, Params
+from hwnas_jax.nets.supernet import Net
+from hwnas_jax.search.exact import Constraint, best
+from hwnas_jax.spaces.spec import Space
+
+NUM_SCALES = 32  # and the least
+PER_SCALE = 10
+CHUNK = 16  # architectures ranked at once
+FILL = 0.9  # of the budget that an answer should use
+MAX_MEASURED = 8
+
+
+class Candidate(NamedTuple):
+  """loss: cross-entropy by shared weights; predicted_ms: live operations."""
+
+  genotype: Genotype
+  loss: float
+  predicted_ms: float
+
+
+class Measurement(NamedTuple):
+  """median_ms and its spread, the interquartile range of repeated calls."""
+
+  median_ms: float
+  spread_ms: float
+
+
+class Settled(NamedTuple):
+  """The answer, what it measured, and all that was measured on the way."""
+
+  candidate: Candidate
+  measured: Measurement
+  tried: list[tuple[Candidate, Measurement]]
+
+
+def simplex_of(
+  prices: np.ndarray, reference: np.ndarray, columns: Sequence[int]
+) -> tuple[np.ndarray, float]:
+  """A device's table as a point of the simplex, and what that loses.
+
+  Args:
+    prices: [E, O] in ms, of the device; negative sums count as 0.
+    reference: [E, O] in ms, of the device that the search priced with.
+    columns: the priced operations.
+
+  Returns:
+    (S[K], residual): S is uniform for the reference device itself. The
+    residual is what one factor an operation leaves of the prices, relative
+    to their norm.
+
+  Raises:
+    ValueError: the device prices no operation above 0.
+  """
+  columns = list(columns)
+  device = np.asarray(prices, float)[:, columns]
+  known = np.asarray(reference, float)[:, columns]
+  ratios = np.maximum(device.sum(0), 0.0) / known.sum(0)
+  if not ratios.sum() > 0:
+    raise ValueError("the table prices no operation above 0 ms")
+  residual = np.linalg.norm(device - ratios * known) / np.linalg.norm(device)
+  return ratios / ratios.sum(), float(residual)
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+  """Log probabilities over the last axis."""
+  shifted = logits - logits.max(-1, keepdims=True)
+  return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
+def shortlist(
+  space: Space,
+  rule: str,
+  logits: np.ndarray,
+  constraints: Sequence[Constraint],
+  per_scale: int = PER_SCALE,
+) -> list[Genotype]:
+  """The union over scales of the likeliest that keep every budget.
+
+  Args:
+    space: the space.
+    rule: of `search.discretise.RULES`.
+    logits: [N, E, O], one a scale.
+    constraints: budgets over additive costs, dead operations included.
+    per_scale: architectures a scale.
+
+  Returns:
+    Different genotypes, in order of scale; [] where no architecture fits.
+  """
+  found: dict[Genotype, None] = {}
+  for rows in log_softmax(np.asarray(logits, float)):
+    at_scale = best(space, rule, rows, constraints, per_scale)
+    if not at_scale:  # nothing fits at any scale then
+      return []
+    found.update(dict.fromkeys(at_scale))
+  return list(found)
+
+
+def rank(
+  net: Net,
+  shape: tuple[int, int],
+  weights: Params,
+  images: Array,
+  labels: Array,
+  genotypes: Sequence[Genotype],
+) -> np.ndarray:
+  """Cross-entropy of architectures with the supernet's weights: [N].
+
+  Args:
+    net: the supernet.
+    shape: (E, O).
+    weights: the supernet's.
+    images: float32[B, H, W, C], the batch that all are compared on.
+    labels: int32[B].
+    genotypes: what to rank.
+  """
+
+  @jax.jit
+  def losses(mixes: Array, weights: Params, images: Array) -> Array:
+    def one(mix: Array) -> Array:
+      outputs = net.apply(weights, mix, images)
+      return optax.softmax_cross_entropy_with_integer_labels(
+        outputs, labels
+      ).mean()
+
+    return jax.lax.map(one, mixes)
+
+  num_choices, num_ops = shape
+  chosen = np.asarray(genotypes).reshape(-1, num_choices, 1)
+  mixes = (chosen == np.arange(num_ops)).astype(np.float32)
+  padding = -len(mixes) % CHUNK
+  chunks = np.pad(mixes, ((0, padding), (0, 0), (0, 0))).reshape(
+    -1, CHUNK, *shape
+  )
+  found = [losses(jnp.asarray(c), weights, images) for c in chunks]
+  return np.concatenate([np.asarray(f) for f in found])[: len(mixes)]
+
+
+def settle(
+  candidates: Sequence[Candidate],
+  budget_ms: float,
+  measure: Callable[[Genotype], Measurement],
+  first: Candidate,
+  ideal: Genotype,
+) -> Settled | None:
+  """Measures until an answer keeps the budget and uses it.
+
+  What one network measured corrects the predictions of the others: the next
+  one is a step down from one that was too slow, or up from one that leaves
+  more than 1 - FILL of the budget.
+
+  Args:
+    candidates: best first.
+    budget_ms: what the median has to keep.
+    measure: the device; a benchmark's data can take its place.
+    first: what to try first.
+    ideal: what no budget would change: where it fits, nothing is stepped up.
+
+  Returns:
+    The answer, or None: nothing that was measured keeps the budget.
+  """
+  tried: dict[Genotype, tuple[Candidate, Measurement]] = {}
+  following: Candidate | None = first
+  best_ms = 0.0  # the largest that kept the budget
+  correction = 1.0
+  while following is not None and len(tried) < MAX_MEASURED:
+    found = measure(following.genotype)
+    tried[following.genotype] = following, found
+    fits = found.median_ms <= budget_ms
+    if fits:
+      best_ms = max(best_ms, found.median_ms)
+    if fits and following.genotype == ideal:
+      return Settled(following, found, list(tried.values()))
+    if best_ms >= FILL * budget_ms:
+      break
+    if np.isfinite(found.median_ms):  # or it did not fit into memory
+      correction = found.median_ms / following.predicted_ms
+    untried = [c for c in candidates if c.genotype not in tried]
+    following = _next(untried, best_ms / correction, budget_ms / correction)
+  fitting = [t for t in tried.values() if t[1].median_ms <= budget_ms]
+  if not fitting:
+    return None
+  answer = max(fitting, key=lambda t: t[1].median_ms)
+  return Settled(*answer, list(tried.values()))
+
+
+def _next(
+  candidates: Sequence[Candidate], above_ms: float, limit_ms: float
+) -> Candidate | None:
+  """The best whose prediction is in (above, limit] and fills the limit."""
+  open_ = [c for c in candidates if above_ms < c.predicted_ms <= limit_ms]
+  filling = [c for c in open_ if c.predicted_ms >= FILL * limit_ms]
+  if filling:
+    return filling[0]
+  return max(open_, key=lambda c: c.predicted_ms, default=None)
