@@ -187,6 +187,8 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f"unknown argument: {argv[1]}")
   if _PLAN.value and _FIT.value:
     raise app.UsageError("--plan and --fit exclude each other")
+  if 0 < _NETWORKS.value < 3:
+    raise app.UsageError("--networks has to be 0, or 3 at least")
   # JAX tells of every backend that it looked for in vain.
   logging.set_verbosity(logging.WARNING)
   try:

@@ -23,7 +23,7 @@ LAYERS = (
   ("config",),
   ("build",),
   ("run",),
-  ("finished",),
+  ("finished", "deploy"),
   ("main", "profile", "query", "export"),
 )
 RANK = {part: rank for rank, row in enumerate(LAYERS) for part in row}

@@ -7,9 +7,12 @@ import subprocess
 import sys
 
 import pytest
+from absl import app
 from absl.testing import flagsaver
 
-from hwnas_jax import profile
+from hwnas_jax import build, profile
+from hwnas_jax import config as configuration
+from hwnas_jax import run as run_module
 from hwnas_jax.costs import analytic, fields, networks, timing
 from hwnas_jax.costs import table as tables
 from hwnas_jax.spaces.darts import EIGHT
@@ -89,6 +92,25 @@ def test_main_ends_with_the_error_on_networks_not_used(
   assert len(compiled) == 9
   assert tables.load(tmp_path / "table.json") == table
   assert capsys.readouterr().out.splitlines()[-3:] == lines[-3:]
+
+
+@pytest.mark.parametrize("count", [0, 4])
+def test_the_main_job_calibrates_if_asked(measured, compiled, tmp_path, count):
+  config = configuration.load(str(ROOT / "configs" / "digits.py") + ":smoke")
+  config.latency.calibration_networks = count
+  net = build.make_nets(config)[1]
+  table = run_module._table(config, tmp_path, net, None)
+  assert tables.load(tmp_path / "table.json") == table
+  assert len(compiled) == count
+  assert (table.calibration is not None) == bool(count)
+  # A run that goes on has the same prices.
+  assert run_module._table(config, tmp_path, net, None) == table
+  assert len(compiled) == count
+
+
+def test_two_networks_cannot_calibrate(tmp_path):
+  with pytest.raises(app.UsageError, match="--networks"):
+    profile_main(tmp_path / "table.json", networks=2)
 
 
 def test_networks_stopped_go_on(measured, compiled, tmp_path, monkeypatch):

@@ -113,7 +113,7 @@ def _counts_pixels(
   ]
   rows, columns = inside
   counts = np.outer(rows, columns)[None, :, :, None]
-  return factor.ndim == 4 and np.allclose(factor * counts, 1.0, atol=1e-6)
+  return factor.ndim in (0, 4) and np.allclose(factor * counts, 1.0, atol=1e-6)
 
 
 def _rsqrt(
