@@ -20,7 +20,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.space.update(ops="eight", num_cells=8, channels=16)
   config.derive.update(rule="top_k", num_cells=20, channels=36)
   config.search.update(num_steps=19_500, batch_size=64, bilevel=True)
-  config.latency.update(batch_size=64, repeats=30)
+  config.latency.update(batch_size=64, repeats=30, calibration_networks=20)
   config.train.update(
     num_steps=52_000,  # 100 epochs
     batch_size=96,
@@ -33,7 +33,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.space.update(ops="three", num_cells=3, num_nodes=2, channels=4)
     config.derive.update(num_cells=3, channels=4, num_scales=2, num_random=1)
     config.search.update(num_steps=10, batch_size=16, checkpoint_every=10)
-    config.latency.update(batch_size=8, repeats=3)
+    config.latency.update(batch_size=8, repeats=3, calibration_networks=0)
     config.train.update(num_steps=10, batch_size=16, checkpoint_every=10)
   elif variant:
     raise ValueError(f"no variant {variant!r}; there is smoke")

@@ -22,7 +22,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.space.update(name="nasbench201", num_cells=5, channels=16)
   config.derive.update(rule="argmax")
   config.search.update(num_steps=19_500, batch_size=64, bilevel=True)
-  config.latency.update(batch_size=64, repeats=30)
+  config.latency.update(batch_size=64, repeats=30, calibration_networks=20)
   config.train.update(
     num_steps=39_000, batch_size=256, lr=0.1, weight_decay=5e-4
   )
@@ -33,7 +33,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.search.update(
       num_steps=10, batch_size=16, checkpoint_every=10, bilevel=False
     )
-    config.latency.update(batch_size=8, repeats=3)
+    config.latency.update(batch_size=8, repeats=3, calibration_networks=0)
     config.train.update(num_steps=10, batch_size=16, checkpoint_every=10)
   elif variant:
     raise ValueError(f"no variant {variant!r}; there is smoke")

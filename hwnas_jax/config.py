@@ -84,6 +84,8 @@ _DEFAULTS: dict[str, Any] = {
     "table": "",  # path; "" profiles first, into the run folder
     "batch_size": 64,
     "repeats": 20,
+    # Whole networks measured to calibrate the table; 0 leaves it raw.
+    "calibration_networks": 0,
   },
   "train": {
     "num_steps": 1000,  # 0 leaves the family untrained
@@ -243,6 +245,11 @@ def _check_together(config: ConfigDict) -> list[str]:
   if config.sampler.name == "softmax" and config.sampler.per_example:
     problems.append(
       "sampler.per_example needs a sampler with noise, not softmax"
+    )
+  count = config.latency.calibration_networks
+  if count < 0 or 0 < count < 3:
+    problems.append(
+      f"latency.calibration_networks must be 0, or 3 at least, got {count}"
     )
   low, high = config.condition.low, config.condition.high
   if not 0 < low < high:

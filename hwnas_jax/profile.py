@@ -1,9 +1,14 @@
-"""Measures the latency table of a search space on this device.
+"""Measures the latency table of a search space, here or elsewhere.
 
   python -m hwnas_jax.profile --backend=cpu --config=configs/cifar.py
 
-writes tables/<fingerprint>.json (schema: costs/table.py). Stopped, the same
-command goes on where it was; a table that lacks nothing is left alone.
+writes tables/<fingerprint>.json (schema: costs/table.py), calibrated on whole
+networks, and ends by saying how wrong it is on others. Stopped, the same
+command goes on where it was. For a device that cannot run JAX:
+
+  python -m hwnas_jax.profile --config=... --plan=DIR     (here: costs/plan.py)
+  python runner.py                                        (there, in DIR)
+  python -m hwnas_jax.profile --config=... --fit=DIR --out=table.json   (here)
 """
 
 import os
@@ -13,16 +18,23 @@ if __name__ == "__main__" and not __package__:
   # Run as a file, this module takes the place of the standard `profile`.
   sys.exit("run it as a module: python -m hwnas_jax.profile")
 
+import dataclasses
+import pathlib
+
 import jax
+import numpy as np
 from absl import app, flags, logging
+from ml_collections import ConfigDict
 
 from hwnas_jax import build
 from hwnas_jax import config as configuration
+from hwnas_jax.costs import analytic, calibration, networks, plan, timings
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import REPEATS, profile_space
 from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.io import versions
-from hwnas_jax.spaces.spec import Space
+from hwnas_jax.search.discretise import RULES
+from hwnas_jax.spaces.spec import Space, Spec
 
 _BACKEND = flags.DEFINE_enum(
   "backend",
@@ -37,7 +49,19 @@ _OUT = flags.DEFINE_string(
   "out", None, "table to write; tables/<fingerprint>.json by default"
 )
 _REPEATS = flags.DEFINE_integer(
-  "repeats", REPEATS, "samples of each site", lower_bound=3
+  "repeats", REPEATS, "samples of each site and network", lower_bound=3
+)
+_NETWORKS = flags.DEFINE_integer(
+  "networks", 20, "whole networks to calibrate on; 0: none", lower_bound=0
+)
+_HELD_OUT = flags.DEFINE_integer(
+  "held_out", 10, "networks to tell the error on, beside them", lower_bound=0
+)
+_PLAN = flags.DEFINE_string(
+  "plan", None, "new folder: writes what to measure elsewhere, measures nothing"
+)
+_FIT = flags.DEFINE_string(
+  "fit", None, "folder of a plan with timings.json: makes its table"
 )
 
 
@@ -81,25 +105,111 @@ def summary(table: LatencyTable, space: Space) -> str:
   return "\n".join([head, *lines, f"  base {base}"])
 
 
+def error_lines(errors: networks.Errors, which: str) -> str:
+  """How wrong the raw and the calibrated table are, for people."""
+  rows = [
+    f"  {name:10} median error {100 * row['median_absolute_error']:5.1f} %, "
+    f"bias {100 * row['bias']:+6.1f} %, Spearman {row['spearman']:.3f}"
+    for name, row in errors.items()
+  ]
+  return "\n".join([f"table against {which}:", *rows])
+
+
+def _whom(held_out: int, fitted: int) -> str:
+  if held_out:
+    return f"{held_out} networks not used in the fit"
+  return f"{fitted} networks, each predicted by the fit to the others"
+
+
+def write_plan(config: ConfigDict, net: Spec, folder: str) -> None:
+  """Writes the plan of --plan."""
+  # No table yet: multiply-accumulates spread the networks over the space.
+  costs = analytic.site_costs(net.space(), analytic.macs)
+  rule, rng = RULES[config.derive.rule], np.random.default_rng(networks.SEED)
+  count = _NETWORKS.value
+  chosen = calibration.choose(net, costs, rule, rng, count) if count else []
+  document = plan.write(folder, net, config.latency.batch_size, chosen)
+  size = sum(p.stat().st_size for p in pathlib.Path(folder).rglob("*.onnx"))
+  print(
+    f"{folder}: {len(document['entries'])} entries, {size / 1e6:.0f} MB of "
+    "ONNX. On the device: pip install onnxruntime numpy; python runner.py; "
+    f"then bring timings.json back into {folder} and give --fit={folder}"
+  )
+
+
+def fit_table(net: Spec, folder: str, out: str | None) -> None:
+  """Makes the table of --fit."""
+  fitted = timings.fit(folder, net)
+  table, told = fitted.table, ""
+  if fitted.genotypes:
+    costs = tables.raw_costs(table)
+    found = calibration.calibrate(
+      net, costs, fitted.genotypes, fitted.measured_ms
+    )
+    table = dataclasses.replace(table, calibration=found)
+    which = _whom(0, len(fitted.genotypes))
+    told = error_lines(calibration.errors(found), which)
+  out = out or f"tables/{table.fingerprint}.json"
+  if os.path.exists(out):
+    raise ValueError(f"{out} is there: delete it, or give another --out")
+  tables.save(out, table)
+  print(summary(table, net.space()))
+  print(f"{out}\n{told}".strip())
+
+
+def measure_here(config: ConfigDict, net: Spec, out: str | None) -> None:
+  """Measures, calibrates and tests the table of this device."""
+  name = versions.fingerprint_id(versions.device_fingerprint())
+  out = out or f"tables/{name}.json"
+  existed = os.path.exists(out)
+  batch_size, repeats = config.latency.batch_size, _REPEATS.value
+  table, told = profile_space(net.space(), batch_size, out, repeats), ""
+  if _NETWORKS.value:
+    table, errors = networks.calibrate_here(
+      net,
+      table,
+      out,
+      RULES[config.derive.rule],
+      num_networks=_NETWORKS.value,
+      num_held_out=_HELD_OUT.value,
+      repeats=repeats,
+    )
+    told = error_lines(errors, _whom(_HELD_OUT.value, _NETWORKS.value))
+  print(summary(table, net.space()))
+  print(f"{out}" + (": delete it to measure again" if existed else ""))
+  if told:
+    print(told)
+
+
 def main(argv: list[str]) -> None:
-  """Measures the space of --config on --backend."""
+  """Measures the space of --config, plans it, or fits what was measured."""
   if len(argv) > 1:
     raise app.UsageError(f"unknown argument: {argv[1]}")
+  if _PLAN.value and _FIT.value:
+    raise app.UsageError("--plan and --fit exclude each other")
+  if 0 < _NETWORKS.value < 3:
+    raise app.UsageError("--networks has to be 0, or 3 at least")
   # JAX tells of every backend that it looked for in vain.
   logging.set_verbosity(logging.WARNING)
   try:
-    if _BACKEND.value:
-      use_backend(_BACKEND.value)
+    backend = "cpu" if _PLAN.value or _FIT.value else _BACKEND.value
+    if backend:
+      use_backend(backend)
     config = configuration.load(_CONFIG.value)
-    space = build.make_nets(config)[1].space()
-    name = versions.fingerprint_id(versions.device_fingerprint())
-    out = _OUT.value or f"tables/{name}.json"
-    existed = os.path.exists(out)
-    table = profile_space(space, config.latency.batch_size, out, _REPEATS.value)
-  except (RuntimeError, ValueError, FileNotFoundError) as error:
+    net = build.make_nets(config)[1]
+    if _PLAN.value:
+      write_plan(config, net, _PLAN.value)
+    elif _FIT.value:
+      fit_table(net, _FIT.value, _OUT.value)
+    else:
+      measure_here(config, net, _OUT.value)
+  except (
+    RuntimeError,
+    ValueError,
+    FileNotFoundError,
+    ModuleNotFoundError,
+  ) as error:
     sys.exit(f"profile: {error}")
-  print(summary(table, space))
-  print(f"{out}" + (": delete it to measure again" if existed else ""))
 
 
 if __name__ == "__main__":

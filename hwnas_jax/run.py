@@ -23,7 +23,7 @@ from hwnas_jax.core import tree
 from hwnas_jax.core.compile import jit, repeat
 from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Genotype
-from hwnas_jax.costs import analytic, measure, table, timing
+from hwnas_jax.costs import analytic, measure, networks, table, timing
 from hwnas_jax.data import arrays, load
 from hwnas_jax.io import loop, versions, writers
 from hwnas_jax.report.html import write_report
@@ -121,9 +121,20 @@ def _table(
     return given
   if config.cost.name == "paper":
     return None
-  return measure.profile_space(
+  found = measure.profile_space(
     derived.space(), part.batch_size, out, part.repeats
   )
+  if not part.calibration_networks:
+    return found
+  return networks.calibrate_here(
+    derived,
+    found,
+    out,
+    discretise.RULES[config.derive.rule],
+    num_networks=part.calibration_networks,
+    num_held_out=0,
+    repeats=part.repeats,
+  )[0]
 
 
 def search(

@@ -24,7 +24,7 @@ LAYERS = (
   ("build",),
   ("training",),
   ("run",),
-  ("finished",),
+  ("finished", "deploy"),
   ("main", "profile", "query", "export"),
 )
 RANK = {part: rank for rank, row in enumerate(LAYERS) for part in row}

@@ -1,16 +1,21 @@
 """The profiler's command line."""
 
+import json
 import os
 import pathlib
 import subprocess
 import sys
 
 import pytest
+from absl import app
 from absl.testing import flagsaver
 
-from hwnas_jax import profile
+from hwnas_jax import build, profile
+from hwnas_jax import config as configuration
+from hwnas_jax import run as run_module
+from hwnas_jax.costs import analytic, fields, networks, timing
 from hwnas_jax.costs import table as tables
-from hwnas_jax.costs import timing
+from hwnas_jax.spaces.darts import EIGHT
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -27,25 +32,168 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
   )
 
 
+def site_ms(site):
+  return float(
+    site.channels_in * (EIGHT.index(site.op) if site.op in EIGHT else 1)
+  )
+
+
 @pytest.fixture
 def measured(monkeypatch):
-  """Takes a site's channels for its time; counts the groups."""
+  """Takes `site_ms` for a site's time; counts the groups."""
   groups: list[int] = []
 
   def measure_group(sites, batch_size, repeats):
     groups.append(len(sites))
-    return [
-      timing._entry(site, [float(site.channels_in)] * repeats) for site in sites
-    ]
+    return [timing.entry_of(site, [site_ms(site)] * repeats) for site in sites]
 
   monkeypatch.setattr(timing, "_measure_group", measure_group)
   return groups
 
 
-def profile_main(out: pathlib.Path, **flags: str) -> None:
+def profile_main(out: pathlib.Path, **flags) -> None:
   config = str(ROOT / "configs" / "digits.py") + ":smoke"
-  with flagsaver.flagsaver(**{"config": config, "out": str(out), **flags}):
+  given = {"config": config, "out": str(out), "networks": 0, **flags}
+  with flagsaver.flagsaver(**given):
     profile.main(["profile"])
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+  """A network takes twice its table's sum; lists the networks."""
+  done: list[tuple[int, ...]] = []
+
+  def compile_network(net, genotype, batch_size):
+    done.append(genotype)
+    costs = analytic.site_costs(net.space(), site_ms)
+    return lambda: 2 * analytic.genotype_cost(net, genotype, costs)
+
+  def measure_networks(networks, repeats):
+    return {name: {"median_ms": run()} for name, run in networks.items()}
+
+  monkeypatch.setattr(timing, "compile_network", compile_network)
+  monkeypatch.setattr(timing, "measure_networks", measure_networks)
+  return done
+
+
+def test_main_ends_with_the_error_on_networks_not_used(
+  measured, compiled, tmp_path, capsys
+):
+  profile_main(tmp_path / "table.json", networks=5, held_out=4)
+  table = tables.load(tmp_path / "table.json")
+  assert len(table.calibration.networks) == 5
+  assert len(set(compiled)) == 9
+  lines = capsys.readouterr().out.splitlines()
+  assert lines[-3] == "table against 4 networks not used in the fit:"
+  raw, calibrated = (float(line.split()[3]) for line in lines[-2:])
+  assert raw == 50 and calibrated < 5
+  assert all("Spearman" in line for line in lines[-2:])
+  profile_main(tmp_path / "table.json", networks=5, held_out=4)
+  assert len(compiled) == 9
+  assert tables.load(tmp_path / "table.json") == table
+  assert capsys.readouterr().out.splitlines()[-3:] == lines[-3:]
+
+
+@pytest.mark.parametrize("count", [0, 4])
+def test_the_main_job_calibrates_if_asked(measured, compiled, tmp_path, count):
+  config = configuration.load(str(ROOT / "configs" / "digits.py") + ":smoke")
+  config.latency.calibration_networks = count
+  net = build.make_nets(config)[1]
+  table = run_module._table(config, tmp_path, net, None)
+  assert tables.load(tmp_path / "table.json") == table
+  assert len(compiled) == count
+  assert (table.calibration is not None) == bool(count)
+  # A run that goes on has the same prices.
+  assert run_module._table(config, tmp_path, net, None) == table
+  assert len(compiled) == count
+
+
+def test_two_networks_cannot_calibrate(tmp_path):
+  with pytest.raises(app.UsageError, match="--networks"):
+    profile_main(tmp_path / "table.json", networks=2)
+
+
+def test_networks_stopped_go_on(measured, compiled, tmp_path, monkeypatch):
+  honest = timing.measure_networks
+  monkeypatch.setattr(networks, "GROUP", 2)
+  calls: list[int] = []
+
+  def stops(compiled_networks, repeats):
+    calls.append(1)
+    if len(calls) == 3:
+      raise KeyboardInterrupt
+    return honest(compiled_networks, repeats)
+
+  monkeypatch.setattr(timing, "measure_networks", stops)
+  out = tmp_path / "table.json"
+  with pytest.raises(KeyboardInterrupt):
+    profile_main(out, networks=5, held_out=0)
+  assert tables.load(out).calibration is None
+  before = json.loads((tmp_path / "table.networks.json").read_text())
+  assert len(before["networks"]) == 4
+  compiled.clear()
+  profile_main(out, networks=5, held_out=0)
+  assert len(compiled) == 1
+  assert len(tables.load(out).calibration.networks) == 5
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"fingerprint": "toaster"}, "'fingerprint' is 'toaster', the table's"),
+    ({"batch_size": 3}, "'batch_size' is 3, the table's"),
+    ({"networks": {}}, "'networks' is {}, expected a list"),
+    ({"digest": "0"}, "'digest' does not match"),
+  ],
+)
+def test_networks_of_another_device_are_refused(
+  measured, compiled, tmp_path, change, message
+):
+  profile_main(tmp_path / "table.json", networks=3, held_out=0)
+  path = tmp_path / "table.networks.json"
+  document = json.loads(path.read_text()) | change
+  if "digest" not in change:
+    document["digest"] = fields.digest(document)
+  path.write_text(json.dumps(document))
+  with pytest.raises(SystemExit, match=message):
+    profile_main(tmp_path / "table.json", networks=3, held_out=0)
+
+
+TOY = """
+from hwnas_jax import config as base
+
+def get_config(variant=""):
+  config = base.default()
+  config.space.update(ops="three", num_cells=1, num_nodes=1, channels=2)
+  config.latency.batch_size = 2
+  config.derive.rule = "argmax"
+  return config
+"""
+
+
+def test_plan_measure_elsewhere_fit(tmp_path, capsys):
+  (tmp_path / "toy.py").write_text(TOY)
+  folder, config = tmp_path / "plan", str(tmp_path / "toy.py")
+  flags = {"config": config, "networks": 3}
+  profile_main("", plan=str(folder), **flags)
+  assert f"--fit={folder}" in capsys.readouterr().out
+  with pytest.raises(SystemExit, match=r"timings\.json"):
+    profile_main(tmp_path / "t.json", fit=str(folder), **flags)
+  subprocess.run(
+    [sys.executable, "-I", "runner.py", "--repeats=3"],
+    cwd=folder,
+    check=True,
+    capture_output=True,
+    timeout=60,
+  )
+  profile_main(tmp_path / "t.json", fit=str(folder), **flags)
+  table = tables.load(tmp_path / "t.json")
+  assert len(table.calibration.networks) == 3
+  assert "each predicted by the fit to the others" in capsys.readouterr().out
+  with pytest.raises(SystemExit, match="is there: delete it"):
+    profile_main(tmp_path / "t.json", fit=str(folder), **flags)
+  with pytest.raises(SystemExit, match="holds a plan"):
+    profile_main("", plan=str(folder), **flags)
 
 
 def test_main_writes_the_table_and_says_what_is_dear(

@@ -1,5 +1,6 @@
 """Checks of JSON objects that say which field is wrong, and how."""
 
+import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -56,3 +57,9 @@ def check(where: str, found: Any, rules: dict[str, Rule]) -> None:
       raise ValueError(
         f"{where}: field {name!r} is {found[name]!r:.40}, expected {expected}"
       )
+
+
+def digest(document: dict[str, Any]) -> str:
+  """SHA-256 of a JSON object without its field `digest`."""
+  rest = {name: v for name, v in document.items() if name != "digest"}
+  return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()

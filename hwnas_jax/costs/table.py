@@ -30,8 +30,6 @@ A slope can come out slightly below zero: entries keep it, prices do not.
 
 import collections
 import dataclasses
-import hashlib
-import json
 import pathlib
 from typing import Any
 
@@ -97,7 +95,7 @@ def read(path: str | pathlib.Path) -> LatencyTable:
   """
   document = writers.read_json(path)
   _check(path, document)
-  if document["digest"] != _digest(document):
+  if document["digest"] != fields.digest(document):
     raise ValueError(
       f"{path}: field 'digest' does not match the contents: the file was "
       f"changed after it was measured; restore a copy or measure again with "
@@ -237,13 +235,8 @@ def _document(table: LatencyTable) -> dict[str, Any]:
   del document["calibration"]
   if table.calibration:
     document["calibration"] = calibrations.to_json(table.calibration)
-  document["digest"] = _digest(document)
+  document["digest"] = fields.digest(document)
   return document
-
-
-def _digest(document: dict[str, Any]) -> str:
-  rest = {name: v for name, v in document.items() if name != "digest"}
-  return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 _HEAD: dict[str, fields.Rule] = {

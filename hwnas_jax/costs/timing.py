@@ -120,7 +120,7 @@ def compile_network(
 ) -> CompiledNetwork:
   """Compiles inference of a derived network, with random weights."""
   module = make_network(net, genotype, "eval")
-  variables, images = _inputs(module, (batch_size, *net.image))
+  variables, images = random_inputs(module, (batch_size, *net.image))
   infer = jit(lambda v, x: module.apply(v, x)[0])
   compiled = infer.lower(variables, images).compile()
   memory = compiled.memory_analysis()
@@ -148,7 +148,7 @@ def compile_chain(site: Site, batch_size: int) -> Chain:
   """
   module = make_op(site, "eval")
   shape = (batch_size, site.height, site.width, site.channels_in)
-  variables, x = _inputs(module, shape)
+  variables, x = random_inputs(module, shape)
   # A GPU's loop of unknown length asks the host before each iteration.
   inner = 1 if jax.default_backend() == "cpu" else 32
   loop = functools.partial(_loop, module, site.op not in FIXED_OPS, inner)
@@ -185,9 +185,11 @@ def _tie(x: Array, outputs: Any) -> Array:
   return lax.dynamic_update_slice(x, value, first)
 
 
-def _inputs(module: Module, shape: tuple[int, ...]) -> tuple[Params, Array]:
+def random_inputs(
+  module: Module, shape: tuple[int, ...], seed: int = 0
+) -> tuple[Params, Array]:
   """Random weights, running statistics of one, and a random batch."""
-  rng = np.random.default_rng(0)
+  rng = np.random.default_rng(seed)
 
   def value(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
     if len(leaf.shape) < 2:
@@ -214,10 +216,11 @@ def _measure_group(
     lambda chain: _slope_ms(chain, lengths[chain]),
     repeats,
   )
-  return [_entry(site, slopes.get(site, [])) for site in sites]
+  return [entry_of(site, slopes.get(site, [])) for site in sites]
 
 
-def _entry(site: Site, samples_ms: list[float]) -> Entry:
+def entry_of(site: Site, samples_ms: list[float]) -> Entry:
+  """A table's row of a site; without samples it costs nothing."""
   kind = "fixed" if site.op in FIXED_OPS else "op"
   if not samples_ms:
     return Entry(site, kind, 0.0, 0.0, ())

@@ -133,14 +133,15 @@ _NUMPY: dict[str, Callable[..., np.ndarray]] = {
 def _constants(eqn: Any, values: list[Value]) -> list[Value]:
   """What depends on no input: BN's factor, a weight's shape."""
   name, params = eqn.primitive.name, eqn.params
+  array = np.asarray(values[0]) if values else np.zeros(())
   if name in _NUMPY:
     return [_NUMPY[name](*values).astype(eqn.outvars[0].aval.dtype)]
   if name in ("reshape", "squeeze"):
-    return [np.reshape(values[0], eqn.outvars[0].aval.shape)]
+    return [array.reshape(eqn.outvars[0].aval.shape)]
   if name == "broadcast_in_dim":  # a view, however large
     shape = np.ones(len(params["shape"]), int)
-    shape[list(params["broadcast_dimensions"])] = np.shape(values[0])
-    return [np.broadcast_to(values[0].reshape(shape), params["shape"])]
+    shape[list(params["broadcast_dimensions"])] = array.shape
+    return [np.broadcast_to(array.reshape(shape), params["shape"])]
   found = eqn.primitive.bind(*values, **params)
   many = eqn.primitive.multiple_results
   return [np.asarray(value) for value in (found if many else [found])]

@@ -111,8 +111,9 @@ def _counts_pixels(
       strict=False,
     )
   ]
-  counts = np.outer(*inside)[None, :, :, None]
-  return factor.ndim == 4 and np.allclose(factor * counts, 1.0, atol=1e-6)
+  rows, columns = inside
+  counts = np.outer(rows, columns)[None, :, :, None]
+  return factor.ndim in (0, 4) and np.allclose(factor * counts, 1.0, atol=1e-6)
 
 
 def _rsqrt(

@@ -205,6 +205,16 @@ def _window(
   return lax.reduce_window(x, init, reduce, (1, 3, 3, 1), strides, edge)
 
 
+def avg_pool_2x2(x: Array) -> Array:
+  """Means of 2x2 pixels: x [B, H, W, C], even H and W -> half of them."""
+  if _platform() == "onnx":
+    size = 1, 2, 2, 1
+    return lax.reduce_window(x, 0.0, lax.add, size, size, "VALID") * 0.25
+  batch, height, width, channels = x.shape
+  shape = batch, height // 2, 2, width // 2, 2, channels
+  return x.reshape(shape).mean((2, 4))
+
+
 def avg_pool_3x3(x: Array, stride: int) -> Array:
   """3x3 mean over the pixels inside the image (count_include_pad=False)."""
   size = [_out_size(n, stride) for n in x.shape[1:3]]

@@ -149,10 +149,9 @@ class ResidualBlock(nn.Module):
     )
     y = layer(stride=2)(x)
     y = layer()(y)
-    batch, height, width, channels = x.shape
-    shape = batch, height // 2, 2, width // 2, 2, channels
-    shortcut = self.param("shortcut", _dense_init, (channels, self.channels))
-    return y + conv.pointwise(x.reshape(shape).mean((2, 4)), shortcut)
+    shape = x.shape[-1], self.channels
+    shortcut = self.param("shortcut", _dense_init, shape)
+    return y + conv.pointwise(conv.avg_pool_2x2(x), shortcut)
 
 
 class Classifier(nn.Module):

@@ -24,7 +24,7 @@ def measured(monkeypatch):
     if len(log) >= 8 and "stop" in log:
       raise Stopped
     log.extend(site.key for site in sites)
-    return [timing._entry(site, [1.0] * repeats) for site in sites]
+    return [timing.entry_of(site, [1.0] * repeats) for site in sites]
 
   monkeypatch.setattr(timing, "_measure_group", measure_group)
   monkeypatch.setattr(timing, "GROUP", 4)

@@ -30,7 +30,7 @@ def single(site: Site, batch_size: int):
   """One application of the operation, outside any loop."""
   module = make_op(site, "eval")
   shape = (batch_size, site.height, site.width, site.channels_in)
-  variables, x = timing._inputs(module, shape)
+  variables, x = timing.random_inputs(module, shape)
   return jax.jit(module.apply)(variables, x)
 
 
@@ -54,7 +54,7 @@ def test_a_chain_of_a_fixed_site_gives_its_output(site):
 def test_the_work_stays_inside_the_compiled_loop():
   site = Site("sep_conv_3x3", 8, 8, 8, 8, 1)
   module = make_op(site, "eval")
-  arguments = (*timing._inputs(module, (8, 8, 8, 8)), np.int32(1))
+  arguments = (*timing.random_inputs(module, (8, 8, 8, 8)), np.int32(1))
   loop = lambda v, x, n: timing._loop(module, True, 1, v, x, n)  # noqa: E731
   text = jax.jit(loop).lower(*arguments).compile().as_text()
   bodies = re.findall(r"while\(.*body=%?([\w.]+)", text)
@@ -122,7 +122,7 @@ def test_measure_sites(quick):
 
 def test_what_is_done_is_not_measured_again(quick):
   groups = []
-  first = timing._entry(EDGES[1], [1.0, 2.0, 4.0])
+  first = timing.entry_of(EDGES[1], [1.0, 2.0, 4.0])
   assert (first.latency_ms, first.spread_ms) == (2.0, 1.5)
   done = {EDGES[1].key: first}
   entries = timing.measure_sites(

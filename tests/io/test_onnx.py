@@ -15,6 +15,7 @@ from hwnas_jax.nets import conv
 from hwnas_jax.nets.models import make_network
 from hwnas_jax.nets.ops import make_op
 from hwnas_jax.spaces.darts import EIGHT, Darts
+from hwnas_jax.spaces.nasbench201 import NasBench201
 from hwnas_jax.spaces.spec import Site
 
 
@@ -38,7 +39,7 @@ def assert_equal(function, *arrays):
 
 
 def module_of(module, shape):
-  variables, x = timing._inputs(module, shape)
+  variables, x = timing.random_inputs(module, shape)
   stats = variables.get("batch_stats", {})
   rng = np.random.default_rng(1)
   stats = jax.tree.map(lambda v: rng.uniform(0.5, 2, v.shape), stats)
@@ -100,6 +101,15 @@ def test_a_network_equals_jax():
   genotype = (0, 0, 4, 5, 6, 7, 1, 2, 3, 4)
   genotype = genotype[: len(net.space().choices)]
   function, x = module_of(make_network(net, genotype, "eval"), (2, 8, 8, 3))
+  model = assert_equal(function, x)
+  assert nodes(model)["Transpose"] == 0
+
+
+def test_a_network_of_nasbench201_equals_jax():
+  net = NasBench201(1, 4, (8, 8, 3), 5)
+  function, x = module_of(
+    make_network(net, (1, 2, 3, 0, 4, 2), "eval"), (2, 8, 8, 3)
+  )
   model = assert_equal(function, x)
   assert nodes(model)["Transpose"] == 0
 

@@ -1,0 +1,171 @@
+"""Measures whole networks on this device, to calibrate and to test a table.
+
+Beside a table `t.json`, `t.networks.json` keeps what was measured, so that a
+stopped measurement goes on: device and batch size, and a row a network with
+its space, architecture and what `timing.measure_networks` says.
+"""
+
+import concurrent.futures
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hwnas_jax.core.types import Genotype
+from hwnas_jax.costs import calibration as calibrations
+from hwnas_jax.costs import fields, regression, timing
+from hwnas_jax.costs import table as tables
+from hwnas_jax.costs.calibration import Calibration, Rule
+from hwnas_jax.costs.table import LatencyTable
+from hwnas_jax.io import writers
+from hwnas_jax.io.progress import Progress
+from hwnas_jax.spaces import architecture
+from hwnas_jax.spaces.spec import Spec
+
+GROUP = 5  # networks compiled, timed in turns and stored together
+SEED = 0  # of the choice of networks
+
+Errors = dict[str, dict[str, float]]  # as `calibration.errors` returns them
+
+
+def calibrate_here(
+  net: Spec,
+  table: LatencyTable,
+  out: str | pathlib.Path,
+  rule: Rule,
+  *,
+  num_networks: int,
+  num_held_out: int,
+  repeats: int,
+) -> tuple[LatencyTable, Errors]:
+  """Measures networks, calibrates the table on them, stores it at `out`.
+
+  Args:
+    net: the networks' space.
+    table: the device's, finished, with every site of the space.
+    out: where the table is.
+    rule: from logits to a genotype, the one that the search ends with.
+    num_networks: to calibrate on.
+    num_held_out: more of them, to tell the error on.
+    repeats: samples of each network.
+
+  Returns:
+    The calibrated table, and the errors of the raw and the calibrated one: on
+    the networks held out, or without such as `calibration.errors` has them.
+
+  Raises:
+    ValueError: the space has too few networks, or the stored measurements are
+      damaged or of another device or batch size.
+  """
+  costs = tables.raw_costs(table)
+  rng = np.random.default_rng(SEED)
+  count = num_networks + num_held_out
+  genotypes = calibrations.choose(net, costs, rule, rng, count)
+  measured_ms = profile_networks(net, table, out, genotypes, repeats)
+  found = calibrations.calibrate(
+    net, costs, genotypes[:num_networks], measured_ms[:num_networks]
+  )
+  table = dataclasses.replace(table, calibration=found)
+  tables.save(out, table)
+  if not num_held_out:
+    return table, calibrations.errors(found)
+  held_out = genotypes[num_networks:], measured_ms[num_networks:]
+  return table, errors_on(net, costs, found, *held_out)
+
+
+def errors_on(
+  net: Spec,
+  costs: dict[str, float],
+  found: Calibration,
+  genotypes: Sequence[Genotype],
+  measured_ms: Sequence[float],
+) -> Errors:
+  """How wrong the table is on other networks, `raw` and `calibrated`."""
+  raw = [
+    float(calibrations.features(net, costs, g, found.liveness).sum())
+    for g in genotypes
+  ]
+  better = [calibrations.predict_ms(found, net, costs, g) for g in genotypes]
+  return {
+    name: regression.error_of(predicted, np.asarray(measured_ms))
+    for name, predicted in {"raw": raw, "calibrated": better}.items()
+  }
+
+
+def profile_networks(
+  net: Spec,
+  table: LatencyTable,
+  out: str | pathlib.Path,
+  genotypes: Sequence[Genotype],
+  repeats: int,
+) -> list[float]:
+  """Measures the networks that are not stored beside the table `out`.
+
+  Returns:
+    Their median latencies in ms, in order.
+
+  Raises:
+    ValueError: what is stored is damaged, or of another device or batch size.
+  """
+  out = pathlib.Path(out)
+  path = out.with_name(f"{out.stem}.networks.json")
+  document = _stored(path, table)
+  space, spec = net.space(), repr(net)
+  name_of = {g: architecture.identity(space, g) for g in genotypes}
+  rows = {r["id"]: r for r in document["networks"] if r["spec"] == spec}
+  todo = [g for g, name in name_of.items() if name not in rows]
+  with Progress(len(genotypes), "profile networks") as progress:
+    for start in range(0, len(todo), GROUP):
+      group = todo[start : start + GROUP]
+      measured = _measure(net, group, table.batch_size, repeats)
+      for genotype, latency in zip(group, measured, strict=True):
+        edges = architecture.to_json(space, genotype)
+        row = {"spec": spec, "id": name_of[genotype], "architecture": edges}
+        rows[name_of[genotype]] = row | {"latency": latency}
+        document["networks"].append(rows[name_of[genotype]])
+      writers.write_json(path, document | {"digest": fields.digest(document)})
+      progress.update(len(genotypes) - len(todo[start + GROUP :]))
+  return [rows[name]["latency"]["median_ms"] for name in name_of.values()]
+
+
+def _measure(
+  net: Spec, genotypes: list[Genotype], batch_size: int, repeats: int
+) -> list[dict[str, float]]:
+  with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    compiled = pool.map(
+      lambda g: timing.compile_network(net, g, batch_size), genotypes
+    )
+    named = dict(zip(map(str, range(len(genotypes))), compiled, strict=True))
+  return list(timing.measure_networks(named, repeats).values())
+
+
+def _stored(path: pathlib.Path, table: LatencyTable) -> dict[str, Any]:
+  """What was measured before on this device."""
+  head = {"fingerprint": table.fingerprint, "batch_size": table.batch_size}
+  if not path.exists():
+    return {"schema": 1, **head, "networks": []}
+  document = writers.read_json(path)
+  fields.check(f"{path}", document, _HEAD)
+  if document["digest"] != fields.digest(document):
+    raise ValueError(
+      f"{path}: field 'digest' does not match the contents: delete the file "
+      "to measure again"
+    )
+  for name, value in head.items():
+    if document[name] != value:
+      raise ValueError(
+        f"{path}: field {name!r} is {document[name]!r}, the table's is "
+        f"{value!r}: delete the file to measure again"
+      )
+  return document
+
+
+_HEAD: dict[str, fields.Rule] = {
+  "schema": fields.one_of(1),
+  "fingerprint": fields.TEXT,
+  "batch_size": fields.COUNT,
+  "networks": fields.LIST,
+  "digest": fields.TEXT,
+}

@@ -1,0 +1,182 @@
+"""Measures the ONNX models of a plan; needs onnxruntime and numpy, no JAX.
+
+  python runner.py [--providers=A,B] [--threads=N] [--repeats=N] [--name=TEXT]
+
+in the folder of plan.json. Writes timings.json; stopped, the same command goes
+on where it was. Python 3.8 or later.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import pathlib
+import platform
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+VERSION = 1
+GROUP = 16  # entries loaded and measured together, in turns
+SAMPLE_MS = 10.0  # a sample is the mean of as many runs as take this long
+HERE = pathlib.Path(__file__).resolve().parent
+MEMORY = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "cuda"}
+
+
+def cpu_model() -> str:
+  """The processor's name, as far as the system tells it."""
+  try:
+    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+  except OSError:
+    lines = []
+  names = ("model name", "Model", "Hardware")
+  found = [x.split(":", 1)[1] for x in lines if x.startswith(names)]
+  named = found[0].strip() if found else platform.processor()
+  return named or platform.machine()
+
+
+def digest(document: dict[str, Any]) -> str:
+  """SHA-256 of a JSON object without its field `digest`."""
+  rest = {name: v for name, v in document.items() if name != "digest"}
+  return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def save(path: pathlib.Path, document: dict[str, Any]) -> None:
+  """Writes a JSON file: the old one or the new one, never half."""
+  document["digest"] = digest(document)
+  temporary = path.with_name("." + path.name + ".tmp")
+  with temporary.open("w") as file:
+    json.dump(document, file, sort_keys=True, indent=1)
+    file.flush()
+    os.fsync(file.fileno())
+  os.replace(temporary, path)
+
+
+def start(plan: dict[str, Any], flags: argparse.Namespace) -> dict[str, Any]:
+  """The timings to go on with: the stored ones, or none yet."""
+  device = {
+    "platform": "onnxruntime",
+    "device_kind": flags.name or flags.providers[0],
+    "platform_version": onnxruntime.__version__,
+    "cpu_model": flags.name or cpu_model(),
+    "cpu_cores": os.cpu_count() or 1,
+    "machine": platform.machine(),
+    "processor": platform.processor(),
+    "system": platform.platform(),
+    "providers": flags.providers,
+    "threads": flags.threads,
+  }
+  fresh = {
+    "schema": 1,
+    "runner": VERSION,
+    "plan": plan["digest"],
+    "device": device,
+    "repeats": flags.repeats,
+    "samples_ms": {},
+  }
+  path = HERE / "timings.json"
+  if not path.exists():
+    return fresh
+  old = json.loads(path.read_text())
+  if old.get("digest") != digest(old):
+    sys.exit("timings.json is damaged: delete it to measure again")
+  for name in ("runner", "plan", "device", "repeats"):
+    if old[name] != fresh[name]:
+      sys.exit(
+        f"timings.json has {name} {old[name]!r}, this is {fresh[name]!r}: "
+        "delete it to measure again"
+      )
+  return old
+
+
+class Model:
+  """A loaded model with random inputs on the device."""
+
+  def __init__(self, file: str, sha256: str, flags: argparse.Namespace) -> None:
+    """Loads a file of the plan, runs it twice, and sets the runs a sample."""
+    content = (HERE / file).read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+      sys.exit(file + " is not the plan's: copy the folder again")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = flags.threads
+    options.log_severity_level = 3
+    # Or the threads of one model spin while the next is being timed.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    self.session = onnxruntime.InferenceSession(
+      content, options, providers=flags.providers
+    )
+    if self.session.get_providers()[0] != flags.providers[0]:
+      sys.exit("onnxruntime cannot use " + flags.providers[0])
+    memory = MEMORY.get(flags.providers[0], "cpu")
+    self.binding = self.session.io_binding()
+    rng = np.random.default_rng(0)
+    for wanted in self.session.get_inputs():
+      x = rng.standard_normal(wanted.shape).astype(np.float32)
+      value = onnxruntime.OrtValue.ortvalue_from_numpy(x, memory, 0)
+      self.binding.bind_ortvalue_input(wanted.name, value)
+    for output in self.session.get_outputs():
+      self.binding.bind_output(output.name, memory)
+    self.runs = 1
+    self.sample_ms()
+    self.runs = max(1, int(SAMPLE_MS / max(self.sample_ms(), 1e-3)))
+
+  def sample_ms(self) -> float:
+    """Mean time of a run, over `runs` of them."""
+    start_s = time.perf_counter()
+    for _ in range(self.runs):
+      self.session.run_with_iobinding(self.binding)
+    self.binding.synchronize_outputs()
+    return 1e3 * (time.perf_counter() - start_s) / self.runs
+
+
+def measure(
+  entries: list[dict[str, Any]], flags: argparse.Namespace
+) -> dict[str, dict[str, list[float]]]:
+  """{id: {file: samples in ms}}, a sample of every model in each round."""
+  models = {
+    (entry["id"], file): Model(file, entry["sha256"][file], flags)
+    for entry in entries
+    for file in entry["onnx"]
+  }
+  samples: dict[str, dict[str, list[float]]] = {}
+  for _ in range(flags.repeats):
+    for (name, file), model in models.items():
+      found = samples.setdefault(name, {}).setdefault(file, [])
+      found.append(model.sample_ms())
+  return samples
+
+
+def main() -> None:
+  """Measures what timings.json lacks."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--providers", default="CPUExecutionProvider")
+  parser.add_argument("--threads", type=int, default=0, help="0: all cores")
+  parser.add_argument("--repeats", type=int, default=20)
+  parser.add_argument("--name", default="", help="of the device, for its table")
+  flags = parser.parse_args()
+  if flags.threads < 0 or flags.repeats < 3:
+    parser.error("--threads has to be >= 0 and --repeats >= 3")
+  flags.providers = flags.providers.split(",")
+  absent = set(flags.providers) - set(onnxruntime.get_available_providers())
+  if absent:
+    parser.error("onnxruntime lacks " + ", ".join(sorted(absent)))
+  plan = json.loads((HERE / "plan.json").read_text())
+  if plan.get("digest") != digest(plan):
+    sys.exit("plan.json is damaged: copy the folder again")
+  timings = start(plan, flags)
+  done = timings["samples_ms"]
+  todo = [entry for entry in plan["entries"] if entry["id"] not in done]
+  for first in range(0, len(todo), GROUP):
+    done.update(measure(todo[first : first + GROUP], flags))
+    save(HERE / "timings.json", timings)
+    print(f"{len(done)} of {len(plan['entries'])} measured", flush=True)
+  print("timings.json is complete: hand it back")
+
+
+if __name__ == "__main__":
+  main()
