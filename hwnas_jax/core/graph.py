@@ -8,6 +8,7 @@ and whoever fits a device chooses.
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from hwnas_jax.core.types import Array
 
@@ -41,7 +42,7 @@ def presence(graph: Graph, mix: Array) -> Array:
   An absent edge (a row of zeros) and `none` are nothing.
   """
   something = [o not in graph.nothing for o in range(mix.shape[-1])]
-  return (mix * jnp.asarray(something, mix.dtype)).sum(-1)
+  return jnp.dot(mix, np.asarray(something, np.float32))
 
 
 def reach(graph: Graph, mix: Array) -> tuple[Array, Array]:

@@ -140,7 +140,8 @@ def load(path: str | pathlib.Path) -> Predictor:
       message names the file and the field.
   """
   try:
-    with np.load(path, allow_pickle=False) as file:
+    # Opened here: np.load leaves a damaged file open.
+    with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
       found = {name: file[name] for name in file.files}
   except (ValueError, EOFError, zipfile.BadZipFile) as error:
     raise ValueError(f"{path} is not a predictor: {error}") from error

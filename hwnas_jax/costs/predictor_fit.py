@@ -92,7 +92,7 @@ def relative_error(predicted_ms: Array, latency_ms: Array) -> Array:
   return jnp.abs(predicted_ms / latency_ms - 1)
 
 
-def _best_rule(
+def best_tables(
   graph: Graph,
   reference: Array,
   mixes: Array,
@@ -134,7 +134,7 @@ def fit(
   """The whole training, pure: `train` without its checks, to jit and vmap."""
   split_key, init_key, batch_key = jax.random.split(key, 3)
   kept, held = split(len(mixes), settings.members, split_key)
-  tables = _best_rule(graph, reference, mixes, latency_ms, (kept, held))
+  tables = best_tables(graph, reference, mixes, latency_ms, (kept, held))
   runs = predictors.rule_runs(graph, tables.rule[0], mixes[:1])
   networks = jax.vmap(NETWORKS[kind](graph).init, (0, None, None))(
     jax.random.split(init_key, settings.members), mixes[:1], runs
@@ -243,9 +243,10 @@ def train(
   """
   check(kind, graph, reference, mixes, latency_ms, settings)
   arrays = (jnp.asarray(a, jnp.float32) for a in (reference, mixes, latency_ms))
-  return jax.jit(fit, static_argnums=(0, 1, 2))(
-    kind, graph, settings, *arrays, key
-  )
+  return _fit(kind, graph, settings, *arrays, key)
+
+
+_fit = jax.jit(fit, static_argnums=(0, 1, 2))
 
 
 def check(

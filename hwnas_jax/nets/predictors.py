@@ -58,7 +58,7 @@ class GraphNetwork(nn.Module):
     forward, backward = graphs.reach(self.graph, mix)
     marks = jnp.stack([present, forward, backward, forward * backward], -1)
     hidden = jnp.concatenate([mix, marks], -1)
-    relations = jnp.asarray(_relations(self.graph), mix.dtype)
+    relations = _relations(self.graph)
     for _ in range(self.layers):
       sent = hidden * present[..., None]
       heard = jnp.einsum("ref,...fw->...erw", relations, sent)
@@ -83,7 +83,7 @@ def _zero_dense(features: int) -> nn.Dense:
 
 
 def _relations(graph: Graph) -> np.ndarray:
-  """bool[4, E, E]: f feeds e, e feeds f, same target, same source."""
+  """[4, E, E] 0 or 1: f feeds e, e feeds f, same target, same source."""
   source, target = np.asarray(graph.edges).T
   feeds = source[:, None] == target[None, :]
   other = ~np.eye(len(source), dtype=bool)
@@ -94,4 +94,4 @@ def _relations(graph: Graph) -> np.ndarray:
       (target[:, None] == target) & other,
       (source[:, None] == source) & other,
     ]
-  )
+  ).astype(np.float32)

@@ -20,6 +20,9 @@ KINDS = sorted(NETWORKS)
 PRICES = (0.0, 1.0, 5.0, 3.0)  # none, two operations, base in ms
 
 
+cost = jax.jit(predictors.cost)
+
+
 def make(kind, rule=0, scale=0.0):
   """A predictor of two members, prices known, networks `scale` from zero."""
   rng = np.random.default_rng(0)
@@ -50,7 +53,7 @@ def one_hot(*genotypes):
 )
 def test_without_corrections_a_cost_is_the_tables_sum(kind, rule, expected):
   mix = one_hot(2, 0, 0, 1, 0, 2)  # 0>1 is a dead end, no input reaches 2>3
-  found = jax.jit(predictors.cost)(make(kind, rule), mix)
+  found = cost(make(kind, rule), mix)
   np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
@@ -59,9 +62,7 @@ def test_a_reference_is_multiplied_by_the_prices():
   predictor = dataclasses.replace(make("mlp"), reference=reference)
   mix = one_hot(1, 2, 0, 0, 0, 1)
   expected = 3 + 1 * (1 + 16) + 5 * 5
-  np.testing.assert_allclose(
-    predictors.cost(predictor, mix), expected, rtol=1e-4
-  )
+  np.testing.assert_allclose(cost(predictor, mix), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -69,9 +70,9 @@ def test_cost_has_the_interface_of_costs(kind):
   predictor = make(kind, scale=0.1)
   mixes = one_hot((1, 2, 0, 1, 2, 0), (2, 2, 1, 1, 0, 1))
   condition = Condition(jnp.ones(3) / 3, jnp.ones(()))
-  both = predictors.cost(predictor, mixes, condition)
+  both = cost(predictor, mixes, condition)
   assert both.shape == (2,) and np.all(both > 0) and both[0] != both[1]
-  one = predictors.cost(predictor, mixes[1])
+  one = cost(predictor, mixes[1])
   assert one.shape == ()
   np.testing.assert_allclose(one, both[1], rtol=1e-5)
 
@@ -81,7 +82,7 @@ def test_members_are_averaged_in_the_logarithm():
   prices = jnp.array([[0.0, 0, 0, 2], [0.0, 0, 0, 8]])
   table = dataclasses.replace(predictor.table, prices=prices)
   predictor = dataclasses.replace(predictor, table=table)
-  found = predictors.cost(predictor, one_hot(1, 1, 1, 1, 1, 1))
+  found = cost(predictor, one_hot(1, 1, 1, 1, 1, 1))
   np.testing.assert_allclose(found, 4.0, rtol=1e-5)
 
 
@@ -90,7 +91,7 @@ def test_a_prediction_is_never_negative(kind):
   predictor = make(kind)
   table = dataclasses.replace(predictor.table, prices=-predictor.table.prices)
   predictor = dataclasses.replace(predictor, table=table)
-  found = predictors.cost(predictor, one_hot(2, 2, 2, 2, 2, 2))
+  found = cost(predictor, one_hot(2, 2, 2, 2, 2, 2))
   assert 0 <= found < 0.1
 
 
@@ -100,14 +101,22 @@ def test_gradients_flow_through_a_straight_through_one_hot(kind):
 
   def loss(logits):
     mix = straight_through(key, logits, jnp.ones(()))
-    return predictors.cost(predictor, mix.weights)
+    return cost(predictor, mix.weights)
 
   logits = jnp.zeros((6, 3)).at[:, 2].set(3.0)  # so the drawn cell is live
   grads = jax.jit(jax.grad(loss))(logits)
   assert np.all(np.isfinite(grads)) and np.all(np.abs(grads).max(1) > 0)
   # Softmax: what an edge gains by one operation it loses by the others.
   np.testing.assert_allclose(grads.sum(1), np.zeros(6), atol=1e-4)
-  assert np.all(grads[:, 2] > 0)  # the dear operation costs
+
+
+def test_a_dear_operation_costs_a_straight_through_sample():
+  def loss(logits):
+    mix = straight_through(jax.random.key(1), logits, jnp.ones(()))
+    return cost(make("graph", rule=2), mix.weights)
+
+  logits = jnp.zeros((6, 3)).at[:, 2].set(6.0)
+  assert np.all(jax.grad(loss)(logits)[:, 2] > 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -115,7 +124,6 @@ def test_a_gradient_equals_finite_differences(kind):
   predictor = make(kind, rule=1, scale=0.1)
   mix = np.random.default_rng(0).dirichlet(np.ones(3), 6).astype(np.float32)
   towards = np.random.default_rng(1).normal(size=(6, 3)).astype(np.float32)
-  cost = jax.jit(predictors.cost)
   grads = jax.grad(lambda m: cost(predictor, m))(mix)
   h = 1e-2
   slope = cost(predictor, mix + h * towards) - cost(
@@ -135,9 +143,7 @@ def test_what_was_saved_is_loaded(kind, tmp_path):
   assert jax.tree.structure(found) == jax.tree.structure(predictor)
   jax.tree.map(np.testing.assert_array_equal, found, predictor)
   mix = one_hot(2, 1, 0, 1, 2, 0)
-  np.testing.assert_array_equal(
-    predictors.cost(found, mix), predictors.cost(predictor, mix)
-  )
+  np.testing.assert_array_equal(cost(found, mix), cost(predictor, mix))
 
 
 def rewrite(path, **changes):
