@@ -1,0 +1,81 @@
+"""Which edges of an architecture run, softly: smooth in the mix.
+
+Compilers drop what no input reaches and what reaches no output; how much of it
+they drop differs by backend (research 11), so all the rules are computed here
+and whoever fits a device chooses.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from hwnas_jax.core.types import Array
+
+RULES = ("all", "used", "live")
+
+
+class Graph(NamedTuple):
+  """Choices as edges between states: static and hashable.
+
+  edges: [E] (source, target) with source < target, as the choices' order.
+  inputs: states that are given. outputs: states that are read.
+  nothing: columns of operations that give zero (`none`).
+  """
+
+  edges: tuple[tuple[int, int], ...]
+  inputs: tuple[int, ...]
+  outputs: tuple[int, ...]
+  nothing: tuple[int, ...] = ()
+
+
+def check(graph: Graph) -> None:
+  """Raises ValueError where an edge does not go to a later state."""
+  bad = [edge for edge in graph.edges if not 0 <= edge[0] < edge[1]]
+  if bad:
+    raise ValueError(f"graph.edges: {bad[0]} does not go to a later state")
+
+
+def presence(graph: Graph, mix: Array) -> Array:
+  """How much of an operation stands at each edge: [..., E, O] -> [..., E].
+
+  An absent edge (a row of zeros) and `none` are nothing.
+  """
+  something = [o not in graph.nothing for o in range(mix.shape[-1])]
+  return jnp.dot(mix, np.asarray(something, np.float32))
+
+
+def reach(graph: Graph, mix: Array) -> tuple[Array, Array]:
+  """Which edges inputs reach, and which reach an output: each [..., E].
+
+  At a one-hot mix exactly 0 or 1; in between
+  r_target = 1 - prod(1 - r_source * presence), as if paths were independent.
+  """
+  present = presence(graph, mix)
+  size = 1 + max(target for _, target in graph.edges)
+  zero, one = jnp.zeros_like(present[..., 0]), jnp.ones_like(present[..., 0])
+  missing = [zero if s in graph.inputs else one for s in range(size)]
+  order = sorted(range(len(graph.edges)), key=lambda e: graph.edges[e])
+  # By source: all edges into a state are done before one leaves it.
+  for e in order:
+    source, target = graph.edges[e]
+    missing[target] *= 1 - (1 - missing[source]) * present[..., e]
+  forward = [1 - missing[source] for source, _ in graph.edges]
+  missing = [zero if s in graph.outputs else one for s in range(size)]
+  for e in sorted(order, key=lambda e: -graph.edges[e][1]):
+    source, target = graph.edges[e]
+    missing[source] *= 1 - (1 - missing[target]) * present[..., e]
+  backward = [1 - missing[target] for _, target in graph.edges]
+  return jnp.stack(forward, -1), jnp.stack(backward, -1)
+
+
+def runs(graph: Graph, mix: Array) -> Array:
+  """How much of each edge runs under each of RULES: [..., 3, E].
+
+  all: every operation (eager execution); used: those that reach an output
+  (dead ends removed); live: those that an input reaches too.
+  """
+  present = presence(graph, mix)
+  forward, backward = reach(graph, mix)
+  used = present * backward
+  return jnp.stack([present, used, used * forward], -2)
