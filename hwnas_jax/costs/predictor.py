@@ -96,7 +96,8 @@ def member_log_ms(
   """One member's log latency: [..., E, O] -> [...]."""
   module = NETWORKS[predictor.kind](predictor.graph)
   runs = rule_runs(predictor.graph, table.rule, mix)
-  charges, log_factor = module.apply(network, mix, runs)
+  found: Any = module.apply(network, mix, runs)
+  charges, log_factor = found
   return table_log_ms(table, predictor.reference, mix, charges) + log_factor
 
 
