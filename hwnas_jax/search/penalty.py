@@ -7,15 +7,22 @@ networks pay; strengths are numbers without a unit. Adam forgets a constant
 factor of the whole loss, so the published alphas are left out: the forms that
 multiply have the factor 1 at L = T, where they leave the weights alone, and
 elsewhere scale the weights' learning rate too, as FBNet's one loss does.
+
+L counts every choice of the mix. Where the derived network keeps a few a node
+(`top_k`) it is smaller, and only dual ascent, which looks at that network,
+can hit T.
 """
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
 from hwnas_jax.core.types import Array
+
+SETTLE_STEPS = 100  # of dual ascent: a controller's steps across its logits
+PARKING = 0.2  # of the search: its last part, where dual ascent may stop
+NEAR = 0.05  # |gap| at which it stops at the very end
 
 State = dict[str, Array]  # scalars by name; they are saved, and logged
 
@@ -31,25 +38,36 @@ class Costs(NamedTuple):
   latency_ms: Array
 
 
-class Penalty(NamedTuple):
-  """Three pure functions.
+def _unchanged(state: State, latency_ms: Array) -> State:
+  del latency_ms
+  return state
 
-  init() -> state. added(state, cross_entropy, costs) -> [].
-  update(state, latency_ms) -> state, given the latency of the network that
-  the controller gives after its step.
+
+def _full_pace(state: State, progress: Array) -> Array | float:
+  del state, progress
+  return 1.0
+
+
+class Penalty(NamedTuple):
+  """Pure functions.
+
+  init() -> state. Target and strength are in it: with other ones the compiled
+  step is the same. added(state, cross_entropy, costs) -> []. update(state,
+  latency_ms) -> state, given the latency of the network that the controller
+  gives after its step. pace(state, progress) -> [], a factor of the
+  controller's steps.
   """
 
   init: Callable[[], State]
   added: Callable[[State, Array, Costs], Array]
-  update: Callable[[State, Array], State]
+  update: Callable[[State, Array], State] = _unchanged
+  pace: Callable[[State, Array], Array | float] = _full_pace
 
 
-def _stateless(added: Callable[[Array, Costs], Array]) -> Penalty:
-  return Penalty(
-    dict,
-    lambda state, cross_entropy, costs: added(cross_entropy, costs),
-    lambda state, latency_ms: state,
-  )
+def _state(target_ms: float, strength: float, *zeros: str) -> State:
+  given = {"target_ms": target_ms, "strength": strength}
+  given |= dict.fromkeys(zeros, 0.0)
+  return {name: jnp.asarray(v, jnp.float32) for name, v in given.items()}
 
 
 def additive() -> Penalty:
@@ -57,7 +75,7 @@ def additive() -> Penalty:
 
   Its pull on the logits is the price whatever the latency: it has no target.
   """
-  return _stateless(lambda cross_entropy, costs: costs.priced)
+  return Penalty(dict, lambda state, cross_entropy, costs: costs.priced)
 
 
 def hinge(target_ms: float, strength: float = 1.0) -> Penalty:
@@ -65,11 +83,13 @@ def hinge(target_ms: float, strength: float = 1.0) -> Penalty:
 
   No pull below T, a constant one of strength / T above it.
   """
-  return _stateless(
-    lambda cross_entropy, costs: (
-      strength * jnp.maximum(costs.latency_ms / target_ms - 1.0, 0.0)
-    )
-  )
+
+  def added(state: State, cross_entropy: Array, costs: Costs) -> Array:
+    del cross_entropy
+    excess = jnp.maximum(costs.latency_ms / state["target_ms"] - 1.0, 0.0)
+    return state["strength"] * excess
+
+  return Penalty(lambda: _state(target_ms, strength), added)
 
 
 def log_product(target_ms: float, strength: float = 0.6) -> Penalty:
@@ -89,13 +109,12 @@ def log_product(target_ms: float, strength: float = 0.6) -> Penalty:
       "penalty.name=log_product needs latencies above 1 ms, penalty.target is"
       f" {target_ms:g} ms: use another penalty or a larger latency.batch_size"
     )
-  log_target = math.log(target_ms)
-  return _stateless(
-    lambda cross_entropy, costs: (
-      cross_entropy
-      * ((jnp.log(costs.latency_ms) / log_target) ** strength - 1.0)
-    )
-  )
+
+  def added(state: State, cross_entropy: Array, costs: Costs) -> Array:
+    ratio = jnp.log(costs.latency_ms) / jnp.log(state["target_ms"])
+    return cross_entropy * (ratio ** state["strength"] - 1.0)
+
+  return Penalty(lambda: _state(target_ms, strength), added)
 
 
 def power(target_ms: float, strength: float = 0.1) -> Penalty:
@@ -105,30 +124,49 @@ def power(target_ms: float, strength: float = 0.1) -> Penalty:
   3.3.2; research 5.3) as a loss. The pull is strength * factor * CE / L: it
   fades as the network learns and does not stop at T.
   """
-  return _stateless(
-    lambda cross_entropy, costs: (
-      cross_entropy * ((costs.latency_ms / target_ms) ** strength - 1.0)
-    )
-  )
+
+  def added(state: State, cross_entropy: Array, costs: Costs) -> Array:
+    ratio = costs.latency_ms / state["target_ms"]
+    return cross_entropy * (ratio ** state["strength"] - 1.0)
+
+  return Penalty(lambda: _state(target_ms, strength), added)
 
 
-def dual_ascent(target_ms: float, strength: float = 0.05) -> Penalty:
-  """CE + m * (L / T - 1), m <- m + strength * (L_derived / T - 1).
+def dual_ascent(target_ms: float, strength: float = 0.5) -> Penalty:
+  """CE + (m + strength * gap) * (L / T - 1), gap = L_derived / T - 1.
 
-  LightNAS (Luo et al. 2022; research 7.2): gradient descent by the logits,
-  ascent by the multiplier m, which starts at 0, grows while the derived
-  network is too slow and turns negative to spend what is left over.
+  m <- m + strength / SETTLE_STEPS * gap, from 0. LightNAS (Luo et al. 2022;
+  research 7.2): descent by the logits, ascent by the multiplier m, which
+  grows while the derived network is too slow and turns negative to spend
+  what is left over. LightNAS is this without the term in `gap`, and circles
+  about T: gradient steps of both sides of a saddle do. The term damps it
+  (Stooke et al. 2020, PID Lagrangian, section 5); LightNAS's reset of m at
+  T, which makes it chatter (research 7.3), is left out.
+
+  The pull is (m + strength * gap) / T, either way, until the derived network
+  takes T. In the last fifth of the search the controller's steps are scaled
+  by |gap|, as LightNAS's are, and are none once |gap| is within a tolerance
+  that grows from 0 to NEAR: nearly tied choices flip with any step.
   """
 
   def added(state: State, cross_entropy: Array, costs: Costs) -> Array:
     del cross_entropy
-    return state["multiplier"] * (costs.latency_ms / target_ms - 1.0)
+    multiplier = state["multiplier"] + state["strength"] * state["gap"]
+    return multiplier * (costs.latency_ms / state["target_ms"] - 1.0)
 
   def update(state: State, latency_ms: Array) -> State:
-    gap = latency_ms / target_ms - 1.0
-    return {"multiplier": state["multiplier"] + strength * gap}
+    gap = latency_ms / state["target_ms"] - 1.0
+    multiplier = state["multiplier"] + state["strength"] / SETTLE_STEPS * gap
+    return {**state, "multiplier": multiplier, "gap": gap}
 
-  return Penalty(lambda: {"multiplier": jnp.zeros(())}, added, update)
+  def pace(state: State, progress: Array) -> Array:
+    parked = 1.0 - (1.0 - progress) / PARKING  # of the parking, < 0 before it
+    gap = jnp.abs(state["gap"])
+    near = jnp.where(gap <= NEAR * parked, 0.0, jnp.minimum(gap, 1.0))
+    return jnp.where(parked < 0, 1.0, near)
+
+  init = lambda: _state(target_ms, strength, "multiplier", "gap")  # noqa: E731
+  return Penalty(init, added, update, pace)
 
 
 # Those that hit or use a target: (target_ms, strength) -> Penalty.

@@ -90,8 +90,10 @@ def _update(
   grads: Params,
   state: optax.OptState,
   params: Params,
+  pace: Array | float = 1.0,
 ) -> tuple[Params, optax.OptState]:
   updates, state = optimiser.update(grads, state, params)
+  updates = jax.tree.map(lambda u: pace * u, updates)
   return optax.apply_updates(params, updates), state
 
 
@@ -159,25 +161,48 @@ def _batch(
   return parts.augment(key, data.images[rows]), data.labels[rows]
 
 
-def _update_penalty(
+def _step_controller(
   parts: Parts,
-  state: State,
+  settings: Settings,
+  state: SearchState,
+  condition: Condition,
+  grads: Params,
+) -> tuple[Params, optax.OptState]:
+  # Adam forgets a gradient's scale but not its spread: unweighted, the
+  # dearest conditions would drown the cross-entropy of all others.
+  weight = 1.0 / (1.0 + condition.scale)
+  weight = jnp.where(state.step < settings.warmup_steps, 0.0, weight)
+  return _update(
+    parts.controller_optimiser,
+    jax.tree.map(lambda g: weight * g, grads),
+    state.controller_optimiser,
+    state.controller,
+    parts.penalty.pace(state.penalty, state.step / settings.num_steps),
+  )
+
+
+def _step_penalty(
+  parts: Parts,
+  settings: Settings,
+  state: SearchState,
   controller: Params,
   condition: Condition,
   table: CostTable,
-  moves: Array,
 ) -> tuple[State, Metrics]:
   """The penalty's new state, and what there is to log; see `Parts.derived`."""
   if parts.derived is None:
-    return state, {}
+    return state.penalty, {}
   features = parts.conditions.features(condition)
   mask = parts.derived(parts.controller.apply(controller, features))
   latency_ms = table.base + (table.reference * mask).sum()
-  updated = parts.penalty.update(state, latency_ms)
-  state = jax.tree.map(
-    lambda new, old: jnp.where(moves, new, old), updated, state
+  # A multiplier would wind up while the controller waits.
+  waits = state.step < settings.warmup_steps
+  penalty = jax.tree.map(
+    lambda old, new: jnp.where(waits, old, new),
+    state.penalty,
+    parts.penalty.update(state.penalty, latency_ms),
   )
-  return state, {**state, "derived_latency_ms": latency_ms}
+  return penalty, {**penalty, "derived_latency_ms": latency_ms}
 
 
 def make_step(parts: Parts, settings: Settings) -> Step:
@@ -209,15 +234,8 @@ def make_step(parts: Parts, settings: Settings) -> Step:
       (weight_grads, controller_grads), metrics = jax.grad(
         at, (0, 1), has_aux=True
       )(state.weights, controller, batch=first, key=weights_key)
-    # Adam forgets a gradient's scale but not its spread: unweighted, the
-    # dearest conditions would drown the cross-entropy of all others.
-    weight = 1.0 / (1.0 + condition.scale)
-    weight = jnp.where(state.step < settings.warmup_steps, 0.0, weight)
-    controller, controller_optimiser = _update(
-      parts.controller_optimiser,
-      jax.tree.map(lambda g: weight * g, controller_grads),
-      state.controller_optimiser,
-      controller,
+    controller, controller_optimiser = _step_controller(
+      parts, settings, state, condition, controller_grads
     )
     if settings.bilevel:
       weight_grads, metrics = jax.grad(at, has_aux=True)(
@@ -229,13 +247,8 @@ def make_step(parts: Parts, settings: Settings) -> Step:
       state.weights_optimiser,
       state.weights,
     )
-    penalty, more = _update_penalty(
-      parts,
-      state.penalty,
-      controller,
-      condition,
-      table,
-      state.step >= settings.warmup_steps,
+    penalty, more = _step_penalty(
+      parts, settings, state, controller, condition, table
     )
     metrics |= {"temperature": temperature, **more}
     return SearchState(
