@@ -38,7 +38,7 @@ CONFIG = HERE.parents[1] / "configs/digits.py"
 PER_DISPATCH = 20
 SPREAD = (0.25, 0.5, 0.75)  # targets, between the smallest and the largest
 STRENGTHS = {
-  "dual_ascent": (0.5,),
+  "dual_ascent": (0.5, 5.0, 50.0),
   "hinge": (0.1, 1.0, 10.0),
   "log_product": (0.3, 0.6, 2.0),
   "power": (0.1, 0.5, 2.0),

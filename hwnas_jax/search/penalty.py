@@ -132,7 +132,7 @@ def power(target_ms: float, strength: float = 0.1) -> Penalty:
   return Penalty(lambda: _state(target_ms, strength), added)
 
 
-def dual_ascent(target_ms: float, strength: float = 0.5) -> Penalty:
+def dual_ascent(target_ms: float, strength: float = 5.0) -> Penalty:
   """CE + (m + strength * gap) * (L / T - 1), gap = L_derived / T - 1.
 
   m <- m + strength / SETTLE_STEPS * gap, from 0. LightNAS (Luo et al. 2022;
