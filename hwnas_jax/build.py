@@ -6,13 +6,14 @@ The only place that knows names; below it there are only arguments.
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from hwnas_jax.core import conditions
+from hwnas_jax.core import budget, conditions
 from hwnas_jax.core.conditions import Conditions
 from hwnas_jax.core.schedule import SCHEDULES
 from hwnas_jax.core.types import Array, Genotype
@@ -24,6 +25,9 @@ from hwnas_jax.nets.derived import AUX_WINDOW
 from hwnas_jax.nets.models import make_network, make_supernet
 from hwnas_jax.nets.ops import Module
 from hwnas_jax.samplers.relaxed import SAMPLERS
+from hwnas_jax.search import reach
+from hwnas_jax.search.discretise import MASKS
+from hwnas_jax.search.penalty import PENALTIES, TARGETED
 from hwnas_jax.search.state import CostTable, SearchData
 from hwnas_jax.search.step import Parts, Settings
 from hwnas_jax.spaces.darts import OP_SETS, Darts
@@ -166,6 +170,56 @@ def make_reference(
   )
 
 
+def make_reach(
+  config: ConfigDict, space: Space, reference: CostTable
+) -> reach.Reach:
+  """What the space reaches on the table that `reference` was read from."""
+  costs = np.asarray(reference.reference)
+  return reach.reach(space, costs, float(reference.base), config.derive.rule)
+
+
+def make_target_ms(
+  config: ConfigDict, space: Space, reference: CostTable
+) -> float | None:
+  """The latency a search aims at, None where its penalty has no target.
+
+  Raises:
+    ValueError: no architecture of the space can have that latency.
+  """
+  if config.penalty.name not in TARGETED:
+    return None
+  costs, base = np.asarray(reference.reference), float(reference.base)
+  low, high = reach.bounds_ms(space, costs, base, config.derive.rule)
+  wanted = budget.parse(config.penalty.target, "penalty.target")
+  target = budget.to_ms(wanted, high)
+  if not low <= target <= high:
+    raise ValueError(
+      f"penalty.target={wanted} is {target:.4g} ms, out of reach: this space's"
+      f" architectures take {low:.4g} ms ({low / high:.1%}) to {high:.4g} ms by"
+      " this table"
+    )
+  cheapest = base + costs.min(1).sum()  # of a mix: it may drop every choice
+  if config.penalty.name == "log_product" and cheapest <= 1:
+    raise ValueError(
+      "penalty.name=log_product needs latencies above 1 ms, a mix can have"
+      f" {cheapest:.3g} ms: use another penalty or a larger latency.batch_size"
+    )
+  return target
+
+
+def _make_penalty(
+  config: ConfigDict, space: Space, reference: CostTable
+) -> dict[str, Any]:
+  """The fields of Parts that price a mix."""
+  make, strength = PENALTIES[config.penalty.name], config.penalty.strength
+  target = make_target_ms(config, space, reference)
+  if target is None:
+    return {"penalty": make()}
+  mask = functools.partial(MASKS[config.derive.rule], space)
+  own = {"strength": strength} if strength else {}
+  return {"penalty": make(target, **own), "derived": mask}
+
+
 def make_augment(
   config: ConfigDict, dataset: arrays.Dataset, cutout: int
 ) -> Callable[[Array, Array], Array]:
@@ -207,6 +261,7 @@ def make_parts(
       part.weights_clip,
     ),
     controller_optimiser=optax.adam(part.controller_lr, b1=part.controller_b1),
+    **_make_penalty(config, space, reference),
   )
   settings = Settings(
     num_steps=part.num_steps,
@@ -214,6 +269,7 @@ def make_parts(
     batch_size=part.batch_size,
     per_example=config.sampler.per_example,
     bilevel=part.bilevel,
+    price_sample=config.penalty.on == "sampled",
   )
   return parts, settings, columns
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from hwnas_jax.core import budget
 from hwnas_jax.core.schedule import SCHEDULES
 from hwnas_jax.samplers.relaxed import SAMPLERS
 from hwnas_jax.search.discretise import RULES
+from hwnas_jax.search.penalty import PENALTIES, TARGETED
 from hwnas_jax.spaces.darts import OP_SETS
 
 CHOICES = {
@@ -19,6 +21,8 @@ CHOICES = {
   "controller.sign": (-1, 1),
   "condition.name": ("fixed", "simplex", "cone"),
   "cost.name": ("latency", "paper"),
+  "penalty.name": tuple(PENALTIES),
+  "penalty.on": ("expected", "sampled"),
   "sampler.name": tuple(SAMPLERS),
   "temperature.name": tuple(SCHEDULES),
   "derive.rule": tuple(RULES),
@@ -62,6 +66,12 @@ _DEFAULTS: dict[str, Any] = {
   },
   "condition": {"name": "cone", "low": 0.001, "high": 10.0},
   "cost": {"name": "latency", "kappa": 50.0},  # kappa: paper mode only
+  "penalty": {
+    "name": "additive",  # see `hwnas_jax.search.penalty`
+    "on": "expected",  # the mix that is priced
+    "target": "",  # 5ms, or 0.4x or 60% of the largest architecture's
+    "strength": 0.0,  # 0: the penalty's own default
+  },
   "sampler": {"name": "gumbel_softmax", "per_example": True},
   "temperature": {"name": "linear", "start": 1.0, "end": 0.2},
   "search": {
@@ -196,7 +206,7 @@ def check(config: ConfigDict) -> None:
     if not 0 <= _field(config, path) < 1
   ]
   problems += _check_steps(config, "search") + _check_steps(config, "train")
-  problems += _check_together(config)
+  problems += _check_together(config) + _check_penalty(config)
   if problems:
     raise ValueError("the config is wrong: " + "; ".join(problems))
 
@@ -269,5 +279,40 @@ def _check_together(config: ConfigDict) -> list[str]:
     problems.append(
       f"search.weights_fraction ({fraction}) must be in (0, 1], and below 1"
       " with search.bilevel"
+    )
+  return problems
+
+
+def _check_penalty(config: ConfigDict) -> list[str]:
+  """A target needs a penalty that aims at it, and one network to aim with."""
+  part = config.penalty
+  problems = []
+  if part.strength < 0:
+    problems.append(f"penalty.strength must be >= 0, got {part.strength}")
+  if part.on == "sampled" and config.sampler.name == "softmax":
+    problems.append(
+      "penalty.on=sampled needs a sampler with noise, not softmax"
+    )
+  if part.name not in TARGETED:
+    problems += [
+      f"penalty.{field} is not read by penalty.name={part.name}; use one of"
+      f" {', '.join(TARGETED)}, or leave it out"
+      for field in ("target", "strength")
+      if part[field]
+    ]
+    return problems
+  try:
+    budget.parse(part.target, "penalty.target")
+  except ValueError as error:
+    problems.append(f"penalty.name={part.name} aims at a target: {error}")
+  if config.cost.name != "latency":
+    problems.append(
+      f"penalty.name={part.name} reads latencies in ms: cost.name must be"
+      f" latency, got {config.cost.name}"
+    )
+  if config.condition.name != "fixed":
+    problems.append(
+      f"penalty.name={part.name} searches one network for one target:"
+      f" condition.name must be fixed, got {config.condition.name}"
     )
   return problems

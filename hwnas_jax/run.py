@@ -56,12 +56,14 @@ def main_job(config: ConfigDict, workdir: str, command: str) -> pathlib.Path:
   load.check(config.data.name, config.data.data_dir or None)
   net, derived = build.make_nets(config)
   # A table that does not fit leaves no folder that a better one is refused in.
-  given = _given_table(config, derived)
+  given = _given_table(config, net, derived)
   folder = pathlib.Path(workdir).expanduser()
   _record(folder, config, command)
   dataset = build.load_dataset(config)
   latency = _table(config, folder, derived, given)
   reference = build.make_reference(config, net, derived, latency)
+  if latency:
+    print(build.make_reach(config, net.space(), reference))
   state, parts, columns = search(config, folder, net, reference, dataset)
   members, sweep, shares = derive(config, net, parts, state, columns)
   genotypes = [m.genotype for m in members]
@@ -98,13 +100,15 @@ def _record(folder: pathlib.Path, config: ConfigDict, command: str) -> None:
 
 
 def _given_table(
-  config: ConfigDict, derived: Spec
+  config: ConfigDict, net: Spec, derived: Spec
 ) -> table.LatencyTable | None:
-  """The table that the config names, refused if it lacks a site."""
+  """The named table, refused if it lacks a site or puts T out of reach."""
   if not config.latency.table:
     return None
   found = table.load(config.latency.table)
   table.require(found, derived.space(), config.latency.batch_size)
+  reference = build.make_reference(config, net, derived, found)
+  build.make_target_ms(config, net.space(), reference)
   return found
 
 

@@ -1,12 +1,14 @@
 """From a config to objects: shapes, references, and what is refused."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hwnas_jax import build
 from hwnas_jax import config as configuration
 from hwnas_jax.data import embedded
+from hwnas_jax.search.state import CostTable
 from hwnas_jax.spaces.darts import make_space
 from hwnas_jax.spaces.nasbench201 import NasBench201
 
@@ -108,3 +110,75 @@ def test_conditions_by_name(name):
   drawn = build.make_conditions(config, 3).draw(jax.random.key(0))
   assert drawn.simplex.shape == (3,)
   assert 0 < drawn.scale <= config.condition.high
+
+
+# Targets: 4 choices that cost 0.5 to 2.5 ms, on a base of 1.
+
+TABLE = CostTable(jnp.tile(jnp.array([0.5, 1.5, 2.5]), (4, 1)), jnp.ones(()))
+
+
+def aimed(target, name="dual_ascent", **fields):
+  config = small(
+    penalty__name=name,
+    penalty__target=target,
+    condition__name="fixed",
+    derive__rule="argmax",
+    **fields,
+  )
+  configuration.check(config)
+  return config, build.make_nets(config)[0].space()
+
+
+@pytest.mark.parametrize(
+  ("target", "wanted_ms"),
+  [("5ms", 5.0), ("0.5x", 5.5), ("60%", 6.6), ("100%", 11.0), ("3ms", 3.0)],
+)
+def test_a_target_is_of_the_largest_architecture(target, wanted_ms):
+  found = build.make_target_ms(*aimed(target), TABLE)
+  np.testing.assert_allclose(found, wanted_ms, rtol=1e-6)
+
+
+@pytest.mark.parametrize("target", ["2.9ms", "11.1ms", "10%", "1.01x"])
+@pytest.mark.parametrize("name", ["hinge", "dual_ascent"])
+def test_a_target_out_of_reach_is_refused_with_the_range(target, name):
+  message = rf"penalty.target={target} is .* 3 ms \(27.3%\) to 11 ms"
+  with pytest.raises(ValueError, match=message):
+    build.make_target_ms(*aimed(target, name), TABLE)
+
+
+def test_without_a_target_nothing_is_refused():
+  config = small()
+  space = build.make_nets(config)[0].space()
+  assert build.make_target_ms(config, space, TABLE) is None
+  tiny = TABLE._replace(base=0.0 * TABLE.base)
+  assert build.make_reach(config, space, tiny).smallest_ms < 3
+
+
+def test_a_logarithm_of_a_mix_below_1_ms_is_refused():
+  tiny = CostTable(0.1 * TABLE.reference, 0.1 * TABLE.base)
+  with pytest.raises(ValueError, match="log_product .*a mix can have 0.3 ms"):
+    build.make_target_ms(*aimed("1.05ms", "log_product"), tiny)
+  build.make_target_ms(*aimed("0.9ms", "power"), tiny)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.25])
+def test_a_penalty_gets_its_target_and_strength(strength):
+  config, space = aimed("5ms", "power", penalty__strength=strength)
+  config.penalty.on = "sampled"
+  net = build.make_nets(config)[0]
+  dataset = embedded.digits()
+  parts, settings, _ = build.make_parts(config, net, TABLE, dataset)
+  state = {name: float(v) for name, v in parts.penalty.init().items()}
+  wanted = {"target_ms": 5.0, "strength": strength or 0.1}
+  assert state == pytest.approx(wanted, rel=1e-6)
+  assert settings.price_sample
+  mask = parts.derived(jnp.eye(*space.shape))
+  np.testing.assert_array_equal(mask.sum(-1), np.ones(len(space.choices)))
+
+
+def test_by_default_the_mix_is_priced_and_nothing_is_aimed_at():
+  config = small()
+  net = build.make_nets(config)[0]
+  parts, settings, _ = build.make_parts(config, net, TABLE, embedded.digits())
+  assert parts.penalty.init() == {} and parts.derived is None
+  assert not settings.price_sample

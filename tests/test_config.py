@@ -82,6 +82,11 @@ def test_a_choice_that_there_is_not_is_refused(field):
     configuration.check(changed(**{field.replace(".", "__"): value}))
 
 
+AIMED = {
+  "penalty__name": "dual_ascent",
+  "penalty__target": "60%",
+  "condition__name": "fixed",
+}
 POSITIVE = configuration._POSITIVE
 RATES = configuration._RATES
 
@@ -150,6 +155,34 @@ def test_a_rate_is_in_its_range(field, value):
       {"search__weights_fraction": 1.0, "search__bilevel": True},
       r"search.weights_fraction \(1.0\).*search.bilevel",
     ),
+    (
+      {"penalty__target": "5ms"},
+      "penalty.target is not read by penalty.name=additive; use one of hinge",
+    ),
+    ({"penalty__strength": 2.0}, "penalty.strength is not read by .*additive"),
+    ({**AIMED, "penalty__strength": -1.0}, "penalty.strength must be >= 0"),
+    (
+      {**AIMED, "penalty__target": ""},
+      "penalty.name=dual_ascent aims at a target: penalty.target must be",
+    ),
+    ({**AIMED, "penalty__target": "5"}, "penalty.target must be .* got '5'"),
+    (
+      {**AIMED, "condition__name": "cone"},
+      "penalty.name=dual_ascent .*condition.name must be fixed, got cone",
+    ),
+    (
+      {**AIMED, "cost__name": "paper"},
+      "penalty.name=dual_ascent .*cost.name must be latency, got paper",
+    ),
+    (
+      {
+        **AIMED,
+        "penalty__on": "sampled",
+        "sampler__name": "softmax",
+        "sampler__per_example": False,
+      },
+      "penalty.on=sampled needs a sampler with noise",
+    ),
   ],
 )
 def test_what_does_not_go_together_is_refused(fields, message):
@@ -166,6 +199,10 @@ def test_what_does_not_go_together_is_refused(fields, message):
     {"cost__name": "paper", "condition__name": "simplex"},
     {"cost__name": "paper", "condition__name": "fixed"},
     {"sampler__name": "softmax", "sampler__per_example": False},
+    AIMED,
+    {**AIMED, "penalty__name": "hinge", "penalty__strength": 0.5},
+    {**AIMED, "penalty__target": "5ms", "penalty__on": "sampled"},
+    {"penalty__on": "sampled"},
   ],
 )
 def test_what_goes_together_passes(fields):

@@ -14,6 +14,8 @@ _SEARCH = {
   "cross_entropy": "Cross-entropy, nats",
   "accuracy": "Accuracy of the mixture",
   "expected_latency_ms": "Expected latency of the mixture, ms",
+  "derived_latency_ms": "Latency of the derived network by the table, ms",
+  "multiplier": "Multiplier of the latency",
   "penalty": "Penalty",
   "loss": "Loss",
   "temperature": "Temperature",

@@ -14,6 +14,7 @@ from hwnas_jax.core.types import Array, Params
 class SearchState:
   """One checkpoint of this resumes a search bit for bit.
 
+  penalty: scalars by name, such as the multiplier of dual ascent.
   step: int32[] finished steps. key: the run's typed key, never advanced:
   the randomness of a step is a function of (key, step).
   """
@@ -22,6 +23,7 @@ class SearchState:
   controller: Params
   weights_optimiser: optax.OptState
   controller_optimiser: optax.OptState
+  penalty: dict[str, Array]
   step: Array
   key: Array
 

@@ -1,8 +1,8 @@
 """The search step: one jitted function for every method.
 
-    loss(w, a) = cross_entropy(w, mix) + sum price[E, O] * priced[E, O]
+    loss(w, a) = cross_entropy(w, mix) + penalty(cross_entropy, cost of mix)
 
-where mix and priced come from the sampler, the logits from the controller a
+where mix comes from the sampler, the logits from the controller a
 under a condition drawn each step (research 10.1). One-level: one gradient
 for both (the simplex method). Bilevel, first order: the controller steps on
 its own batch, then the weights on theirs (DARTS, research 1.1).
@@ -18,12 +18,13 @@ import optax
 
 from hwnas_jax.core.conditions import Conditions
 from hwnas_jax.core.schedule import Schedule
-from hwnas_jax.core.types import Array, Condition, Params
+from hwnas_jax.core.types import Array, Condition, Mix, Params
 from hwnas_jax.costs.price import Price
 from hwnas_jax.data.arrays import batch_indices
 from hwnas_jax.nets.controllers import Controller
 from hwnas_jax.nets.supernet import Net
 from hwnas_jax.samplers.relaxed import Sampler
+from hwnas_jax.search.penalty import Costs, Penalty, State, additive
 from hwnas_jax.search.state import CostTable, SearchData, SearchState
 
 Metrics = dict[str, Array]
@@ -36,6 +37,8 @@ class Parts(NamedTuple):
   """What a method is made of.
 
   augment: (key, uint8 images) -> float32 images.
+  derived: logits[E, O] -> mask[E, O] of the network they give, for a penalty
+    with a target; without one it is not looked at.
   """
 
   net: Net
@@ -47,16 +50,23 @@ class Parts(NamedTuple):
   augment: Callable[[Array, Array], Array]
   weights_optimiser: optax.GradientTransformation
   controller_optimiser: optax.GradientTransformation
+  penalty: Penalty = additive()
+  derived: Callable[[Array], Array] | None = None
 
 
 class Settings(NamedTuple):
-  """num_steps: of the whole search; per_example: one sample an example."""
+  """Numbers and switches of a step.
+
+  num_steps: of the whole search. per_example: one sample an example.
+  price_sample: what is priced is the sample, not its expectation.
+  """
 
   num_steps: int
   warmup_steps: int
   batch_size: int
   per_example: bool
   bilevel: bool
+  price_sample: bool = False
 
 
 def init_state(parts: Parts, key: Array) -> SearchState:
@@ -69,6 +79,7 @@ def init_state(parts: Parts, key: Array) -> SearchState:
     controller=controller,
     weights_optimiser=parts.weights_optimiser.init(weights),
     controller_optimiser=parts.controller_optimiser.init(controller),
+    penalty=parts.penalty.init(),
     step=jnp.zeros((), jnp.int32),
     key=run_key,
   )
@@ -79,18 +90,28 @@ def _update(
   grads: Params,
   state: optax.OptState,
   params: Params,
+  pace: Array | float = 1.0,
 ) -> tuple[Params, optax.OptState]:
   updates, state = optimiser.update(grads, state, params)
+  updates = jax.tree.map(lambda u: pace * u, updates)
   return optax.apply_updates(params, updates), state
 
 
+def _priced(mix: Mix, sample: bool) -> Array:
+  """[E, O] of which the cost is read; a batch of samples counts by its mean."""
+  if not sample:
+    return mix.priced
+  return mix.weights if mix.weights.ndim == 2 else mix.weights.mean(0)
+
+
 def _make_loss(parts: Parts, settings: Settings) -> Callable:
-  """loss(weights, controller, condition, table, batch, key, temperature)."""
+  """loss(weights, controller, condition, ..., temperature)."""
 
   def loss(
     weights: Params,
     controller: Params,
     condition: Condition,
+    state: State,
     table: CostTable,
     batch: tuple[Array, Array],
     key: Array,
@@ -105,7 +126,12 @@ def _make_loss(parts: Parts, settings: Settings) -> Callable:
     cross_entropy = optax.softmax_cross_entropy_with_integer_labels(
       outputs, labels
     ).mean()
-    penalty = (parts.price(table.reference, condition) * mix.priced).sum()
+    priced = _priced(mix, settings.price_sample)
+    costs = Costs(
+      (parts.price(table.reference, condition) * priced).sum(),
+      table.base + (table.reference * priced).sum(),
+    )
+    penalty = parts.penalty.added(state, cross_entropy, costs)
     metrics = {
       "loss": cross_entropy + penalty,
       "cross_entropy": cross_entropy,
@@ -135,6 +161,50 @@ def _batch(
   return parts.augment(key, data.images[rows]), data.labels[rows]
 
 
+def _step_controller(
+  parts: Parts,
+  settings: Settings,
+  state: SearchState,
+  condition: Condition,
+  grads: Params,
+) -> tuple[Params, optax.OptState]:
+  # Adam forgets a gradient's scale but not its spread: unweighted, the
+  # dearest conditions would drown the cross-entropy of all others.
+  weight = 1.0 / (1.0 + condition.scale)
+  weight = jnp.where(state.step < settings.warmup_steps, 0.0, weight)
+  return _update(
+    parts.controller_optimiser,
+    jax.tree.map(lambda g: weight * g, grads),
+    state.controller_optimiser,
+    state.controller,
+    parts.penalty.pace(state.penalty, state.step / settings.num_steps),
+  )
+
+
+def _step_penalty(
+  parts: Parts,
+  settings: Settings,
+  state: SearchState,
+  controller: Params,
+  condition: Condition,
+  table: CostTable,
+) -> tuple[State, Metrics]:
+  """The penalty's new state, and what there is to log; see `Parts.derived`."""
+  if parts.derived is None:
+    return state.penalty, {}
+  features = parts.conditions.features(condition)
+  mask = parts.derived(parts.controller.apply(controller, features))
+  latency_ms = table.base + (table.reference * mask).sum()
+  # A multiplier would wind up while the controller waits.
+  waits = state.step < settings.warmup_steps
+  penalty = jax.tree.map(
+    lambda old, new: jnp.where(waits, old, new),
+    state.penalty,
+    parts.penalty.update(state.penalty, latency_ms),
+  )
+  return penalty, {**penalty, "derived_latency_ms": latency_ms}
+
+
 def make_step(parts: Parts, settings: Settings) -> Step:
   """Returns step(state, data, table) -> (state, metrics), to be jitted."""
   loss = _make_loss(parts, settings)
@@ -147,7 +217,11 @@ def make_step(parts: Parts, settings: Settings) -> Step:
     condition = parts.conditions.draw(condition_key)
     temperature = parts.temperature(state.step / settings.num_steps)
     at = functools.partial(
-      loss, condition=condition, table=table, temperature=temperature
+      loss,
+      condition=condition,
+      state=state.penalty,
+      table=table,
+      temperature=temperature,
     )
     first = _batch(parts, settings, state, data, 0)
     controller = state.controller
@@ -160,15 +234,8 @@ def make_step(parts: Parts, settings: Settings) -> Step:
       (weight_grads, controller_grads), metrics = jax.grad(
         at, (0, 1), has_aux=True
       )(state.weights, controller, batch=first, key=weights_key)
-    # Adam forgets a gradient's scale but not its spread: unweighted, the
-    # dearest conditions would drown the cross-entropy of all others.
-    weight = 1.0 / (1.0 + condition.scale)
-    weight = jnp.where(state.step < settings.warmup_steps, 0.0, weight)
-    controller, controller_optimiser = _update(
-      parts.controller_optimiser,
-      jax.tree.map(lambda g: weight * g, controller_grads),
-      state.controller_optimiser,
-      controller,
+    controller, controller_optimiser = _step_controller(
+      parts, settings, state, condition, controller_grads
     )
     if settings.bilevel:
       weight_grads, metrics = jax.grad(at, has_aux=True)(
@@ -180,12 +247,16 @@ def make_step(parts: Parts, settings: Settings) -> Step:
       state.weights_optimiser,
       state.weights,
     )
-    metrics["temperature"] = temperature
+    penalty, more = _step_penalty(
+      parts, settings, state, controller, condition, table
+    )
+    metrics |= {"temperature": temperature, **more}
     return SearchState(
       weights=weights,
       controller=controller,
       weights_optimiser=weights_optimiser,
       controller_optimiser=controller_optimiser,
+      penalty=penalty,
       step=state.step + 1,
       key=state.key,
     ), metrics

@@ -1,0 +1,228 @@
+"""How near to its target each penalty ends: |latency of the network / T - 1|.
+
+  python experiments/penalties/run.py --workdir=runs/penalties
+
+Short searches on the digits: dual ascent at its default, and the penalties
+with a constant at three values each, for three targets spread evenly over the
+reachable range, three seeds each. The additive penalty has no target: each of
+its networks is held against all three. Latency is the table's sum over the
+derived network; the table is --table, or measured once into --workdir. A run
+that was stopped goes on; one that is in --json is skipped.
+"""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from hwnas_jax import build
+from hwnas_jax import config as configuration
+from hwnas_jax.core.compile import jit, repeat
+from hwnas_jax.core.rng import stream
+from hwnas_jax.costs import measure, table
+from hwnas_jax.io import versions, writers
+from hwnas_jax.main import use_compilation_cache
+from hwnas_jax.search import discretise
+from hwnas_jax.search.state import SearchState
+from hwnas_jax.search.step import Parts, init_state, make_step
+from hwnas_jax.spaces import architecture
+from hwnas_jax.spaces.spec import Spec
+
+HERE = pathlib.Path(__file__).parent
+RESULTS = HERE / "results.json"
+CONFIG = HERE.parents[1] / "configs/digits.py"
+PER_DISPATCH = 20
+SPREAD = (0.25, 0.5, 0.75)  # targets, between the smallest and the largest
+STRENGTHS = {
+  "dual_ascent": (0.5, 5.0, 50.0),
+  "hinge": (0.1, 1.0, 10.0),
+  "log_product": (0.3, 0.6, 2.0),
+  "power": (0.1, 0.5, 2.0),
+  "additive": (0.3, 3.0, 30.0),  # scales of the condition
+}
+
+
+def make_config(args: argparse.Namespace) -> ConfigDict:
+  """The digits' config, for one network and a short search."""
+  config = configuration.load(f"{CONFIG}:smoke" if args.smoke else f"{CONFIG}")
+  config.condition.name = "fixed"
+  if not args.smoke:
+    config.space.num_nodes = 2
+    config.search.update(num_steps=600, warmup_steps=120)
+  return config
+
+
+def read_table(
+  args: argparse.Namespace, config: ConfigDict
+) -> table.LatencyTable:
+  """--table, or one measured on this device."""
+  space, part = build.make_nets(config)[1].space(), config.latency
+  path = args.table or args.workdir / "table.json"
+  if args.table is None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    measure.profile_space(space, part.batch_size, path, part.repeats)
+  found = table.load(path)
+  table.require(found, space, part.batch_size)
+  return found
+
+
+class Searches:
+  """Searches by job; one compile serves all targets and strengths."""
+
+  def __init__(
+    self, config: ConfigDict, net: Spec, latency: table.LatencyTable
+  ) -> None:
+    self.config, self.net = config, net
+    self.dataset = build.load_dataset(config)
+    self.reference = build.make_reference(config, net, net, latency)
+    self.compiled: dict[Any, Callable] = {}
+
+  def run(self, job: dict[str, Any]) -> dict[str, Any]:
+    """What one search found, by the table."""
+    config = apply(self.config, job)
+    configuration.check(config)
+    parts, settings, _ = build.make_parts(
+      config, self.net, self.reference, self.dataset
+    )
+    # A scale is a constant of the step, other strengths are in its state.
+    key = job["name"], config.condition.high
+    if key not in self.compiled:
+      dispatch = repeat(make_step(parts, settings), PER_DISPATCH)
+      self.compiled[key] = jit(dispatch, donate_argnums=0)
+    data, _ = build.make_search_data(config, self.dataset)
+    state = init_state(parts, stream(config.seed, "search"))
+    for _ in range(settings.num_steps // PER_DISPATCH):
+      state, metrics = self.compiled[key](state, data, self.reference)
+    return self._describe(config, parts, state, metrics)
+
+  def _describe(
+    self,
+    config: ConfigDict,
+    parts: Parts,
+    state: SearchState,
+    metrics: dict[str, Any],
+  ) -> dict[str, Any]:
+    space = self.net.space()
+    drawn = parts.conditions.draw(stream(0, "condition"))
+    features = parts.conditions.features(drawn)
+    logits = np.asarray(parts.controller.apply(state.controller, features))
+    genotype = discretise.RULES[config.derive.rule](space, logits)
+    table_ms = np.asarray(self.reference.reference)
+    chosen_ms = table_ms[np.arange(len(genotype)), list(genotype)]
+    return {
+      "latency_ms": float(self.reference.base + chosen_ms.sum()),
+      "expected_latency_ms": float(metrics["expected_cost"]),
+      "cross_entropy": float(metrics["cross_entropy"]),
+      "state": {name: float(v) for name, v in state.penalty.items()},
+      "genotype": architecture.to_json(space, genotype),
+    }
+
+
+def jobs(seeds: list[int], targets_ms: list[float]) -> list[dict[str, Any]]:
+  """Every search to run; additive ones have no target."""
+  return [
+    {"name": name, "strength": strength, "target_ms": target, "seed": seed}
+    for seed in seeds
+    for name, strengths in STRENGTHS.items()
+    for strength in strengths
+    for target in ([None] if name == "additive" else targets_ms)
+  ]
+
+
+def apply(config: ConfigDict, job: dict[str, Any]) -> ConfigDict:
+  """The config of a job."""
+  config = ConfigDict(config)
+  config.seed = job["seed"]
+  config.penalty.name = job["name"]
+  if job["name"] == "additive":
+    config.condition.high = job["strength"]
+  else:
+    config.penalty.update(
+      target=f"{job['target_ms']!r}ms", strength=job["strength"]
+    )
+  return config
+
+
+def gaps(results: dict[str, Any], targets_ms: list[float]) -> dict[str, Any]:
+  """{(penalty, strength): |latency / T - 1| [targets, seeds]}."""
+  found: dict[tuple[str, float], list[list[float]]] = {}
+  for row in results["runs"].values():
+    key = row["name"], row["strength"]
+    for i, target in enumerate(targets_ms):
+      if row["target_ms"] in (None, target):
+        cells = found.setdefault(key, [[] for _ in targets_ms])
+        cells[i].append(abs(row["latency_ms"] / target - 1))
+  return {key: np.asarray(cells) for key, cells in found.items()}
+
+
+def print_table(results: dict[str, Any]) -> None:
+  """Mean and worst gap over the seeds, by penalty, strength and target."""
+  targets = results["targets_ms"]
+  head = "".join(f"{f'T={t:.3g} ms':>20}" for t in targets)
+  print(f"reach {results['reach_ms']} ms; gaps in %: mean (largest) of seeds")
+  print(f"{'penalty':>12}{'strength':>10}{head}{'all':>20}")
+  for (name, strength), cells in gaps(results, targets).items():
+    rows = [*cells, cells.ravel()]
+    text = "".join(
+      f"{f'{100 * r.mean():.1f} ({100 * r.max():.1f})':>20}" for r in rows
+    )
+    print(f"{name:>12}{strength:>10g}{text}")
+
+
+def parse() -> argparse.Namespace:
+  """The command line."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+  parser.add_argument("--table", type=pathlib.Path)
+  parser.add_argument("--workdir", type=pathlib.Path, default="runs/penalties")
+  parser.add_argument("--json", type=pathlib.Path, default=RESULTS)
+  parser.add_argument("--smoke", action="store_true", help="tiny, one seed")
+  args = parser.parse_args()
+  if args.smoke and args.json == RESULTS:
+    parser.error("--smoke needs a --json of its own")
+  if args.smoke:
+    args.seeds = [0]
+    STRENGTHS.update({name: row[:1] for name, row in STRENGTHS.items()})
+  return args
+
+
+def main() -> None:
+  """Runs what --json lacks; prints all of it."""
+  args = parse()
+  use_compilation_cache()
+  config = make_config(args)
+  latency = read_table(args, config)
+  net, _ = build.make_nets(config)
+  reference = build.make_reference(config, net, net, latency)
+  reach = build.make_reach(config, net.space(), reference)
+  low, high = reach.smallest_ms, reach.largest_ms
+  about = {
+    "config": config.to_dict(),
+    "reach_ms": [low, high],
+    "targets_ms": [low + part * (high - low) for part in SPREAD],
+    "versions": versions.versions(),
+    "device": versions.device_fingerprint(),
+    "runs": {},
+  }
+  results = writers.read_json(args.json) if args.json.exists() else about
+  if results["reach_ms"] != about["reach_ms"]:
+    sys.exit(f"{args.json} is of another table: give another --json")
+  print(reach)
+  searches = Searches(config, net, latency)
+  for job in jobs(args.seeds, results["targets_ms"]):
+    values = (job["name"], job["strength"], job["target_ms"], job["seed"])
+    name = "_".join(
+      f"{v:.4g}" if isinstance(v, float) else str(v) for v in values
+    )
+    if name not in results["runs"]:
+      results["runs"][name] = job | searches.run(job)
+      writers.write_json(args.json, results)
+  print_table(results)
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,86 @@
+"""What a space reaches: against all of its architectures, and by hand."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from hwnas_jax.core.types import ABSENT
+from hwnas_jax.search import discretise, reach
+from hwnas_jax.spaces import darts
+from hwnas_jax.spaces.spec import Space
+
+# Two groups, of three choices and of one; `none` is not always the cheapest.
+SMALL = Space(
+  ops=("a", "none", "b"),
+  choices=("0", "1", "2", "3"),
+  sites=(((), (), ()),) * 4,
+  fixed=(),
+  group=(0, 0, 0, 1),
+  keep=2,
+)
+REFERENCE = np.random.default_rng(0).uniform(0.0, 2.0, SMALL.shape)
+EIGHT = darts.make_space(darts.Darts(darts.EIGHT, 8, 4, 16, (32, 32, 3), 10))
+
+
+def architectures(rule):
+  """All that the rule gives, found by trying every ranking of logits."""
+  values = itertools.product((0.0, 1.0, 2.0, 3.0), repeat=3)
+  rows = np.asarray([v for v in values if len(set(v)) == 3], np.float32)
+  rng = np.random.default_rng(1)
+  found = set()
+  for _ in range(4000):
+    logits = rows[rng.integers(len(rows), size=4)]
+    found.add(discretise.RULES[rule](SMALL, logits))
+  return found
+
+
+@pytest.mark.parametrize(("rule", "size"), [("argmax", 81), ("top_k", 24)])
+def test_bounds_and_size_are_those_of_all_architectures(rule, size):
+  found = architectures(rule)
+  assert len(found) == size
+  assert math.isclose(10 ** reach.log10_size(SMALL, rule), size)
+  latencies = [
+    1.5 + sum(REFERENCE[e, o] for e, o in enumerate(g) if o != ABSENT)
+    for g in found
+  ]
+  bounds = reach.bounds_ms(SMALL, REFERENCE, 1.5, rule)
+  np.testing.assert_allclose(bounds, (min(latencies), max(latencies)))
+  middle = reach.typical_ms(SMALL, REFERENCE, 1.5, rule)
+  np.testing.assert_allclose(middle, np.median(latencies), rtol=0.05)
+
+
+def test_every_rule_is_known():
+  assert set(discretise.MASKS) == set(discretise.RULES) == {"argmax", "top_k"}
+
+
+def test_the_darts_space_has_its_published_size():
+  """(2 of 2, 3, 4, 5 edges) x 7^2 a node, two cells (Liu et al. 2019)."""
+  wanted = 2 * sum(math.log10(math.comb(n, 2) * 49) for n in (2, 3, 4, 5))
+  assert math.isclose(reach.log10_size(EIGHT, "top_k"), wanted)
+  assert math.floor(wanted) == 18
+  assert math.isclose(reach.log10_size(EIGHT, "argmax"), 28 * math.log10(8))
+
+
+def test_top_k_never_counts_none():
+  costs = np.ones(EIGHT.shape)
+  costs[:, darts.EIGHT.index("none")] = 0.0
+  found = reach.reach(EIGHT, costs, 2.0, "top_k")
+  assert found[:3] == (18.0, 18.0, 18.0)  # 2 cells, 4 nodes, 2 edges
+  found = reach.reach(EIGHT, costs, 2.0, "argmax")
+  assert found.smallest_ms == 2.0 < found.typical_ms < found.largest_ms == 30.0
+
+
+@pytest.mark.parametrize(
+  ("budget_ms", "holds"), [(0.99, False), (1.0, True), (9.0, True)]
+)
+def test_a_budget_is_satisfiable_from_the_smallest_on(budget_ms, holds):
+  found = reach.Reach(1.0, 2.0, 3.0, 4.0)
+  assert found.satisfiable(budget_ms) == holds
+
+
+def test_it_says_so_in_a_line():
+  line = str(reach.Reach(1.234, 2.5, 10.04, 18.04))
+  assert "1.23 ms smallest, 2.5 ms typical, 10 ms largest" in line
+  assert "10^18.0 architectures" in line and "\n" not in line
