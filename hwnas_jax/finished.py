@@ -32,8 +32,8 @@ from hwnas_jax.data import arrays
 from hwnas_jax.data.augment import normalise
 from hwnas_jax.io import checkpoint, versions, writers
 from hwnas_jax.nets.models import inherit, make_network, make_supernet
-from hwnas_jax.search import discretise, family, query
-from hwnas_jax.search.exact import Constraint, best, spent
+from hwnas_jax.search import discretise, family, query, reach
+from hwnas_jax.search.exact import Constraint, spent
 from hwnas_jax.search.query import Candidate, Measurement, Settled
 from hwnas_jax.search.state import SearchState
 from hwnas_jax.search.step import Parts
@@ -157,13 +157,13 @@ class _Query:
     )
     logits = self._logits(point)
     # Measured, a prediction without its margin is the place to start from.
-    reach = 1.0 if self._measures() else margin
-    timed = Constraint("latency", prices, base_ms, budget_ms / reach)
+    factor = 1.0 if self._measures() else margin
+    timed = Constraint("latency", prices, base_ms, budget_ms / factor)
     genotypes = query.shortlist(
       space, of.config.derive.rule, logits, [timed, *constraints]
     )
     if not genotypes:
-      raise ValueError(self._impossible(budget_ms, reach))
+      raise ValueError(self._impossible(budget_ms, factor))
     rule = discretise.RULES[of.config.derive.rule]
     free = {rule(space, rows): None for rows in logits}
     everything = self._rank(list({**free, **dict.fromkeys(genotypes)}))
@@ -177,7 +177,7 @@ class _Query:
     if self._measures():
       settled = query.settle(ranked, budget_ms, self._timed(), first, ideal)
       if settled is None:
-        raise ValueError(self._impossible(budget_ms, reach))
+        raise ValueError(self._impossible(budget_ms, factor))
       first = settled.candidate
     about = {
       "budget": {"latency": self.latency, "latency_ms": budget_ms}
@@ -215,13 +215,13 @@ class _Query:
     asked = budgets.parse(self.latency, "latency")
     return budgets.to_ms(asked, reach_ms(self.of, self.table)[1])
 
-  def _impossible(self, budget_ms: float, reach: float) -> str:
+  def _impossible(self, budget_ms: float, factor: float) -> str:
     low, high = reach_ms(self.of, self.table)
     more = f", {dict(self.limits)}" if self.limits else ""
     return (
       f"no architecture keeps {budget_ms:.4g} ms{more} on"
       f" {self.table.fingerprint}: predicted latencies are {low:.4g} to"
-      f" {high:.4g} ms, times {reach:.3g} for their error"
+      f" {high:.4g} ms, times {factor:.3g} for their error"
     )
 
   def _constraints(self) -> list[Constraint]:
@@ -319,13 +319,12 @@ class _Query:
 def reach_ms(of: Family, table: LatencyTable) -> tuple[float, float]:
   """(smallest, largest) predicted latency of the space on a device."""
   space, costs = of.derived.space(), tables.costs(table)
-  prices = space.cost_array(costs)
-  every = Constraint("latency", prices, space.base_cost(costs), np.inf)
-  low, high = (
-    spent(every, best(space, of.config.derive.rule, sign * prices, [])[0])
-    for sign in (-1, 1)
+  return reach.bounds_ms(
+    space,
+    space.cost_array(costs),
+    space.base_cost(costs),
+    of.config.derive.rule,
   )
-  return low, high
 
 
 def held_out(of: Family) -> tuple[jax.Array, jax.Array]:

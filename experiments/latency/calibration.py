@@ -37,8 +37,8 @@ from hwnas_jax.costs import (
   timing,
 )
 from hwnas_jax.io import versions, writers
+from hwnas_jax.io.cache import use_compilation_cache
 from hwnas_jax.io.progress import Progress
-from hwnas_jax.main import use_compilation_cache
 from hwnas_jax.report import style
 from hwnas_jax.search.discretise import RULES
 from hwnas_jax.spaces import architecture

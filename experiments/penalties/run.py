@@ -25,7 +25,7 @@ from hwnas_jax.core.compile import jit, repeat
 from hwnas_jax.core.rng import stream
 from hwnas_jax.costs import measure, table
 from hwnas_jax.io import versions, writers
-from hwnas_jax.main import use_compilation_cache
+from hwnas_jax.io.cache import use_compilation_cache
 from hwnas_jax.search import discretise
 from hwnas_jax.search.state import SearchState
 from hwnas_jax.search.step import Parts, init_state, make_step
