@@ -16,12 +16,12 @@ def get_config(variant: str = "") -> ConfigDict:
   config.space.update(ops="three", num_cells=3, channels=8)
   config.derive.update(rule="argmax", num_scales=8, num_random=3)
   config.controller.update(num_pivots=8, reference_std=1.0)
-  config.condition.update(low=0.003, high=60.0)
+  config.condition.update(low=0.02, high=100.0)
   config.search.update(
     num_steps=1500,
     warmup_steps=300,
     weights_lr=0.05,
-    controller_lr=0.01,
+    controller_lr=0.02,
     steps_per_dispatch=20,
     checkpoint_every=500,
   )
