@@ -7,35 +7,24 @@ way (research (d)). The multipliers are fitted by `costs.regression` on the
 latencies of some 20 networks, so costs stay additive: a price array [E, O] and
 a base.
 
-The prior: multipliers are 1, but the whole table may be off by a common
-factor, standard deviation COMMON (wide: a batch of tiny images measured in a
-loop was off by a third), and each type by its own. How much types differ (OWN)
-and the measurements' relative noise (NOISE) are those of the grid under which
-the calibration networks predict each other best: the largest leave-one-out
-density. No other network is looked at.
-
 The error bar is one-sided jackknife+ over all calibration networks. Its level
 holds for networks drawn as those were; of what a search returns it is
 empirical, as a certificate has to say.
 """
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from hwnas_jax.core.types import ABSENT, Genotype
-from hwnas_jax.costs import fields, regression
+from hwnas_jax.costs import fields, multipliers, regression
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Space, Spec
 
 BASE = "base"
 LEVEL = 0.95
-COMMON = 0.5
-OWN = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
-NOISE = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 # "live": a compiler removes what does not reach the output (XLA, TensorRT).
 # "all": everything chosen runs (eager PyTorch).
 LIVENESS = ("live", "all")
@@ -197,6 +186,7 @@ def calibrate(
   *,
   liveness: str = "live",
   level: float = LEVEL,
+  fit: multipliers.Fit = multipliers.fit,
 ) -> Calibration:
   """Fits the multipliers of a table on measured networks.
 
@@ -207,6 +197,7 @@ def calibrate(
     measured_ms: [N] their latencies, above 0.
     liveness: one of LIVENESS.
     level: of the one-sided margin.
+    fit: from features [N, F] and latencies [N] to multipliers [F] and noise.
 
   Raises:
     KeyError: a site has no cost; the message is its key.
@@ -222,48 +213,28 @@ def calibrate(
   space = net.space()
   rows = np.stack([features(net, costs, g, liveness) for g in genotypes])
   measured = np.asarray(measured_ms, float)
-  multipliers, noise = fit_multipliers(rows, measured)
-  networks = []
-  for i, genotype in enumerate(genotypes):
-    others = np.arange(len(rows)) != i
-    without, _ = fit_multipliers(rows[others], measured[others])
-    networks.append(
-      Network(
-        architecture.to_json(space, genotype),
-        _positive(rows[i].sum(), "the table sums up to", genotype),
-        _positive(rows[i] @ without, "the other networks predict", genotype),
-        float(measured[i]),
-        _named(net, without),
-      )
+  found, noise = fit(rows, measured)
+  without = multipliers.leave_one_out(rows, measured, fit)
+  networks = [
+    Network(
+      architecture.to_json(space, genotype),
+      _positive(row.sum(), "the table sums up to", genotype),
+      _positive(row @ others, "the other networks predict", genotype),
+      float(ms),
+      _named(net, others),
     )
+    for genotype, row, ms, others in zip(
+      genotypes, rows, measured, without, strict=True
+    )
+  ]
   return Calibration(
     repr(net),
     liveness,
-    _named(net, multipliers),
+    _named(net, found),
     noise,
     level,
     tuple(networks),
   )
-
-
-def fit_multipliers(
-  rows: np.ndarray, measured_ms: np.ndarray
-) -> tuple[np.ndarray, float]:
-  """(multipliers [F], relative noise) of features [N, F] and latencies [N].
-
-  The grid's choice is part of the fit, so that a leave-one-out fit makes it
-  anew: jackknife+ wants the same procedure on every N - 1 networks.
-  """
-  grid = [
-    (regression.common_and_own(np.ones(rows.shape[1]), COMMON, own), noise)
-    for own, noise in itertools.product(OWN, NOISE)
-  ]
-  density = [
-    regression.leave_one_out(prior, rows, measured_ms, noise).log_density
-    for prior, noise in grid
-  ]
-  prior, noise = grid[int(np.argmax(density))]
-  return regression.fit(prior, rows, measured_ms, noise).mean, noise
 
 
 def predict_ms(
@@ -357,12 +328,12 @@ def _pick(kind: type[Any], values: dict[str, Any]) -> Any:
   return kind(**{f.name: values[f.name] for f in dataclasses.fields(kind)})
 
 
-def _named(net: Spec, multipliers: np.ndarray) -> dict[str, float]:
-  return dict(zip((BASE, *net.ops), multipliers.tolist(), strict=True))
+def _named(net: Spec, values: np.ndarray) -> dict[str, float]:
+  return dict(zip((BASE, *net.ops), values.tolist(), strict=True))
 
 
-def _row(net: Spec, multipliers: Mapping[str, float]) -> np.ndarray:
-  return np.asarray([multipliers[name] for name in (BASE, *net.ops)])
+def _row(net: Spec, named: Mapping[str, float]) -> np.ndarray:
+  return np.asarray([named[name] for name in (BASE, *net.ops)])
 
 
 def _positive(ms: float, who: str, genotype: Genotype) -> float:

@@ -104,7 +104,7 @@ def test_chosen_networks_span_the_space(rule):
   chosen = choose(3, 20, rule)
   assert len(set(chosen)) == 20
   rows = np.stack([calibration.features(NET, COSTS, g, "live") for g in chosen])
-  pool = choose(4, 60, rule)
+  pool = choose(4, 30, rule)
   sums = [calibration.features(NET, COSTS, g, "live").sum() for g in pool]
   assert np.ptp(rows.sum(1)) > 0.7 * np.ptp(sums)
   # Of every operation that costs something, the share varies.
