@@ -145,6 +145,8 @@ def test_a_rate_is_in_its_range(field, value):
       "controller.name=table cannot hear condition.name=cone",
     ),
     ({"sampler__name": "softmax"}, "sampler.per_example needs .*noise"),
+    ({"latency__calibration_networks": 2}, "calibration_networks .*, got 2"),
+    ({"latency__calibration_networks": -1}, "calibration_networks .* got -1"),
     ({"condition__low": 20.0}, "condition.low and condition.high.*20.0"),
     ({"condition__low": 0.0}, "condition.low and condition.high"),
     ({"search__warmup_steps": 1000}, r"search.warmup_steps \(1000\)"),
