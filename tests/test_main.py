@@ -69,6 +69,7 @@ def finished(tmp_path_factory):
 def test_a_run_leaves_its_results(finished):
   folder, printed = finished
   assert f"report: {folder / 'report.html'}" in printed
+  assert re.search(r"reachable: \d.* ms smallest, .* ms largest", printed)
   page = (folder / "report.html").read_text()
   assert page.rstrip().endswith("</html>")
   assert {"Training", "Search"} < set(re.findall(r"<h2[^>]*>([^<]+)", page))
@@ -207,6 +208,21 @@ def test_a_table_that_lacks_an_entry_is_refused(finished, tmp_path):
   assert done.returncode == 1 and not folder.exists()
   assert missing.site.key in done.stderr
   assert "python -m hwnas_jax.profile" in done.stderr
+  assert "Traceback" not in done.stderr
+
+
+def test_a_target_out_of_reach_is_refused_with_the_range(finished, tmp_path):
+  folder = tmp_path / "run"
+  done = run(
+    folder,
+    f"--config.latency.table={finished[0] / 'table.json'}",
+    "--config.condition.name=fixed",
+    "--config.penalty.name=dual_ascent",
+    "--config.penalty.target=1%",
+    timeout=SHORT_S,
+  )
+  assert done.returncode == 1 and not folder.exists()
+  assert re.search(r"penalty.target=1% is .* out of reach.* ms", done.stderr)
   assert "Traceback" not in done.stderr
 
 

@@ -22,7 +22,7 @@ from hwnas_jax.core.types import Array
 
 SETTLE_STEPS = 100  # of dual ascent: a controller's steps across its logits
 PARKING = 0.2  # of the search: its last part, where dual ascent may stop
-NEAR = 0.05  # |gap| at which it stops at the very end
+NEAR = 0.2  # |gap| at which it stops at the very end
 
 State = dict[str, Array]  # scalars by name; they are saved, and logged
 
@@ -146,7 +146,8 @@ def dual_ascent(target_ms: float, strength: float = 5.0) -> Penalty:
   The pull is (m + strength * gap) / T, either way, until the derived network
   takes T. In the last fifth of the search the controller's steps are scaled
   by |gap|, as LightNAS's are, and are none once |gap| is within a tolerance
-  that grows from 0 to NEAR: nearly tied choices flip with any step.
+  that grows from 0 to NEAR. Choices are discrete, so that the derived network
+  jumps to and fro over T: growing, it catches the jump that comes nearest.
   """
 
   def added(state: State, cross_entropy: Array, costs: Costs) -> Array:
@@ -162,7 +163,7 @@ def dual_ascent(target_ms: float, strength: float = 5.0) -> Penalty:
   def pace(state: State, progress: Array) -> Array:
     parked = 1.0 - (1.0 - progress) / PARKING  # of the parking, < 0 before it
     gap = jnp.abs(state["gap"])
-    near = jnp.where(gap <= NEAR * parked, 0.0, jnp.minimum(gap, 1.0))
+    near = jnp.where(gap <= NEAR * parked**2, 0.0, jnp.minimum(gap, 1.0))
     return jnp.where(parked < 0, 1.0, near)
 
   init = lambda: _state(target_ms, strength, "multiplier", "gap")  # noqa: E731
