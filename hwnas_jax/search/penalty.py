@@ -120,8 +120,8 @@ def log_product(target_ms: float, strength: float = 0.6) -> Penalty:
 def power(target_ms: float, strength: float = 0.1) -> Penalty:
   """CE * (L / T)^strength.
 
-  The reward accuracy * (T / L)^0.1 of ProxylessNAS (Cai et al. 2019, section
-  3.3.2; research 5.3) as a loss. The pull is strength * factor * CE / L: it
+  The reward accuracy * (T / L)^0.1 of ProxylessNAS (Cai et al. 2019; research
+  5.3) as a loss. The pull is strength * factor * CE / L: it
   fades as the network learns and does not stop at T.
   """
 
@@ -138,10 +138,10 @@ def dual_ascent(target_ms: float, strength: float = 5.0) -> Penalty:
   m <- m + strength / SETTLE_STEPS * gap, from 0. LightNAS (Luo et al. 2022;
   research 7.2): descent by the logits, ascent by the multiplier m, which
   grows while the derived network is too slow and turns negative to spend
-  what is left over. LightNAS is this without the term in `gap`, and circles
-  about T: gradient steps of both sides of a saddle do. The term damps it
-  (Stooke et al. 2020, PID Lagrangian, section 5); LightNAS's reset of m at
-  T, which makes it chatter (research 7.3), is left out.
+  what is left over. Without the term in `gap`, which is ours, the two circle
+  about T, as gradient steps at a saddle do; it damps them like the PID
+  Lagrangian of Stooke et al. 2020. LightNAS's reset of m at T, which makes
+  it chatter (research 7.3), is left out.
 
   The pull is (m + strength * gap) / T, either way, until the derived network
   takes T. In the last fifth of the search the controller's steps are scaled
