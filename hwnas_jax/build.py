@@ -17,8 +17,14 @@ from hwnas_jax.core import budget, conditions
 from hwnas_jax.core.conditions import Conditions
 from hwnas_jax.core.schedule import SCHEDULES
 from hwnas_jax.core.types import Array, Genotype
-from hwnas_jax.costs import price
-from hwnas_jax.costs.table import LatencyTable, base_ms, price_array
+from hwnas_jax.costs import predictor, price
+from hwnas_jax.costs.predictor import Predictor
+from hwnas_jax.costs.table import (
+  LatencyTable,
+  base_ms,
+  price_array,
+  raw_costs,
+)
 from hwnas_jax.data import arrays, augment, load
 from hwnas_jax.nets import controllers
 from hwnas_jax.nets.derived import AUX_WINDOW
@@ -167,7 +173,33 @@ def make_reference(
   return CostTable(
     jnp.asarray(price_array(table, space)),
     jnp.asarray(base_ms(table, space), jnp.float32),
+    _load_predictor(config, derived, table),
   )
+
+
+def _load_predictor(
+  config: ConfigDict, derived: Spec, table: LatencyTable
+) -> Predictor | None:
+  """What cost.predictor names.
+
+  Raises:
+    FileNotFoundError, ValueError: see `predictor.load`; or it is not over
+      this table.
+  """
+  path = config.cost.predictor
+  if not path:
+    return None
+  found = predictor.load(path)
+  over = derived.space().cost_array(raw_costs(table))
+  if found.graph != derived.graph() or not np.array_equal(
+    found.reference, over
+  ):
+    raise ValueError(
+      f"cost.predictor={path} was trained over another table than"
+      f" {table.fingerprint}'s, or for another space: train one with"
+      " `python -m hwnas_jax.profile --predictor=...`"
+    )
+  return found
 
 
 def make_reach(

@@ -65,7 +65,13 @@ _DEFAULTS: dict[str, Any] = {
     "train_pivots": False,
   },
   "condition": {"name": "cone", "low": 0.001, "high": 10.0},
-  "cost": {"name": "latency", "kappa": 50.0},  # kappa: paper mode only
+  "cost": {
+    "name": "latency",
+    "kappa": 50.0,  # paper mode only
+    # Path of what `profile --predictor` wrote: prices the sampled network in
+    # place of latency.table, which it was trained over.
+    "predictor": "",
+  },
   "penalty": {
     "name": "additive",  # see `hwnas_jax.search.penalty`
     "on": "expected",  # the mix that is priced
@@ -207,6 +213,7 @@ def check(config: ConfigDict) -> None:
   ]
   problems += _check_steps(config, "search") + _check_steps(config, "train")
   problems += _check_together(config) + _check_penalty(config)
+  problems += _check_predictor(config)
   if problems:
     raise ValueError("the config is wrong: " + "; ".join(problems))
 
@@ -280,6 +287,25 @@ def _check_together(config: ConfigDict) -> list[str]:
       f"search.weights_fraction ({fraction}) must be in (0, 1], and below 1"
       " with search.bilevel"
     )
+  return problems
+
+
+def _check_predictor(config: ConfigDict) -> list[str]:
+  """It was trained on whole one-hot networks, of one device."""
+  wanted = {
+    "cost.name": "latency",
+    "condition.name": "fixed",
+    "penalty.on": "sampled",
+    "sampler.name": "straight_through",
+    "sampler.per_example": False,
+  }
+  problems = [
+    f"cost.predictor needs {path}={value}, got {_field(config, path)!r}"
+    for path, value in wanted.items()
+    if config.cost.predictor and _field(config, path) != value
+  ]
+  if config.cost.predictor and not config.latency.table:
+    problems.append("cost.predictor needs the latency.table that it is over")
   return problems
 
 

@@ -31,7 +31,7 @@ from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.data import arrays
 from hwnas_jax.data.augment import normalise
 from hwnas_jax.io import checkpoint, versions, writers
-from hwnas_jax.nets.models import inherit, make_network, make_supernet
+from hwnas_jax.nets.models import inherit, make_network
 from hwnas_jax.search import discretise, family, query, reach
 from hwnas_jax.search.exact import Constraint, spent
 from hwnas_jax.search.query import Candidate, Measurement, Settled
@@ -259,8 +259,8 @@ class _Query:
     of = self.of
     images, labels = held_out(of)
     losses = query.rank(
-      make_supernet(of.net),
-      of.net.space().shape,
+      of.parts.net,
+      len(of.net.ops),
       of.state.weights,
       images,
       labels,

@@ -9,6 +9,9 @@ command goes on where it was. For a device that cannot run JAX:
   python -m hwnas_jax.profile --config=... --plan=DIR     (here: costs/plan.py)
   python runner.py                                        (there, in DIR)
   python -m hwnas_jax.profile --config=... --fit=DIR --out=table.json   (here)
+
+With --transfer=TABLE, of another device, whole networks alone are measured
+(--networks=10 will do), here or by a plan: costs/transfer.py.
 """
 
 import os
@@ -19,6 +22,7 @@ if __name__ == "__main__" and not __package__:
   sys.exit("run it as a module: python -m hwnas_jax.profile")
 
 import dataclasses
+import functools
 import pathlib
 
 import jax
@@ -28,12 +32,24 @@ from ml_collections import ConfigDict
 
 from hwnas_jax import build
 from hwnas_jax import config as configuration
-from hwnas_jax.costs import analytic, calibration, networks, plan, timings
+from hwnas_jax.costs import (
+  analytic,
+  calibration,
+  networks,
+  plan,
+  predictor,
+  predictor_fit,
+  regression,
+  timings,
+  transfer,
+)
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import REPEATS, profile_space
 from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.io import versions
+from hwnas_jax.nets.predictors import NETWORKS
 from hwnas_jax.search.discretise import RULES
+from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Space, Spec
 
 _BACKEND = flags.DEFINE_enum(
@@ -62,6 +78,19 @@ _PLAN = flags.DEFINE_string(
 )
 _FIT = flags.DEFINE_string(
   "fit", None, "folder of a plan with timings.json: makes its table"
+)
+_TRANSFER = flags.DEFINE_multi_string(
+  "transfer",
+  [],
+  "table of another device: measures whole networks alone, and makes it this "
+  "device's by them; more tables tell how devices differ",
+)
+_PREDICTOR = flags.DEFINE_enum(
+  "predictor",
+  None,
+  [*NETWORKS],
+  "also trains this predictor on the networks, beside the table: "
+  "<out>.predictor.npz",
 )
 
 
@@ -121,37 +150,64 @@ def _whom(held_out: int, fitted: int) -> str:
   return f"{fitted} networks, each predicted by the fit to the others"
 
 
+def _refuse_existing(out: str) -> None:
+  if os.path.exists(out):
+    raise ValueError(f"{out} is there: delete it, or give another --out")
+
+
+def _known(config: ConfigDict, net: Spec) -> list[LatencyTable]:
+  """The tables of --transfer, each with all sites of the space."""
+  found = [tables.load(path) for path in _TRANSFER.value]
+  for table in found:
+    tables.require(table, net.space(), config.latency.batch_size)
+  return found
+
+
+def _calibrate(known: list[LatencyTable]) -> networks.Calibrate:
+  if not known:
+    return calibration.calibrate
+  others = {table.fingerprint: tables.costs(table) for table in known[1:]}
+  return functools.partial(transfer.calibrate, tables=others)
+
+
 def write_plan(config: ConfigDict, net: Spec, folder: str) -> None:
   """Writes the plan of --plan."""
-  # No table yet: multiply-accumulates spread the networks over the space.
-  costs = analytic.site_costs(net.space(), analytic.macs)
+  batch_size, known = config.latency.batch_size, _known(config, net)
+  if known:
+    costs = tables.costs(known[0])
+  else:
+    # No table yet: multiply-accumulates spread the networks over the space.
+    costs = analytic.site_costs(net.space(), analytic.macs)
   rule, rng = RULES[config.derive.rule], np.random.default_rng(networks.SEED)
   count = _NETWORKS.value
   chosen = calibration.choose(net, costs, rule, rng, count) if count else []
-  document = plan.write(folder, net, config.latency.batch_size, chosen)
+  document = plan.write(folder, net, batch_size, chosen, sites=not known)
   size = sum(p.stat().st_size for p in pathlib.Path(folder).rglob("*.onnx"))
   print(
     f"{folder}: {len(document['entries'])} entries, {size / 1e6:.0f} MB of "
     "ONNX. On the device: pip install onnxruntime numpy; python runner.py; "
     f"then bring timings.json back into {folder} and give --fit={folder}"
+    + "".join(f" --transfer={path}" for path in _TRANSFER.value)
   )
 
 
-def fit_table(net: Spec, folder: str, out: str | None) -> None:
+def fit_table(
+  config: ConfigDict, net: Spec, folder: str, out: str | None
+) -> None:
   """Makes the table of --fit."""
-  fitted = timings.fit(folder, net)
+  fitted, known = timings.fit(folder, net), _known(config, net)
   table, told = fitted.table, ""
+  if known:
+    table = transfer.move(known[0], table.device)
+  tables.require(table, net.space(), table.batch_size)
   if fitted.genotypes:
     costs = tables.raw_costs(table)
-    found = calibration.calibrate(
-      net, costs, fitted.genotypes, fitted.measured_ms
-    )
+    found = _calibrate(known)(net, costs, fitted.genotypes, fitted.measured_ms)
     table = dataclasses.replace(table, calibration=found)
     which = _whom(0, len(fitted.genotypes))
     told = error_lines(calibration.errors(found), which)
   out = out or f"tables/{table.fingerprint}.json"
-  if os.path.exists(out):
-    raise ValueError(f"{out} is there: delete it, or give another --out")
+  _refuse_existing(out)
   tables.save(out, table)
   print(summary(table, net.space()))
   print(f"{out}\n{told}".strip())
@@ -159,11 +215,16 @@ def fit_table(net: Spec, folder: str, out: str | None) -> None:
 
 def measure_here(config: ConfigDict, net: Spec, out: str | None) -> None:
   """Measures, calibrates and tests the table of this device."""
-  name = versions.fingerprint_id(versions.device_fingerprint())
-  out = out or f"tables/{name}.json"
+  device = versions.device_fingerprint()
+  out = out or f"tables/{versions.fingerprint_id(device)}.json"
   existed = os.path.exists(out)
   batch_size, repeats = config.latency.batch_size, _REPEATS.value
-  table, told = profile_space(net.space(), batch_size, out, repeats), ""
+  known, told = _known(config, net), ""
+  if known:
+    _refuse_existing(out)
+    table = transfer.move(known[0], device)
+  else:
+    table = profile_space(net.space(), batch_size, out, repeats)
   if _NETWORKS.value:
     table, errors = networks.calibrate_here(
       net,
@@ -173,12 +234,51 @@ def measure_here(config: ConfigDict, net: Spec, out: str | None) -> None:
       num_networks=_NETWORKS.value,
       num_held_out=_HELD_OUT.value,
       repeats=repeats,
+      calibrate=_calibrate(known),
     )
+    if _PREDICTOR.value:
+      errors |= _train_predictor(config, net, table, out)
     told = error_lines(errors, _whom(_HELD_OUT.value, _NETWORKS.value))
+    told += _advice(errors)
   print(summary(table, net.space()))
   print(f"{out}" + (": delete it to measure again" if existed else ""))
   if told:
     print(told)
+
+
+def _train_predictor(
+  config: ConfigDict, net: Spec, table: LatencyTable, out: str
+) -> networks.Errors:
+  """Writes the predictor of --predictor; its error on the held-out networks."""
+  rule, kind = RULES[config.derive.rule], _PREDICTOR.value
+  fitted, count = _NETWORKS.value, _NETWORKS.value + _HELD_OUT.value
+  genotypes, measured_ms = networks.profile_chosen(
+    net, table, out, rule, count, _REPEATS.value
+  )
+  costs = tables.raw_costs(table)
+  found = predictor_fit.train_on(
+    kind, net, costs, genotypes[:fitted], measured_ms[:fitted]
+  )
+  path = str(pathlib.Path(out).with_suffix(".predictor.npz"))
+  predictor.save(path, found)
+  mixes = architecture.one_hot(genotypes[fitted:], len(net.ops))
+  predicted = np.asarray(predictor.cost(found, mixes))
+  return {
+    kind: regression.error_of(predicted, np.asarray(measured_ms[fitted:]))
+  }
+
+
+def _advice(errors: networks.Errors) -> str:
+  """Whether to use the predictor: only where it beats the calibrated table."""
+  kind = _PREDICTOR.value
+  if not kind:
+    return ""
+  ours, table = (
+    errors[n]["median_absolute_error"] for n in (kind, "calibrated")
+  )
+  if ours < table:
+    return f"\nuse the predictor: {kind} beats the calibrated table here"
+  return f"\nuse the calibrated table: {kind} does not beat it here"
 
 
 def main(argv: list[str]) -> None:
@@ -189,6 +289,19 @@ def main(argv: list[str]) -> None:
     raise app.UsageError("--plan and --fit exclude each other")
   if 0 < _NETWORKS.value < 3:
     raise app.UsageError("--networks has to be 0, or 3 at least")
+  if _TRANSFER.value and not _NETWORKS.value:
+    raise app.UsageError("--transfer needs --networks, 10 or more")
+  if _PREDICTOR.value and (
+    _NETWORKS.value < predictor_fit.MIN_SAMPLES
+    or not _HELD_OUT.value
+    or _PLAN.value
+    or _FIT.value
+    or _TRANSFER.value
+  ):
+    raise app.UsageError(
+      f"--predictor needs --networks={predictor_fit.MIN_SAMPLES} or more and "
+      "--held_out, all measured here, with the sites"
+    )
   # JAX tells of every backend that it looked for in vain.
   logging.set_verbosity(logging.WARNING)
   try:
@@ -200,7 +313,7 @@ def main(argv: list[str]) -> None:
     if _PLAN.value:
       write_plan(config, net, _PLAN.value)
     elif _FIT.value:
-      fit_table(net, _FIT.value, _OUT.value)
+      fit_table(config, net, _FIT.value, _OUT.value)
     else:
       measure_here(config, net, _OUT.value)
   except (

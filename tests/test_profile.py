@@ -1,11 +1,13 @@
 """The profiler's command line."""
 
+import dataclasses
 import json
 import os
 import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from absl import app
 from absl.testing import flagsaver
@@ -13,7 +15,7 @@ from absl.testing import flagsaver
 from hwnas_jax import build, profile
 from hwnas_jax import config as configuration
 from hwnas_jax import run as run_module
-from hwnas_jax.costs import analytic, fields, networks, timing
+from hwnas_jax.costs import analytic, fields, networks, predictor, timing
 from hwnas_jax.costs import table as tables
 from hwnas_jax.spaces.darts import EIGHT
 
@@ -194,6 +196,94 @@ def test_plan_measure_elsewhere_fit(tmp_path, capsys):
     profile_main(tmp_path / "t.json", fit=str(folder), **flags)
   with pytest.raises(SystemExit, match="holds a plan"):
     profile_main("", plan=str(folder), **flags)
+
+
+def test_a_predictor_is_trained_beside_the_table(
+  measured, compiled, tmp_path, capsys
+):
+  flags = {"networks": 20, "held_out": 5, "predictor": "mlp"}
+  profile_main(tmp_path / "table.json", **flags)
+  lines = capsys.readouterr().out.splitlines()
+  assert len(compiled) == 25
+  assert lines[-2].split()[0] == "mlp"
+  # Twice its table's sum is what a calibrated table predicts exactly.
+  assert lines[-1] == "use the calibrated table: mlp does not beat it here"
+  found = predictor.load(tmp_path / "table.predictor.npz")
+  costs = tables.raw_costs(tables.load(tmp_path / "table.json"))
+  config = configuration.load(str(ROOT / "configs" / "digits.py") + ":smoke")
+  prices = build.make_nets(config)[1].space().cost_array(costs)
+  np.testing.assert_array_equal(found.reference, prices)
+  for wrong in ({"networks": 19}, {"held_out": 0}, {"fit": "plan"}):
+    with pytest.raises(app.UsageError, match="--predictor needs --networks=20"):
+      profile_main(tmp_path / "table.json", **{**flags, **wrong})
+
+
+@pytest.fixture
+def toaster(measured, tmp_path):
+  """(path of) another device's table of the smoke space."""
+
+  def write(**flags) -> pathlib.Path:
+    path = tmp_path / "toaster.json"
+    profile_main(path, **flags)
+    table = tables.load(path)
+    tables.save(path, dataclasses.replace(table, fingerprint="toaster"))
+    measured.clear()
+    return path
+
+  return write
+
+
+def test_a_table_is_transferred_by_networks_alone(
+  toaster, measured, compiled, tmp_path, capsys
+):
+  other, out = toaster(), tmp_path / "here.json"
+  flags = {"transfer": [str(other), str(other)], "networks": 10, "held_out": 4}
+  profile_main(out, **flags)
+  table = tables.load(out)
+  assert (len(measured), len(set(compiled))) == (0, 14)
+  assert table.fingerprint != "toaster"
+  assert table.versions["entries_of"] == "toaster"
+  assert len(table.calibration.networks) == 10
+  raw, better = (
+    float(line.split()[3]) for line in capsys.readouterr().out.splitlines()[-2:]
+  )
+  assert raw == 50 and better < 5
+  with pytest.raises(SystemExit, match=r"here\.json is there: delete it"):
+    profile_main(out, **flags)
+  with pytest.raises(app.UsageError, match="--transfer needs --networks"):
+    profile_main(out, transfer=[str(other)])
+
+
+def test_a_table_of_another_space_is_not_transferred(toaster, tmp_path):
+  other = toaster()
+  (tmp_path / "toy.py").write_text(TOY.replace("channels=2", "channels=3"))
+  flags = {"config": str(tmp_path / "toy.py"), "networks": 3}
+  with pytest.raises(SystemExit, match="profile: the latency table toaster"):
+    profile_main(tmp_path / "t.json", transfer=[str(other)], **flags)
+
+
+def test_a_plan_of_networks_alone(toaster, tmp_path):
+  (tmp_path / "toy.py").write_text(TOY)
+  folder, flags = tmp_path / "plan", {"config": str(tmp_path / "toy.py")}
+  flags["transfer"] = [str(toaster(**flags))]
+  profile_main("", plan=str(folder), networks=3, **flags)
+  planned = json.loads((folder / "plan.json").read_text())["entries"]
+  assert [row["kind"] for row in planned] == ["network"] * 3
+  subprocess.run(
+    [sys.executable, "-I", "runner.py", "--repeats=3"],
+    cwd=folder,
+    check=True,
+    capture_output=True,
+    timeout=60,
+  )
+  out = tmp_path / "t.json"
+  profile_main(out, fit=str(folder), networks=3, **flags)
+  table = tables.load(out)
+  assert table.versions["entries_of"] == "toaster"
+  assert table.calibration.networks[0].measured_ms > 0
+  del flags["transfer"]
+  with pytest.raises(SystemExit, match=r"lacks .*measure with"):
+    profile_main(tmp_path / "u.json", fit=str(folder), networks=3, **flags)
 
 
 def test_main_writes_the_table_and_says_what_is_dear(

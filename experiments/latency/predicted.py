@@ -209,7 +209,7 @@ def parse() -> argparse.Namespace:
   if args.smoke:
     name += "_smoke"
   args.table = args.table or pathlib.Path(f"runs/latency/{name}.json")
-  args.json = args.json or HERE / f"{name}.json"
+  args.json = args.json or HERE / f"predicted_{name}.json"
   return args
 
 

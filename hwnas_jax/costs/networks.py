@@ -8,7 +8,7 @@ its space, architecture and what `timing.measure_networks` says.
 import concurrent.futures
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from hwnas_jax.spaces.spec import Spec
 GROUP = 5  # networks compiled, timed in turns and stored together
 SEED = 0  # of the choice of networks
 
+Calibrate = Callable[..., Calibration]
 Errors = dict[str, dict[str, float]]  # as `calibration.errors` returns them
 
 
@@ -39,17 +40,20 @@ def calibrate_here(
   num_networks: int,
   num_held_out: int,
   repeats: int,
+  calibrate: Calibrate = calibrations.calibrate,
 ) -> tuple[LatencyTable, Errors]:
   """Measures networks, calibrates the table on them, stores it at `out`.
 
   Args:
     net: the networks' space.
-    table: the device's, finished, with every site of the space.
+    table: the device's, finished, with every site of the space; or another
+      device's, made this one's by `transfer.move`.
     out: where the table is.
     rule: from logits to a genotype, the one that the search ends with.
     num_networks: to calibrate on.
     num_held_out: more of them, to tell the error on.
     repeats: samples of each network.
+    calibrate: (net, raw costs, genotypes, measured_ms) -> calibration.
 
   Returns:
     The calibrated table, and the errors of the raw and the calibrated one: on
@@ -60,11 +64,10 @@ def calibrate_here(
       damaged or of another device or batch size.
   """
   costs = tables.raw_costs(table)
-  rng = np.random.default_rng(SEED)
-  count = num_networks + num_held_out
-  genotypes = calibrations.choose(net, costs, rule, rng, count)
-  measured_ms = profile_networks(net, table, out, genotypes, repeats)
-  found = calibrations.calibrate(
+  genotypes, measured_ms = profile_chosen(
+    net, table, out, rule, num_networks + num_held_out, repeats
+  )
+  found = calibrate(
     net, costs, genotypes[:num_networks], measured_ms[:num_networks]
   )
   table = dataclasses.replace(table, calibration=found)
@@ -73,6 +76,25 @@ def calibrate_here(
     return table, calibrations.errors(found)
   held_out = genotypes[num_networks:], measured_ms[num_networks:]
   return table, errors_on(net, costs, found, *held_out)
+
+
+def profile_chosen(
+  net: Spec,
+  table: LatencyTable,
+  out: str | pathlib.Path,
+  rule: Rule,
+  count: int,
+  repeats: int,
+) -> tuple[list[Genotype], list[float]]:
+  """Networks that span the space, and their latencies in ms.
+
+  The same networks for the same table; what is stored is not measured again.
+  Errors are `calibrate_here`'s.
+  """
+  rng = np.random.default_rng(SEED)
+  costs = tables.raw_costs(table)
+  genotypes = calibrations.choose(net, costs, rule, rng, count)
+  return genotypes, profile_networks(net, table, out, genotypes, repeats)
 
 
 def errors_on(

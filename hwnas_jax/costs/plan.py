@@ -60,6 +60,8 @@ def write(
   net: Spec,
   batch_size: int,
   genotypes: Sequence[Genotype],
+  *,
+  sites: bool = True,
 ) -> dict[str, Any]:
   """Writes a plan: every site of a space, and some whole networks.
 
@@ -68,6 +70,7 @@ def write(
     net: the networks' space.
     batch_size: images a call.
     genotypes: of the networks, to calibrate on.
+    sites: whether to measure sites; another device's table can do.
 
   Returns:
     plan.json.
@@ -79,10 +82,10 @@ def write(
   folder, space = pathlib.Path(folder).expanduser(), net.space()
   if (folder / "plan.json").exists():
     raise ValueError(f"{folder} holds a plan: give another folder")
-  sites = [site for site in space.unique_sites() if site.op != "none"]
+  timed = [s for s in space.unique_sites() if sites and s.op != "none"]
   entries: list[dict[str, Any]] = []
-  with Progress(len(sites) + len(genotypes), "plan") as progress:
-    for site in sites:
+  with Progress(len(timed) + len(genotypes), "plan") as progress:
+    for site in timed:
       name = f"site_{len(entries):03}"
       entries.append(_site_entry(folder, name, site, batch_size))
       progress.update(len(entries))

@@ -9,7 +9,7 @@ few samples the table stays as it is.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -20,10 +20,13 @@ from jax import lax
 
 from hwnas_jax.core import graph as graphs
 from hwnas_jax.core.graph import Graph
-from hwnas_jax.core.types import Array, Params
+from hwnas_jax.core.rng import stream
+from hwnas_jax.core.types import Array, Genotype, Params
 from hwnas_jax.costs import predictor as predictors
 from hwnas_jax.costs.predictor import HeldOut, Predictor, Table
 from hwnas_jax.nets.predictors import NETWORKS
+from hwnas_jax.spaces import architecture
+from hwnas_jax.spaces.spec import Spec
 
 FOLDS = 5
 MIN_SAMPLES = 20
@@ -244,6 +247,34 @@ def train(
   check(kind, graph, reference, mixes, latency_ms, settings)
   arrays = (jnp.asarray(a, jnp.float32) for a in (reference, mixes, latency_ms))
   return _fit(kind, graph, settings, *arrays, key)
+
+
+def train_on(
+  kind: str,
+  net: Spec,
+  costs: Mapping[str, float],
+  genotypes: Sequence[Genotype],
+  measured_ms: Sequence[float],
+) -> Predictor:
+  """`train` on measured networks of a space, over its table.
+
+  Args:
+    kind: the network's name in nets.predictors.NETWORKS.
+    net: the networks' space.
+    costs: the raw table, ms by the key of a site (`table.raw_costs`).
+    genotypes: [N] of the measured networks; those in which nothing runs are
+      left out.
+    measured_ms: [N] their latencies.
+  """
+  rows = [i for i, g in enumerate(genotypes) if any(net.live(g))]
+  return train(
+    kind,
+    net.graph(),
+    net.space().cost_array(costs),
+    architecture.one_hot([genotypes[i] for i in rows], len(net.ops)),
+    np.asarray([measured_ms[i] for i in rows], np.float32),
+    stream(0, "predictor"),
+  )
 
 
 _fit = jax.jit(fit, static_argnums=(0, 1, 2))

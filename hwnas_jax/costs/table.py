@@ -194,6 +194,13 @@ def require(table: LatencyTable, space: Space, batch_size: int) -> None:
       f"{table.dtype}) lacks {', '.join(missing[:5])}{more}: measure with "
       f"`{COMMAND}`"
     )
+  for op in space.ops:
+    timed = [e for e in table.entries if e.site.op == op and e.samples_ms]
+    if timed and all(entry.latency_ms <= 0 for entry in timed):
+      raise ValueError(
+        f"the latency table {table.fingerprint} has no entry of {op} above "
+        f"0 ms: the device was too busy; measure again with `{COMMAND}`"
+      )
 
 
 def price_array(table: LatencyTable, space: Space) -> np.ndarray:

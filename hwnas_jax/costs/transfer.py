@@ -21,8 +21,10 @@ NAS-Bench-201's operations, none for DARTS's. There, without two tables of the
 user's own, the prior is that of `costs.multipliers` around the reference table.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +32,8 @@ from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs import calibration, devices, multipliers, regression
 from hwnas_jax.costs.calibration import Calibration
 from hwnas_jax.costs.regression import Prior
+from hwnas_jax.costs.table import LatencyTable
+from hwnas_jax.io import versions
 from hwnas_jax.spaces.spec import Spec
 
 # Chosen on HELP's training devices (experiments/transfer/README.md).
@@ -182,6 +186,20 @@ def make_prior(
     others = [known.shapes()[:, [known.names.index(n) for n in own.names]]]
   logs = own.shapes()
   return learn_prior(logs, logs[0], others)
+
+
+def move(reference: LatencyTable, device: dict[str, Any]) -> LatencyTable:
+  """R's entries under the name of a new device, to be calibrated there.
+
+  versions["entries_of"] names the device that they were measured on.
+  """
+  return dataclasses.replace(
+    reference,
+    device=device,
+    fingerprint=versions.fingerprint_id(device),
+    versions={**versions.versions(), "entries_of": reference.fingerprint},
+    calibration=None,
+  )
 
 
 def calibrate(

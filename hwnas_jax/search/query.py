@@ -8,6 +8,7 @@
    budget is left (`settle`).
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ import optax
 from hwnas_jax.core.types import Array, Genotype, Params
 from hwnas_jax.nets.supernet import Net
 from hwnas_jax.search.exact import Constraint, best
+from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Space
 
 NUM_SCALES = 32  # and the least
@@ -115,7 +117,7 @@ def shortlist(
 
 def rank(
   net: Net,
-  shape: tuple[int, int],
+  num_ops: int,
   weights: Params,
   images: Array,
   labels: Array,
@@ -125,32 +127,36 @@ def rank(
 
   Args:
     net: the supernet.
-    shape: (E, O).
+    num_ops: columns of a mix.
     weights: the supernet's.
     images: float32[B, H, W, C], the batch that all are compared on.
     labels: int32[B].
     genotypes: what to rank.
   """
-
-  @jax.jit
-  def losses(mixes: Array, weights: Params, images: Array) -> Array:
-    def one(mix: Array) -> Array:
-      outputs = net.apply(weights, mix, images)
-      return optax.softmax_cross_entropy_with_integer_labels(
-        outputs, labels
-      ).mean()
-
-    return jax.lax.map(one, mixes)
-
-  num_choices, num_ops = shape
-  chosen = np.asarray(genotypes).reshape(-1, num_choices, 1)
-  mixes = (chosen == np.arange(num_ops)).astype(np.float32)
+  mixes = architecture.one_hot(genotypes, num_ops)
   padding = -len(mixes) % CHUNK
   chunks = np.pad(mixes, ((0, padding), (0, 0), (0, 0))).reshape(
-    -1, CHUNK, *shape
+    -1, CHUNK, *mixes.shape[1:]
   )
-  found = [losses(jnp.asarray(c), weights, images) for c in chunks]
+  found = [
+    _losses(net, jnp.asarray(c), weights, images, labels) for c in chunks
+  ]
   return np.concatenate([np.asarray(f) for f in found])[: len(mixes)]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _losses(
+  net: Net, mixes: Array, weights: Params, images: Array, labels: Array
+) -> Array:
+  """Mixes [N, E, O] -> [N]; one compile for all queries of a run."""
+
+  def one(mix: Array) -> Array:
+    outputs = net.apply(weights, mix, images)
+    return optax.softmax_cross_entropy_with_integer_labels(
+      outputs, labels
+    ).mean()
+
+  return jax.lax.map(one, mixes)
 
 
 def settle(

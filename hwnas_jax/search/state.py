@@ -7,6 +7,8 @@ import jax
 import optax
 
 from hwnas_jax.core.types import Array, Params
+from hwnas_jax.costs import predictor as predictors
+from hwnas_jax.costs.predictor import Predictor
 
 
 @jax.tree_util.register_dataclass
@@ -43,7 +45,17 @@ class SearchData(NamedTuple):
 
 
 class CostTable(NamedTuple):
-  """reference: float32[E, O] in the cost's unit; base: [] of all networks."""
+  """reference: float32[E, O] in the cost's unit; base: [] of all networks.
+
+  predictor: says what a one-hot mix takes, in the table's place.
+  """
 
   reference: Array
   base: Array
+  predictor: Predictor | None = None
+
+  def of(self, mix: Array) -> Array:
+    """The cost [] of a mix [E, O], base included."""
+    if self.predictor is not None:
+      return predictors.cost(self.predictor, mix)
+    return self.base + (self.reference * mix).sum()

@@ -104,6 +104,17 @@ def _priced(mix: Mix, sample: bool) -> Array:
   return mix.weights if mix.weights.ndim == 2 else mix.weights.mean(0)
 
 
+def _price(
+  parts: Parts, table: CostTable, condition: Condition, priced: Array
+) -> Array:
+  """What [E, O] costs at the condition's prices; [] in the loss's unit."""
+  if table.predictor is None:
+    return (parts.price(table.reference, condition) * priced).sum()
+  # No prices of operations here: the device itself, in the table's unit.
+  dearest = table.reference.max(1).sum()
+  return condition.scale * table.of(priced) / dearest
+
+
 def _make_loss(parts: Parts, settings: Settings) -> Callable:
   """loss(weights, controller, condition, ..., temperature)."""
 
@@ -127,16 +138,15 @@ def _make_loss(parts: Parts, settings: Settings) -> Callable:
       outputs, labels
     ).mean()
     priced = _priced(mix, settings.price_sample)
-    costs = Costs(
-      (parts.price(table.reference, condition) * priced).sum(),
-      table.base + (table.reference * priced).sum(),
-    )
+    costs = Costs(_price(parts, table, condition, priced), table.of(priced))
     penalty = parts.penalty.added(state, cross_entropy, costs)
     metrics = {
       "loss": cross_entropy + penalty,
       "cross_entropy": cross_entropy,
       "penalty": penalty,
-      "expected_cost": table.base + (table.reference * mix.priced).sum(),
+      "expected_cost": table.of(
+        mix.priced if table.predictor is None else priced
+      ),
       "accuracy": (outputs.argmax(-1) == labels).mean(),
     }
     return metrics["loss"], metrics
@@ -194,7 +204,7 @@ def _step_penalty(
     return state.penalty, {}
   features = parts.conditions.features(condition)
   mask = parts.derived(parts.controller.apply(controller, features))
-  latency_ms = table.base + (table.reference * mask).sum()
+  latency_ms = table.of(mask)
   # A multiplier would wind up while the controller waits.
   waits = state.step < settings.warmup_steps
   penalty = jax.tree.map(

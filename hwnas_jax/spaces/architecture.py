@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,12 @@ def identity(space: Space, genotype: Genotype) -> str:
   """Eight hex digits that name an architecture, e.g. a network's folder."""
   text = json.dumps(to_json(space, genotype), sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def one_hot(genotypes: Sequence[Genotype], num_ops: int) -> np.ndarray:
+  """Mixes float32[N, E, O]; an absent choice is a row of zeros."""
+  chosen = np.asarray(genotypes)[..., None]
+  return (chosen == np.arange(num_ops)).astype(np.float32)
 
 
 def random_genotype(space: Space, rng: np.random.Generator) -> Genotype:

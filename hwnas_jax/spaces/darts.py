@@ -9,6 +9,7 @@ are shared by all cells of that type.
 import dataclasses
 import functools
 
+from hwnas_jax.core.graph import Graph
 from hwnas_jax.core.types import ABSENT, Genotype
 from hwnas_jax.spaces.spec import Site, Space
 
@@ -122,6 +123,21 @@ class Darts:
   def space(self) -> Space:
     """The search space of this network."""
     return make_space(self)
+
+  def graph(self) -> Graph:
+    """Both cells; states 0 and 1 of each are given, all nodes are read."""
+    size = self.num_nodes + 2
+    kinds = len(self.space().choices) // len(self.edges)
+    return Graph(
+      tuple(
+        (kind * size + source, kind * size + node + 2)
+        for kind in range(kinds)
+        for source, node in self.edges
+      ),
+      tuple(k * size + s for k in range(kinds) for s in (0, 1)),
+      tuple(k * size + n for k in range(kinds) for n in range(2, size)),
+      tuple(i for i, op in enumerate(self.ops) if op == "none"),
+    )
 
   def live(self, genotype: Genotype) -> tuple[bool, ...]:
     """Which choices reach the output: a compiler removes the others.

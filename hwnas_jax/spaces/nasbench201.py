@@ -11,6 +11,7 @@ import functools
 import random
 import re
 
+from hwnas_jax.core.graph import Graph
 from hwnas_jax.core.types import ABSENT, Genotype
 from hwnas_jax.spaces.spec import Site, Space
 
@@ -70,6 +71,10 @@ class NasBench201:
   def space(self) -> Space:
     """The search space of this network."""
     return _make_space(self)
+
+  def graph(self) -> Graph:
+    """The cell; nodes are states."""
+    return Graph(EDGES, (0,), (OUTPUT,), (self.ops.index("none"),))
 
   def live(self, genotype: Genotype) -> tuple[bool, ...]:
     """Which choices reach the output: a compiler removes the others.

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from hwnas_jax.core.graph import Graph
 from hwnas_jax.core.types import Genotype
 
 
@@ -105,3 +106,6 @@ class Spec(Protocol):
 
   def live(self, genotype: Genotype) -> tuple[bool, ...]:
     """Which choices reach the output; a compiler removes the others."""
+
+  def graph(self) -> Graph:
+    """The choices as edges between states, as predictors read them."""

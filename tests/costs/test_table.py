@@ -193,6 +193,23 @@ def test_require_names_what_is_missing(table, missing, more):
   assert all(key not in str(error.value) for key in gone[5:])
 
 
+@pytest.fixture
+def noisy(table):
+  """A table whose skip_connect took less than no time."""
+  entries = tuple(
+    dataclasses.replace(e, latency_ms=-0.01)
+    if e.site.op == "skip_connect"
+    else e
+    for e in table.entries
+  )
+  return dataclasses.replace(table, entries=entries)
+
+
+def test_require_refuses_an_operation_that_took_no_time(noisy):
+  with pytest.raises(ValueError, match="no entry of skip_connect above 0 ms"):
+    tables.require(noisy, SPACE, 16)
+
+
 def test_prices_are_sums_over_the_sites_of_choices(table):
   prices = tables.price_array(table, SPACE)
   assert prices.shape == SPACE.shape
@@ -207,14 +224,7 @@ def test_prices_are_sums_over_the_sites_of_choices(table):
   assert tables.base_ms(table, SPACE) == sum(ms[s.key] for s in SPACE.fixed)
 
 
-def test_a_negative_slope_is_kept_but_priced_at_zero(table):
-  entries = tuple(
-    dataclasses.replace(e, latency_ms=-0.01)
-    if e.site.op == "skip_connect"
-    else e
-    for e in table.entries
-  )
-  noisy = dataclasses.replace(table, entries=entries)
+def test_a_negative_slope_is_kept_but_priced_at_zero(noisy):
   assert min(tables.costs(noisy).values()) == -0.01
   prices = tables.price_array(noisy, SPACE)
   assert not prices[:, SPACE.ops.index("skip_connect")].any()

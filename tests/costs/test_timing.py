@@ -95,6 +95,25 @@ def test_the_long_chain_of_nothing_ends():
   )
 
 
+def drawn(monkeypatch, *samples_ms):
+  """A site whose samples are these; one a round."""
+  samples = iter(samples_ms)
+  monkeypatch.setattr(timing, "_slope_ms", lambda chain, n: next(samples))
+  chain = timing.Chain(lambda n: None, 1)
+  return lambda: timing._slopes({EDGES[0]: chain}, {chain: 2}, repeats=1)
+
+
+def test_a_site_that_took_no_time_is_timed_again(monkeypatch):
+  slopes = drawn(monkeypatch, -0.2, 0.0, 0.3)
+  assert slopes() == {EDGES[0]: [0.3]}
+
+
+def test_a_machine_too_busy_to_time_a_site_is_refused(monkeypatch):
+  slopes = drawn(monkeypatch, *[-0.1] * (1 + timing.RETRIES))
+  with pytest.raises(ValueError, match=rf"^{EDGES[0].key}: timed 4 times"):
+    slopes()
+
+
 @pytest.fixture
 def quick(monkeypatch):
   monkeypatch.setattr(timing, "DIFFERENCE_MS", 0.2)

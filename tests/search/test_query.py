@@ -64,7 +64,7 @@ def test_ranks_by_the_loss_of_the_shared_weights():
   labels = jnp.arange(6) % 3
   rows = np.random.default_rng(0).integers(ABSENT, 2, (20, SPACE.shape[0]))
   genotypes = [tuple(int(o) for o in row) for row in rows]
-  found = query.rank(net, SPACE.shape, weights, images, labels, genotypes)
+  found = query.rank(net, len(SPACE.ops), weights, images, labels, genotypes)
   assert found.shape == (20,) and np.ptp(found) > 1e-3
   for i in (0, 17):
     mix = jnp.asarray(rows[i][:, None] == np.arange(2), jnp.float32)

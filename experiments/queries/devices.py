@@ -1,0 +1,208 @@
+"""Do answers keep their budgets on devices that are data? 27 of HELP's.
+
+  python -m hwnas_jax.main --config=configs/nasbench201.py \
+      --config.data.name=digits --workdir=runs/nb201_digits ...
+  python experiments/queries/devices.py --workdir=runs/nb201_digits \
+      --data_dir=DIR
+
+DIR holds help_latency_nb201.npz ({setting: float32[15625] ms}, published with
+HELP, MIT) and nb201_cifar10.npz (`ops[15625, 6]`). The run is any finished one
+of NAS-Bench-201's space; its table is that of the machine it ran on. Each
+setting's table is made from that one and 20 measured cells, by
+`costs.transfer` with a prior from all settings but those of the same device,
+for the liveness rule under which the cells predict each other better. Budgets
+are uniform between the smallest and the largest predicted latency there; the
+published latencies are the measuring function. Settings that --json has are
+skipped.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from hwnas_jax import finished
+from hwnas_jax.core.types import Genotype
+from hwnas_jax.costs import calibration, devices, regression, table, transfer
+from hwnas_jax.io import versions, writers
+from hwnas_jax.io.cache import use_compilation_cache
+from hwnas_jax.search import discretise
+from hwnas_jax.search.query import Measurement
+
+HERE = pathlib.Path(__file__).parent
+NUM_CALIBRATION = 20
+
+Latencies = dict[Genotype, float]
+
+
+def load(folder: pathlib.Path) -> dict[str, Latencies]:
+  """{setting: {genotype: ms}}."""
+  with np.load(folder / "nb201_cifar10.npz") as file:
+    cells = [tuple(map(int, row)) for row in file["ops"]]
+  with np.load(folder / "help_latency_nb201.npz") as file:
+    return {
+      name: dict(zip(cells, map(float, file[name]), strict=True))
+      for name in file.files
+    }
+
+
+def device_of(setting: str) -> str:
+  """The device of a setting: 1080ti of 1080ti_32."""
+  name, _, batch = setting.rpartition("_")
+  return name if batch in ("1", "32", "256") else setting
+
+
+def prior_without(of: finished.Family, setting: str) -> regression.Prior:
+  """What the other devices say of log multipliers on the run's table."""
+  own = devices.of_costs(of.derived, {"R": table.raw_costs(of.table)})
+  known = devices.shipped()
+  others = {
+    name: row
+    for name, row in known.coefficients_ms.items()
+    if device_of(name) != device_of(setting)
+  }
+  known = known._replace(coefficients_ms=others)
+  shapes = known.shapes()[:, [known.names.index(n) for n in own.names]]
+  logs = own.shapes()
+  prior = transfer.learn_prior(logs, logs[0], [shapes])
+  assert prior is not None
+  return prior
+
+
+def table_of(
+  of: finished.Family, setting: str, latencies_ms: Latencies
+) -> table.LatencyTable:
+  """The setting's table: the run's, and 20 cells measured there."""
+  costs, prior = table.raw_costs(of.table), prior_without(of, setting)
+  rule = discretise.RULES[of.config.derive.rule]
+  rng = np.random.default_rng(0)
+  chosen = calibration.choose(of.derived, costs, rule, rng, NUM_CALIBRATION)
+  fits = [
+    calibration.calibrate(
+      of.derived,
+      costs,
+      chosen,
+      [latencies_ms[g] for g in chosen],
+      liveness=liveness,
+      fit=lambda rows, ms: transfer.fit(prior, rows, ms),
+    )
+    for liveness in calibration.LIVENESS
+  ]
+  found = min(fits, key=lambda fit: error(fit)["median_absolute_error"])
+  moved = transfer.move(of.table, {**of.table.device, "device_kind": setting})
+  return dataclasses.replace(moved, calibration=found)
+
+
+def error(found: calibration.Calibration) -> dict[str, float]:
+  """Of its cells, each predicted by the fit to the others."""
+  return calibration.errors(found)["calibrated"]
+
+
+def ask(
+  of: finished.Family,
+  found: table.LatencyTable,
+  budget_ms: float,
+  measure: Callable[[Genotype], Measurement],
+) -> dict[str, Any]:
+  """One budget: what was tried, or why it was refused."""
+  try:
+    answer = of.query(f"{budget_ms}ms", table=found, measure=measure)
+  except ValueError as refusal:
+    return {"budget_ms": budget_ms, "refused": str(refusal)}
+  certificate = answer.certificate
+  return {
+    "budget_ms": budget_ms,
+    "genotype": list(answer.genotype),
+    "measured_ms": certificate["measured"]["median_ms"],
+    "tried_ms": [row["median_ms"] for row in certificate["tried"]],
+    "unconstrained_best_fits": certificate["unconstrained_best_fits"],
+  }
+
+
+def summarise(
+  rows: list[dict[str, Any]], latencies_ms: Latencies
+) -> dict[str, Any]:
+  """Counts over the budgets of a setting; over is by the published value."""
+  answered = [r for r in rows if "refused" not in r]
+  over = [latencies_ms[tuple(r["genotype"])] > r["budget_ms"] for r in answered]
+  before = [r["tried_ms"][0] > r["budget_ms"] for r in answered]
+  use = [
+    r["measured_ms"] / r["budget_ms"]
+    for r in answered
+    if not r["unconstrained_best_fits"]
+  ]
+  return {
+    "budgets": len(rows),
+    "refused": len(rows) - len(answered),
+    "refused_though_possible": sum(
+      min(latencies_ms.values()) <= r["budget_ms"]
+      for r in rows
+      if "refused" in r
+    ),
+    "over": int(np.sum(over)),
+    "over_before_measuring": int(np.sum(before)),
+    "binding": len(use),
+    "median_use": float(np.median(use)) if use else None,
+    "mean_measured": float(np.mean([len(r["tried_ms"]) for r in answered])),
+  }
+
+
+def run(
+  of: finished.Family, setting: str, latencies_ms: Latencies, budgets: int
+) -> dict[str, Any]:
+  """One setting."""
+  found = table_of(of, setting, latencies_ms)
+  assert found.calibration is not None
+  low, high = finished.reach_ms(of, found)
+  drawn = np.random.default_rng(1).uniform(low, high, budgets)
+  measure = lambda g: Measurement(latencies_ms[g], 0.0)  # noqa: E731
+  rows = [ask(of, found, float(ms), measure) for ms in drawn]
+  return {
+    **summarise(rows, latencies_ms),
+    "reach_ms": [low, high],
+    "liveness": found.calibration.liveness,
+    "calibration_error": error(found.calibration)["median_absolute_error"],
+    "rows": rows,
+  }
+
+
+def tell(results: dict[str, Any]) -> None:
+  """A line a setting, and their sums."""
+  names = ("budgets", "refused", "over", "over_before_measuring", "binding")
+  print(f"{'':16}{''.join(f'{n:>23}' for n in (*names, 'median_use'))}")
+  for setting, row in results.items():
+    use = f"{row['median_use'] or float('nan'):23.3f}"
+    print(f"{setting:16}{''.join(f'{row[n]:23}' for n in names)}{use}")
+  sums = [sum(row[n] for row in results.values()) for n in names]
+  print(f"{'all':16}{''.join(f'{value:23}' for value in sums)}")
+
+
+def main() -> None:
+  """Asks on the settings that --json lacks; prints all of them."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--workdir", type=pathlib.Path, required=True)
+  parser.add_argument("--data_dir", type=pathlib.Path, required=True)
+  parser.add_argument(
+    "--json", type=pathlib.Path, default=HERE / "devices.json"
+  )
+  parser.add_argument("--budgets", type=int, default=10, help="of each setting")
+  args = parser.parse_args()
+  use_compilation_cache()
+  results = writers.read_json(args.json) if args.json.exists() else {}
+  rows = results.setdefault("settings", {})
+  of = finished.load(args.workdir)
+  for setting, latencies_ms in load(args.data_dir).items():
+    if setting not in rows:
+      rows[setting] = run(of, setting, latencies_ms, args.budgets)
+      results["versions"] = versions.versions()
+      results["calibration_cells"] = NUM_CALIBRATION
+      writers.write_json(args.json, results)
+      print(f"{setting}: {rows[setting]['median_use']}", flush=True)
+  tell(rows)
+
+
+if __name__ == "__main__":
+  main()
