@@ -37,9 +37,7 @@ from hwnas_jax.costs import (
   calibration,
   networks,
   plan,
-  predictor,
   predictor_fit,
-  regression,
   timings,
   transfer,
 )
@@ -49,7 +47,6 @@ from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.io import versions
 from hwnas_jax.nets.predictors import NETWORKS
 from hwnas_jax.search.discretise import RULES
-from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Space, Spec
 
 _BACKEND = flags.DEFINE_enum(
@@ -226,51 +223,29 @@ def measure_here(config: ConfigDict, net: Spec, out: str | None) -> None:
   else:
     table = profile_space(net.space(), batch_size, out, repeats)
   if _NETWORKS.value:
+    kind, rule = _PREDICTOR.value, RULES[config.derive.rule]
+    how = {
+      "num_networks": _NETWORKS.value,
+      "num_held_out": _HELD_OUT.value,
+      "repeats": repeats,
+    }
     table, errors = networks.calibrate_here(
-      net,
-      table,
-      out,
-      RULES[config.derive.rule],
-      num_networks=_NETWORKS.value,
-      num_held_out=_HELD_OUT.value,
-      repeats=repeats,
-      calibrate=_calibrate(known),
+      net, table, out, rule, calibrate=_calibrate(known), **how
     )
-    if _PREDICTOR.value:
-      errors |= _train_predictor(config, net, table, out)
+    if kind:
+      errors[kind] = networks.train_predictor(
+        kind, net, table, out, rule, **how
+      )
     told = error_lines(errors, _whom(_HELD_OUT.value, _NETWORKS.value))
-    told += _advice(errors)
+    told += _advice(errors, kind)
   print(summary(table, net.space()))
   print(f"{out}" + (": delete it to measure again" if existed else ""))
   if told:
     print(told)
 
 
-def _train_predictor(
-  config: ConfigDict, net: Spec, table: LatencyTable, out: str
-) -> networks.Errors:
-  """Writes the predictor of --predictor; its error on the held-out networks."""
-  rule, kind = RULES[config.derive.rule], _PREDICTOR.value
-  fitted, count = _NETWORKS.value, _NETWORKS.value + _HELD_OUT.value
-  genotypes, measured_ms = networks.profile_chosen(
-    net, table, out, rule, count, _REPEATS.value
-  )
-  costs = tables.raw_costs(table)
-  found = predictor_fit.train_on(
-    kind, net, costs, genotypes[:fitted], measured_ms[:fitted]
-  )
-  path = str(pathlib.Path(out).with_suffix(".predictor.npz"))
-  predictor.save(path, found)
-  mixes = architecture.one_hot(genotypes[fitted:], len(net.ops))
-  predicted = np.asarray(predictor.cost(found, mixes))
-  return {
-    kind: regression.error_of(predicted, np.asarray(measured_ms[fitted:]))
-  }
-
-
-def _advice(errors: networks.Errors) -> str:
+def _advice(errors: networks.Errors, kind: str | None) -> str:
   """Whether to use the predictor: only where it beats the calibrated table."""
-  kind = _PREDICTOR.value
   if not kind:
     return ""
   ours, table = (

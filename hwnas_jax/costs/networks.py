@@ -11,11 +11,18 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs import calibration as calibrations
-from hwnas_jax.costs import fields, regression, timing
+from hwnas_jax.costs import (
+  fields,
+  predictor,
+  predictor_fit,
+  regression,
+  timing,
+)
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.calibration import Calibration, Rule
 from hwnas_jax.costs.table import LatencyTable
@@ -76,6 +83,43 @@ def calibrate_here(
     return table, calibrations.errors(found)
   held_out = genotypes[num_networks:], measured_ms[num_networks:]
   return table, errors_on(net, costs, found, *held_out)
+
+
+def train_predictor(
+  kind: str,
+  net: Spec,
+  table: LatencyTable,
+  out: str | pathlib.Path,
+  rule: Rule,
+  *,
+  num_networks: int,
+  num_held_out: int,
+  repeats: int,
+) -> dict[str, float]:
+  """Trains a predictor on the networks that `calibrate_here` measured.
+
+  Writes <out>.predictor.npz. Arguments and errors are those of
+  `calibrate_here`, and `predictor_fit.train`'s.
+
+  Returns:
+    Its error on the networks held out.
+  """
+  genotypes, measured_ms = profile_chosen(
+    net, table, out, rule, num_networks + num_held_out, repeats
+  )
+  found = predictor_fit.train_on(
+    kind,
+    net,
+    tables.raw_costs(table),
+    genotypes[:num_networks],
+    measured_ms[:num_networks],
+  )
+  predictor.save(pathlib.Path(out).with_suffix(".predictor.npz"), found)
+  unseen = architecture.one_hot(genotypes[num_networks:], len(net.ops))
+  predicted = predictor.cost(found, jnp.asarray(unseen))
+  return regression.error_of(
+    np.asarray(predicted), np.asarray(measured_ms[num_networks:])
+  )
 
 
 def profile_chosen(
