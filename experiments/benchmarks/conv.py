@@ -12,7 +12,6 @@ import argparse
 import functools
 import importlib.metadata
 import importlib.util
-import json
 import pathlib
 import time
 from collections.abc import Callable
@@ -22,7 +21,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from hwnas_jax.io import versions
+from hwnas_jax.io import versions, writers
 from hwnas_jax.nets import conv
 
 Case = dict[str, Any]
@@ -226,22 +225,25 @@ def environment(repeats: int) -> dict[str, Any]:
 
 
 def main() -> None:
-  """Runs every case; writes RESULT."""
+  """Runs the cases that RESULT lacks; prints all."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--repeats", type=int, default=50, help="timed calls")
   repeats = parser.parse_args().repeats
   if repeats < 1:
     parser.error(f"--repeats must be at least 1, got {repeats}")
-  results: list[dict[str, Any]] = []
+  report = writers.read_json(RESULT) if RESULT.exists() else {}
+  header = ""
   for case in make_cases():
-    rows = measure(case, repeats)
-    if not results:
-      ways = dict.fromkeys(row["way"] for row in rows)
-      print(line("median +- IQR in ms", "", *ways))
-    print_rows(case, rows)
-    results += rows
-  report = {**environment(repeats), "rows": results}
-  RESULT.write_text(json.dumps(report, indent=1) + "\n")
+    name = case_name(case)
+    if name not in report:
+      rows = measure(case, repeats)
+      report[name] = {**environment(repeats), "rows": rows}
+      writers.write_json(RESULT, report)
+    ways = dict.fromkeys(row["way"] for row in report[name]["rows"])
+    if not header:
+      header = line("median +- IQR in ms", "", *ways)
+      print(header)
+    print_rows(case, report[name]["rows"])
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 Layout NHWC, float32, symmetric padding (of the frameworks the published
 numbers come from, not lax's SAME), output size ceil(size / stride).
 
-On CPU a depthwise convolution is a sum of shifted products and a dense one is
-a matrix product of patches: XLA:CPU runs grouped convolutions, and the
-backward of any convolution inside a loop, 20 to 40 times slower
+On CPU a depthwise convolution is a sum of shifted products, and a dense one has
+a backward pass of its own: XLA:CPU runs grouped convolutions, and the backward
+of any convolution inside a loop, 20 to 40 times slower
 (experiments/benchmarks). Elsewhere both are `lax.conv_general_dilated`.
 For an exporter (`tracing_for("onnx")`) pooling is one primitive too.
 The custom gradients forbid forward mode: write Hessian products
@@ -172,9 +172,14 @@ def _matmul_bwd(
 ) -> tuple[Array, Array]:
   x, w = residuals
   g_rows, x_rows = g.reshape(-1, w.shape[1]), x.reshape(-1, w.shape[0])
-  # In this operand order XLA:CPU needs no transposed copy: 4 times faster.
-  dw = lax.dot_general(g_rows, x_rows, (((0,), (0,)), ((), ()))).T
+  dw = _weight_gradient(x_rows, g_rows)
   return (g_rows @ w.T).reshape(x.shape), dw
+
+
+def _weight_gradient(x_rows: Array, g_rows: Array) -> Array:
+  """x_rows [N, C], g_rows [N, F] -> [C, F]."""
+  # In this operand order XLA:CPU needs no transposed copy: 4 times faster.
+  return lax.dot_general(g_rows, x_rows, (((0,), (0,)), ((), ()))).T
 
 
 _matmul.defvjp(_matmul_fwd, _matmul_bwd)
@@ -187,13 +192,42 @@ def pointwise(x: Array, w: Array) -> Array:
 
 def conv(x: Array, w: Array, stride: int = 1) -> Array:
   """Dense convolution, odd k: x [B, H, W, C], w [k, k, C, F]."""
-  if not _on_cpu():
-    return _lax_conv(x, w, stride, 1)
-  kernel = w.shape[0]
-  padded = _pad(x, kernel // 2)
-  size = _out_size(x.shape[1], stride), _out_size(x.shape[2], stride)
-  patches = [_slice(padded, tap, size, stride) for tap in _taps(kernel)]
-  return _matmul(jnp.concatenate(patches, -1), w.reshape(-1, w.shape[-1]))
+  if _on_cpu():
+    return _cpu_conv(x, w, stride)
+  return _lax_conv(x, w, stride, 1)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _cpu_conv(x: Array, w: Array, stride: int) -> Array:
+  return _lax_conv(x, w, stride, 1)
+
+
+def _cpu_conv_fwd(
+  x: Array, w: Array, stride: int
+) -> tuple[Array, tuple[Array, Array]]:
+  return _cpu_conv(x, w, stride), (x, w)
+
+
+def _cpu_conv_bwd(
+  stride: int, residuals: tuple[Array, Array], g: Array
+) -> tuple[Array, Array]:
+  """dx as a forward convolution, dw as a product a tap."""
+  x, w = residuals
+  pad, padded = w.shape[0] // 2, _pad(x, w.shape[0] // 2)
+  rows = [
+    _slice(padded, tap, g.shape[1:3], stride).reshape(-1, w.shape[2])
+    for tap in _taps(w.shape[0])
+  ]
+  dw = jnp.stack([_weight_gradient(r, g.reshape(-1, w.shape[3])) for r in rows])
+  spread = _spread(g, (x.shape[1], x.shape[2]), pad, stride, 0.0)
+  turned = w[::-1, ::-1].swapaxes(2, 3)
+  dx = lax.conv_general_dilated(
+    spread, turned, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+  )
+  return dx, dw.reshape(w.shape)
+
+
+_cpu_conv.defvjp(_cpu_conv_fwd, _cpu_conv_bwd)
 
 
 def _window(
