@@ -31,8 +31,9 @@ from hwnas_jax.nets.derived import AUX_WINDOW
 from hwnas_jax.nets.models import make_network, make_supernet
 from hwnas_jax.nets.ops import Module
 from hwnas_jax.samplers.relaxed import SAMPLERS
-from hwnas_jax.search import reach
-from hwnas_jax.search.discretise import MASKS
+from hwnas_jax.search import query, reach
+from hwnas_jax.search.discretise import MASKS, RULES
+from hwnas_jax.search.exact import Constraint
 from hwnas_jax.search.penalty import PENALTIES, TARGETED
 from hwnas_jax.search.state import CostTable, SearchData
 from hwnas_jax.search.step import Parts, Settings
@@ -237,6 +238,24 @@ def make_target_ms(
       f" {cheapest:.3g} ms: use another penalty or a larger latency.batch_size"
     )
   return target
+
+
+def make_rule(
+  config: ConfigDict, space: Space, reference: CostTable
+) -> Callable[[Space, np.ndarray], Genotype]:
+  """What turns logits [E, O] into a genotype.
+
+  derive.rule; but a search by dual ascent has to take its target, and a rule
+  that is one jump of a choice off does not.
+  """
+  name = config.derive.rule
+  if config.penalty.name != "dual_ascent":
+    return RULES[name]
+  target_ms = make_target_ms(config, space, reference)
+  assert target_ms is not None
+  costs, base = np.asarray(reference.reference), float(reference.base)
+  timed = Constraint("latency", costs, base, target_ms)
+  return functools.partial(query.aim, rule=name, timed=timed)
 
 
 def _make_penalty(

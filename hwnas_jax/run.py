@@ -24,6 +24,7 @@ from hwnas_jax.core.compile import jit, repeat
 from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs import analytic, measure, networks, table, timing
+from hwnas_jax.costs.calibration import Rule
 from hwnas_jax.data import arrays, load
 from hwnas_jax.io import loop, versions, writers
 from hwnas_jax.report.html import write_report
@@ -65,7 +66,8 @@ def main_job(config: ConfigDict, workdir: str, command: str) -> pathlib.Path:
   if latency:
     print(build.make_reach(config, net.space(), reference))
   state, parts, columns = search(config, folder, net, reference, dataset)
-  members, sweep, shares = derive(config, net, parts, state, columns)
+  rule = build.make_rule(config, net.space(), reference)
+  members, sweep, shares = derive(config, net, parts, state, columns, rule)
   genotypes = [m.genotype for m in members]
   accuracies = training.train(config, folder, dataset, derived, genotypes)
   result = _family(config, folder, derived, latency, members, accuracies)
@@ -186,6 +188,7 @@ def derive(
   parts: Parts,
   state: SearchState,
   columns: tuple[int, ...],
+  rule: Rule,
 ) -> tuple[list[Member], list[dict[str, Any]], list[dict[str, Any]]]:
   """(networks to train, id of each condition, operation shares for a map).
 
@@ -193,7 +196,6 @@ def derive(
   first; random genotypes are drawn beside them, all different.
   """
   space = net.space()
-  rule = discretise.RULES[config.derive.rule]
   names, points = _points(config, len(columns))
   at = functools.partial(
     family.logits_of, parts.controller, parts.conditions, state.controller

@@ -34,6 +34,7 @@ from hwnas_jax.data import arrays
 from hwnas_jax.io import versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
 from hwnas_jax.nets.supernet import Net
+from hwnas_jax.search.discretise import RULES
 from hwnas_jax.search.state import SearchState
 from hwnas_jax.search.step import Parts, init_state, make_step
 from hwnas_jax.spaces import architecture
@@ -153,7 +154,9 @@ def run_search(
   state, parts, columns = search(config, variant, folder, net)
   jax.block_until_ready(state)
   seconds = time.perf_counter() - start
-  members, sweep, _ = run.derive(config, net, parts, state, columns)
+  members, sweep, _ = run.derive(
+    config, net, parts, state, columns, RULES[config.derive.rule]
+  )
   space = net.space()
   found = {architecture.identity(space, m.genotype): m for m in members}
   networks = {

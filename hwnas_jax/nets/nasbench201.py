@@ -143,8 +143,11 @@ class Cell(nn.Module):
         if target == node and live[edge]
       ]
       if terms:
-        # Or the CPU computes it again in all that reads it (core.compile).
-        states[node] = lax.optimization_barrier(sum(terms[1:], terms[0]))
+        states[node] = sum(terms[1:], terms[0])
+        # Or the CPU computes it again in all that reads it (core.compile), and
+        # runs the convolutions of several nodes at once: three of them take
+        # half as long again as one after the other.
+        states = lax.optimization_barrier(states)
     return states.get(OUTPUT, jnp.zeros_like(x))
 
   def _edge(self, edge: int, x: Array) -> Array:

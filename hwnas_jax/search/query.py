@@ -28,6 +28,7 @@ PER_SCALE = 10
 CHUNK = 16  # architectures ranked at once
 FILL = 0.9  # of the budget that an answer should use
 MAX_MEASURED = 8
+AIMED = (0.02, 0.05, 1.0)  # below a target, of it
 
 
 class Candidate(NamedTuple):
@@ -113,6 +114,33 @@ def shortlist(
       return []
     found.update(dict.fromkeys(at_scale))
   return list(found)
+
+
+def aim(
+  space: Space, rows: np.ndarray, *, rule: str, timed: Constraint
+) -> Genotype:
+  """The likeliest architecture that takes a latency, and not more.
+
+  Within the least of AIMED that any architecture falls into.
+
+  Args:
+    space: the space.
+    rows: logits [E, O].
+    rule: of `search.discretise.RULES`.
+    timed: the latency to take is its budget.
+
+  Raises:
+    ValueError: every architecture takes more.
+  """
+  scores = log_softmax(np.asarray(rows, float))
+  for share in AIMED:
+    least = Constraint(
+      "least", -timed.cost, -timed.base, -(1 - share) * timed.budget
+    )
+    found = best(space, rule, scores, [timed, least])
+    if found:
+      return found[0]
+  raise ValueError(f"no architecture keeps {timed.budget:.4g} ms")
 
 
 def rank(

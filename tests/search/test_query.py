@@ -7,8 +7,8 @@ import pytest
 
 from hwnas_jax.core.types import ABSENT
 from hwnas_jax.nets.models import make_supernet
-from hwnas_jax.search import query
-from hwnas_jax.search.exact import Constraint
+from hwnas_jax.search import exact, query
+from hwnas_jax.search.exact import Constraint, best
 from hwnas_jax.search.query import Candidate, Measurement
 from hwnas_jax.spaces import darts
 
@@ -55,6 +55,31 @@ def test_a_shortlist_keeps_budgets_at_every_scale():
     assert spent <= limit.budget
   nothing = limit._replace(budget=0.5)
   assert query.shortlist(SPACE, "argmax", logits, [nothing]) == []
+
+
+@pytest.mark.parametrize("rule", ["argmax", "top_k"])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_aims_at_the_likeliest_that_takes_the_target(rule, share):
+  rng = np.random.default_rng(1)
+  logits, cost = rng.normal(size=SPACE.shape), rng.gamma(1.0, 1.0, SPACE.shape)
+  pool = best(SPACE, rule, query.log_softmax(logits), [], 100_000)
+  timed = Constraint("latency", cost, 0.5, 0.0)
+  spent = [exact.spent(timed, g) for g in pool]  # likeliest first
+  timed = timed._replace(budget=float(np.quantile(spent, share)))
+  found = query.aim(SPACE, logits, rule=rule, timed=timed)
+  near = [
+    g
+    for g, ms in zip(pool, spent, strict=True)
+    if 0.98 * timed.budget <= ms <= timed.budget
+  ]
+  wide = [
+    g
+    for g, ms in zip(pool, spent, strict=True)
+    if 0.95 * timed.budget <= ms <= timed.budget
+  ]
+  assert found == (near or wide)[0]
+  with pytest.raises(ValueError, match="no architecture keeps 0.4 ms"):
+    query.aim(SPACE, logits, rule=rule, timed=timed._replace(budget=0.4))
 
 
 def test_ranks_by_the_loss_of_the_shared_weights():
