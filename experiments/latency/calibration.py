@@ -208,11 +208,11 @@ def draw(result: dict[str, Any], path: pathlib.Path) -> None:
   held_out = [row for row in result["networks"] if row["held_out"]]
   measured = [row["measured_ms"] for row in held_out]
   looks = (
-    ("calibrated", "o", 36, style.ACCENT, style.PANEL),
-    ("live", "D", 24, style.PANEL, style.MUTED),
+    ("calibrated", "calibrated", "o", 36, style.ACCENT, style.PANEL),
+    ("live", "plain sum", "D", 24, style.PANEL, style.MUTED),
   )
   shown = [*measured]
-  for name, marker, size, face, edge in looks:
+  for name, label, marker, size, face, edge in looks:
     predicted = [row["predicted_ms"][name] for row in held_out]
     shown += predicted
     ax.scatter(
@@ -223,7 +223,7 @@ def draw(result: dict[str, Any], path: pathlib.Path) -> None:
       facecolor=face,
       edgecolor=edge,
       linewidth=1.1,
-      label=NAMES[name],
+      label=label,
       zorder=3,
     )
   ends = (0.0, 1.06 * max(shown))
