@@ -62,6 +62,7 @@ class Family:
 
   net: the supernet's dimensions; derived: those of its networks.
   columns: the priced operations. table: of the device it was priced on.
+  losses: of architectures that were ranked before.
   """
 
   config: ConfigDict
@@ -73,6 +74,7 @@ class Family:
   state: SearchState
   columns: tuple[int, ...]
   table: LatencyTable
+  losses: dict[Genotype, float] = dataclasses.field(default_factory=dict)
 
   def query(
     self,
@@ -145,50 +147,60 @@ class _Query:
   measure: Measure | None
 
   def answer(self) -> Answer:
-    of, space = self.of, self.of.derived.space()
+    space = self.of.derived.space()
     tables.require(self.table, space, self.table.batch_size)
-    costs = tables.costs(self.table)
-    prices, base_ms = space.cost_array(costs), space.base_cost(costs)
-    budget_ms = self._budget_ms()
-    margin = self._margin()
-    constraints = self._constraints()
-    point, residual = query.simplex_of(
-      prices, tables.price_array(of.table, space), of.columns
-    )
-    logits = self._logits(point)
+    budget_ms, margin = self._budget_ms(), self._margin()
     # Measured, a prediction without its margin is the place to start from.
     factor = 1.0 if self._measures() else margin
-    timed = Constraint("latency", prices, base_ms, budget_ms / factor)
-    genotypes = query.shortlist(
-      space, of.config.derive.rule, logits, [timed, *constraints]
-    )
-    if not genotypes:
+    candidates = functools.cache(self._candidates)
+    ranked = candidates(budget_ms / factor)
+    if not ranked:
       raise ValueError(self._impossible(budget_ms, factor))
-    rule = discretise.RULES[of.config.derive.rule]
-    free = {rule(space, rows): None for rows in logits}
-    everything = self._rank(list({**free, **dict.fromkeys(genotypes)}))
-    ideal = everything[0].genotype
-    ranked = [c for c in everything if self._keeps(c, [timed, *constraints])]
+    ideal = min(self._rank(self._free) + ranked, key=lambda c: c.loss).genotype
     first = next(
       (c for c in ranked if c.predicted_ms * margin <= budget_ms),
       min(ranked, key=lambda c: c.predicted_ms),
     )
     settled = None
     if self._measures():
-      settled = query.settle(ranked, budget_ms, self._timed(), first, ideal)
-      if settled is None:
-        raise ValueError(self._impossible(budget_ms, factor))
+      settled = query.settle(candidates, budget_ms, self._timed(), first, ideal)
       first = settled.candidate
+    point, residual = self._simplex
     about = {
       "budget": {"latency": self.latency, "latency_ms": budget_ms}
       | dict(self.limits or {}),
       "candidates": len(ranked),
-      "rank": ranked.index(first) + 1,
       "unconstrained_best_fits": first.genotype == ideal,
       "simplex": [float(s) for s in point],
       "simplex_residual": residual,
     }
     return Answer(first.genotype, about | self._certificate(first, settled))
+
+  @functools.cached_property
+  def _simplex(self) -> tuple[np.ndarray, float]:
+    """The device as a point of the simplex, and what that loses."""
+    prices = self.of.derived.space().cost_array(tables.costs(self.table))
+    reference = tables.price_array(self.of.table, self.of.derived.space())
+    return query.simplex_of(prices, reference, self.of.columns)
+
+  @functools.cached_property
+  def _free(self) -> list[Genotype]:
+    """What the rule gives at each scale without a budget."""
+    rule = discretise.RULES[self.of.config.derive.rule]
+    space = self.of.derived.space()
+    return [*{rule(space, rows): None for rows in self._logits}]
+
+  def _candidates(self, limit_ms: float) -> list[Candidate]:
+    """Those predicted to keep a limit, and all others; best first."""
+    space, costs = self.of.derived.space(), tables.costs(self.table)
+    timed = Constraint(
+      "latency", space.cost_array(costs), space.base_cost(costs), limit_ms
+    )
+    constraints = [timed, *self._constraints()]
+    rule = self.of.config.derive.rule
+    genotypes = query.shortlist(space, rule, self._logits, constraints)
+    ranked = self._rank([*dict.fromkeys([*genotypes, *self._free])])
+    return [c for c in ranked if self._keeps(c, constraints)]
 
   def _keeps(self, of: Candidate, constraints: Sequence[Constraint]) -> bool:
     return all(spent(c, of.genotype) <= c.budget for c in constraints)
@@ -244,10 +256,12 @@ class _Query:
         )
     return found
 
-  def _logits(self, point: np.ndarray) -> np.ndarray:
+  @functools.cached_property
+  def _logits(self) -> np.ndarray:
+    """[33, E, O] at the device's point, from the least scale on."""
     part = self.of.config.condition
     scales = np.geomspace(part.low, part.high, query.NUM_SCALES + 1)
-    points = [(point.tolist(), float(s)) for s in scales]
+    points = [(self._simplex[0].tolist(), float(s)) for s in scales]
     return family.logits_of(
       self.of.parts.controller,
       self.of.parts.conditions,
@@ -257,20 +271,17 @@ class _Query:
 
   def _rank(self, genotypes: Sequence[Genotype]) -> list[Candidate]:
     of = self.of
-    images, labels = held_out(of)
-    losses = query.rank(
-      of.parts.net,
-      len(of.net.ops),
-      of.state.weights,
-      images,
-      labels,
-      genotypes,
-    )
-    predicted = [
-      tables.predict_ms(self.table, of.derived, g) for g in genotypes
+    new = [g for g in genotypes if g not in of.losses]
+    if new:
+      images, labels = held_out(of)
+      found = query.rank(
+        of.parts.net, len(of.net.ops), of.state.weights, images, labels, new
+      )
+      of.losses.update(zip(new, map(float, found), strict=True))
+    ranked = [
+      Candidate(g, of.losses[g], tables.predict_ms(self.table, of.derived, g))
+      for g in genotypes
     ]
-    rows = zip(genotypes, losses, predicted, strict=True)
-    ranked = [Candidate(g, float(loss), ms) for g, loss, ms in rows]
     return sorted(ranked, key=lambda c: c.loss)
 
   def _timed(self) -> Measure:

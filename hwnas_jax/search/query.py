@@ -188,12 +188,12 @@ def _losses(
 
 
 def settle(
-  candidates: Sequence[Candidate],
+  candidates: Callable[[float], list[Candidate]],
   budget_ms: float,
   measure: Callable[[Genotype], Measurement],
   first: Candidate,
   ideal: Genotype,
-) -> Settled | None:
+) -> Settled:
   """Measures until an answer keeps the budget and uses it.
 
   What one network measured corrects the predictions of the others: the next
@@ -201,19 +201,20 @@ def settle(
   more than 1 - FILL of the budget.
 
   Args:
-    candidates: best first.
+    candidates: those predicted to keep a limit in ms, best first; asked again
+      where the predictions prove too high.
     budget_ms: what the median has to keep.
     measure: the device; a benchmark's data can take its place.
     first: what to try first.
     ideal: what no budget would change: where it fits, nothing is stepped up.
 
-  Returns:
-    The answer, or None: nothing that was measured keeps the budget.
+  Raises:
+    ValueError: nothing that was measured keeps the budget.
   """
   tried: dict[Genotype, tuple[Candidate, Measurement]] = {}
   following: Candidate | None = first
   best_ms = 0.0  # the largest that kept the budget
-  correction = 1.0
+  limit_ms, correction = budget_ms, 1.0
   while following is not None and len(tried) < MAX_MEASURED:
     found = measure(following.genotype)
     tried[following.genotype] = following, found
@@ -226,13 +227,27 @@ def settle(
       break
     if np.isfinite(found.median_ms):  # or it did not fit into memory
       correction = found.median_ms / following.predicted_ms
-    untried = [c for c in candidates if c.genotype not in tried]
+    limit_ms = max(limit_ms, budget_ms / correction)
+    untried = [c for c in candidates(limit_ms) if c.genotype not in tried]
     following = _next(untried, best_ms / correction, budget_ms / correction)
   fitting = [t for t in tried.values() if t[1].median_ms <= budget_ms]
   if not fitting:
-    return None
+    raise ValueError(_too_slow(list(tried.values()), budget_ms))
   answer = max(fitting, key=lambda t: t[1].median_ms)
   return Settled(*answer, list(tried.values()))
+
+
+def _too_slow(
+  tried: Sequence[tuple[Candidate, Measurement]], budget_ms: float
+) -> str:
+  rows = ", ".join(
+    f"{m.median_ms:.4g} (predicted {c.predicted_ms:.4g})" for c, m in tried
+  )
+  return (
+    f"no network that was measured keeps {budget_ms:.4g} ms: {rows}. Where all"
+    " take much longer than predicted, the device is busy, or is not what it"
+    " was when its table was measured"
+  )
 
 
 def _next(

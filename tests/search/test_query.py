@@ -106,6 +106,11 @@ def candidates(*predicted_ms):
   return [Candidate((i,), i, ms) for i, ms in enumerate(predicted_ms)]
 
 
+def within(found):
+  """Candidates by limit, as `settle` asks for them."""
+  return lambda limit_ms: [c for c in found if c.predicted_ms <= limit_ms]
+
+
 def device(ratio, log=None):
   """A device that takes `ratio` times what was predicted, by genotype."""
 
@@ -119,7 +124,9 @@ def device(ratio, log=None):
 
 def test_a_first_answer_that_fits_and_fills_is_the_answer():
   found, log = candidates(12.0, 9.5, 8.0), []
-  answer = query.settle(found, 10.0, device([12, 9.6, 8], log), found[1], NEVER)
+  answer = query.settle(
+    within(found), 10.0, device([12, 9.6, 8], log), found[1], NEVER
+  )
   assert answer.candidate is found[1] and log == [1]
   assert answer.measured == Measurement(9.6, 0.1)
 
@@ -127,7 +134,7 @@ def test_a_first_answer_that_fits_and_fills_is_the_answer():
 def test_steps_down_by_what_was_measured():
   found, log = candidates(9.9, 9.0, 8.5, 4.0), []
   answer = query.settle(
-    found, 10.0, device([12, 11, 10.3, 4.8], log), found[0], NEVER
+    within(found), 10.0, device([12, 11, 10.3, 4.8], log), found[0], NEVER
   )
   # 10 / (12 / 9.9) = 8.25 is left: only the last is predicted to fit.
   assert log == [0, 3] and answer.candidate is found[3]
@@ -136,40 +143,60 @@ def test_steps_down_by_what_was_measured():
 def test_steps_up_where_budget_is_left():
   found, log = candidates(14.0, 9.0, 13.0, 7.0), []
   answer = query.settle(
-    found, 10.0, device([11, 7, 9.9, 5], log), found[1], NEVER
+    within(found), 10.0, device([11, 7, 9.9, 5], log), found[1], NEVER
   )
   # 10 / (7 / 9) = 12.9 may fit: nothing is there, so the first stays.
   assert log == [1] and answer.candidate is found[1]
   found, log = candidates(14.0, 9.0, 12.5, 7.0), []
   answer = query.settle(
-    found, 10.0, device([11, 7, 9.9, 5], log), found[1], NEVER
+    within(found), 10.0, device([11, 7, 9.9, 5], log), found[1], NEVER
   )
   assert log == [1, 2] and answer.candidate is found[2]
   assert [c.genotype for c, _ in answer.tried] == [(1,), (2,)]
 
 
+def test_candidates_are_asked_again_where_predictions_are_too_high():
+  found, asked, log = candidates(9.5, 12.0, 14.0), [], []
+
+  def ask(limit_ms):
+    asked.append(limit_ms)
+    return within(found)(limit_ms)
+
+  answer = query.settle(ask, 10.0, device([7.6, 9.6, 11], log), found[0], NEVER)
+  assert asked == [pytest.approx(12.5)]
+  assert log == [0, 1] and answer.candidate is found[1]
+
+
 def test_what_no_budget_would_change_needs_no_step_up():
   found, log = candidates(3.0, 9.5), []
-  answer = query.settle(found, 10.0, device([3, 9.5], log), found[0], (0,))
+  answer = query.settle(
+    within(found), 10.0, device([3, 9.5], log), found[0], (0,)
+  )
   assert log == [0] and answer.candidate is found[0]
-  answer = query.settle(found, 10.0, device([3, 9.5], log), found[0], NEVER)
+  answer = query.settle(
+    within(found), 10.0, device([3, 9.5], log), found[0], NEVER
+  )
   assert log == [0, 0, 1] and answer.candidate is found[1]
 
 
 def test_what_does_not_fit_into_memory_corrects_nothing():
   found = candidates(9.9, 9.8)
-  answer = query.settle(found, 10.0, device([np.inf, 9.8]), found[0], NEVER)
+  answer = query.settle(
+    within(found), 10.0, device([np.inf, 9.8]), found[0], NEVER
+  )
   assert answer.candidate is found[1]
 
 
 def test_nothing_that_keeps_the_budget_is_no_answer():
-  found = candidates(9.0, 8.0)
-  assert query.settle(found, 5.0, device([9, 8]), found[0], NEVER) is None
+  found = candidates(9.0, 4.0)
+  with pytest.raises(ValueError, match=r"keeps 5 ms: 9 \(predicted 9\), 8 \(p"):
+    query.settle(lambda ms: found, 5.0, device([9, 8]), found[0], NEVER)
 
 
 def test_measuring_ends():
   log = []
   found = candidates(*np.linspace(10, 9, 50))
   slow = lambda g: (log.append(g), Measurement(10.001, 0.1))[1]  # noqa: E731
-  assert query.settle(found, 10.0, slow, found[0], NEVER) is None
+  with pytest.raises(ValueError, match="no network that was measured keeps"):
+    query.settle(within(found), 10.0, slow, found[0], NEVER)
   assert len(log) <= query.MAX_MEASURED
