@@ -156,21 +156,23 @@ class _Query:
     ranked = candidates(budget_ms / factor)
     if not ranked:
       raise ValueError(self._impossible(budget_ms, factor))
-    ideal = min(self._rank(self._free) + ranked, key=lambda c: c.loss).genotype
+    ideal_loss = self._ideal_loss()
     first = next(
       (c for c in ranked if c.predicted_ms * margin <= budget_ms),
       min(ranked, key=lambda c: c.predicted_ms),
     )
     settled = None
     if self._measures():
-      settled = query.settle(candidates, budget_ms, self._timed(), first, ideal)
+      settled = query.settle(
+        candidates, budget_ms, self._timed(), first, ideal_loss
+      )
       first = settled.candidate
     point, residual = self._simplex
     about = {
       "budget": {"latency": self.latency, "latency_ms": budget_ms}
       | dict(self.limits or {}),
       "candidates": len(ranked),
-      "unconstrained_best_fits": first.genotype == ideal,
+      "unconstrained_best_fits": first.loss <= ideal_loss,
       "simplex": [float(s) for s in point],
       "simplex_residual": residual,
     }
@@ -189,6 +191,17 @@ class _Query:
     rule = discretise.RULES[self.of.config.derive.rule]
     space = self.of.derived.space()
     return [*{rule(space, rows): None for rows in self._logits}]
+
+  def _ideal_loss(self) -> float:
+    """The least loss where latency has no limit; other limits hold."""
+    found = query.shortlist(
+      self.of.derived.space(),
+      self.of.config.derive.rule,
+      self._logits,
+      self._constraints(),
+      per_scale=3,
+    )
+    return self._rank(found)[0].loss
 
   def _candidates(self, limit_ms: float) -> list[Candidate]:
     """Those predicted to keep a limit, and all others; best first."""

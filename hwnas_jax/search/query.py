@@ -192,7 +192,7 @@ def settle(
   budget_ms: float,
   measure: Callable[[Genotype], Measurement],
   first: Candidate,
-  ideal: Genotype,
+  ideal_loss: float,
 ) -> Settled:
   """Measures until an answer keeps the budget and uses it.
 
@@ -206,7 +206,8 @@ def settle(
     budget_ms: what the median has to keep.
     measure: the device; a benchmark's data can take its place.
     first: what to try first.
-    ideal: what no budget would change: where it fits, nothing is stepped up.
+    ideal_loss: of what would be chosen without a budget: where as good a
+      candidate fits, nothing is stepped up.
 
   Raises:
     ValueError: nothing that was measured keeps the budget.
@@ -221,7 +222,7 @@ def settle(
     fits = found.median_ms <= budget_ms
     if fits:
       best_ms = max(best_ms, found.median_ms)
-    if fits and following.genotype == ideal:
+    if fits and following.loss <= ideal_loss:
       return Settled(following, found, list(tried.values()))
     if best_ms >= FILL * budget_ms:
       break
@@ -229,7 +230,11 @@ def settle(
       correction = found.median_ms / following.predicted_ms
     limit_ms = max(limit_ms, budget_ms / correction)
     untried = [c for c in candidates(limit_ms) if c.genotype not in tried]
-    following = _next(untried, best_ms / correction, budget_ms / correction)
+    open_ = [c for c in untried if c.predicted_ms <= budget_ms / correction]
+    if open_ and open_[0].loss <= ideal_loss:
+      following = open_[0]
+    else:
+      following = _next(open_, best_ms / correction, budget_ms / correction)
   fitting = [t for t in tried.values() if t[1].median_ms <= budget_ms]
   if not fitting:
     raise ValueError(_too_slow(list(tried.values()), budget_ms))
@@ -253,8 +258,8 @@ def _too_slow(
 def _next(
   candidates: Sequence[Candidate], above_ms: float, limit_ms: float
 ) -> Candidate | None:
-  """The best whose prediction is in (above, limit] and fills the limit."""
-  open_ = [c for c in candidates if above_ms < c.predicted_ms <= limit_ms]
+  """The best above a prediction that fills the limit, else the largest."""
+  open_ = [c for c in candidates if above_ms < c.predicted_ms]
   filling = [c for c in open_ if c.predicted_ms >= FILL * limit_ms]
   if filling:
     return filling[0]

@@ -98,7 +98,7 @@ def test_ranks_by_the_loss_of_the_shared_weights():
     np.testing.assert_allclose(found[i], expected, rtol=1e-4)
 
 
-NEVER = (-1,)  # no candidate
+NEVER = -1.0  # no candidate is as good
 
 
 def candidates(*predicted_ms):
@@ -170,13 +170,22 @@ def test_candidates_are_asked_again_where_predictions_are_too_high():
 def test_what_no_budget_would_change_needs_no_step_up():
   found, log = candidates(3.0, 9.5), []
   answer = query.settle(
-    within(found), 10.0, device([3, 9.5], log), found[0], (0,)
+    within(found), 10.0, device([3, 9.5], log), found[0], 0.0
   )
   assert log == [0] and answer.candidate is found[0]
   answer = query.settle(
     within(found), 10.0, device([3, 9.5], log), found[0], NEVER
   )
   assert log == [0, 0, 1] and answer.candidate is found[1]
+
+
+def test_what_no_budget_would_change_is_tried_where_it_may_fit():
+  found, log = candidates(6.0, 4.0, 9.5), []
+  answer = query.settle(
+    within(found), 10.0, device([6, 4, 9], log), found[1], 0.0
+  )
+  # The third fills the budget; the first is what would be had without one.
+  assert log == [1, 0] and answer.candidate is found[0]
 
 
 def test_what_does_not_fit_into_memory_corrects_nothing():
