@@ -9,7 +9,7 @@
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -196,7 +196,7 @@ def settle(
 ) -> Settled:
   """Measures until an answer keeps the budget and uses it.
 
-  What one network measured corrects the predictions of the others: the next
+  What one network measured corrects the predictions of those like it: the next
   one is a step down from one that was too slow, or up from one that leaves
   more than 1 - FILL of the budget.
 
@@ -215,7 +215,7 @@ def settle(
   tried: dict[Genotype, tuple[Candidate, Measurement]] = {}
   following: Candidate | None = first
   best_ms = 0.0  # the largest that kept the budget
-  limit_ms, correction = budget_ms, 1.0
+  limit_ms = budget_ms
   while following is not None and len(tried) < MAX_MEASURED:
     found = measure(following.genotype)
     tried[following.genotype] = following, found
@@ -227,19 +227,29 @@ def settle(
     if best_ms >= FILL * budget_ms:
       break
     if np.isfinite(found.median_ms):  # or it did not fit into memory
-      correction = found.median_ms / following.predicted_ms
-    limit_ms = max(limit_ms, budget_ms / correction)
-    untried = [c for c in candidates(limit_ms) if c.genotype not in tried]
-    open_ = [c for c in untried if c.predicted_ms <= budget_ms / correction]
-    if open_ and open_[0].loss <= ideal_loss:
-      following = open_[0]
-    else:
-      following = _next(open_, best_ms / correction, budget_ms / correction)
+      ratio = found.median_ms / following.predicted_ms
+      limit_ms = max(limit_ms, budget_ms / ratio)
+    following = _next(
+      candidates(limit_ms), tried, best_ms, budget_ms, ideal_loss
+    )
   fitting = [t for t in tried.values() if t[1].median_ms <= budget_ms]
   if not fitting:
     raise ValueError(_too_slow(list(tried.values()), budget_ms))
   answer = max(fitting, key=lambda t: t[1].median_ms)
   return Settled(*answer, list(tried.values()))
+
+
+def _corrected_ms(
+  candidate: Candidate, measured: Sequence[tuple[Candidate, Measurement]]
+) -> float:
+  """The prediction times what the most similar measured network took of its."""
+  if not measured:
+    return candidate.predicted_ms
+  chosen = np.asarray(candidate.genotype)
+  others = np.asarray([c.genotype for c, _ in measured])
+  # Of equally similar ones, the last.
+  nearest, found = measured[::-1][(others != chosen).sum(1)[::-1].argmin()]
+  return candidate.predicted_ms * found.median_ms / nearest.predicted_ms
 
 
 def _too_slow(
@@ -256,11 +266,28 @@ def _too_slow(
 
 
 def _next(
-  candidates: Sequence[Candidate], above_ms: float, limit_ms: float
+  candidates: Sequence[Candidate],
+  tried: Mapping[Genotype, tuple[Candidate, Measurement]],
+  best_ms: float,
+  budget_ms: float,
+  ideal_loss: float,
 ) -> Candidate | None:
-  """The best above a prediction that fills the limit, else the largest."""
-  open_ = [c for c in candidates if above_ms < c.predicted_ms]
-  filling = [c for c in open_ if c.predicted_ms >= FILL * limit_ms]
+  """What to measure next, of what may keep the budget.
+
+  What no budget would change; or the best that fills the budget; or the
+  slowest, if it is slower than what is there.
+  """
+  measured = [t for t in tried.values() if np.isfinite(t[1].median_ms)]
+  corrected = [
+    (c, ms)
+    for c in candidates
+    if c.genotype not in tried
+    and (ms := _corrected_ms(c, measured)) <= budget_ms
+  ]
+  if corrected and corrected[0][0].loss <= ideal_loss:
+    return corrected[0][0]
+  slower = [(c, ms) for c, ms in corrected if ms > best_ms]
+  filling = [c for c, ms in slower if ms >= FILL * budget_ms]
   if filling:
     return filling[0]
-  return max(open_, key=lambda c: c.predicted_ms, default=None)
+  return max(slower, key=lambda row: row[1], default=(None, 0.0))[0]

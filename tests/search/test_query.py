@@ -167,6 +167,18 @@ def test_candidates_are_asked_again_where_predictions_are_too_high():
   assert log == [0, 1] and answer.candidate is found[1]
 
 
+def test_a_network_is_corrected_by_the_one_most_like_it():
+  alike, other = Candidate((0, 0, 1), 0, 8.0), Candidate((1, 1, 0), 1, 8.0)
+  slow, fast = Candidate((0, 0, 0), 2, 9.9), Candidate((1, 1, 1), 3, 7.0)
+  known = {slow.genotype: 14.0, fast.genotype: 7.0, other.genotype: 9.5}
+  measure = lambda g: Measurement(known[g], 0.1)  # noqa: E731
+  pool = [alike, other, slow, fast]
+  answer = query.settle(within(pool), 10.0, measure, slow, NEVER)
+  # 8 * 14 / 9.9 is too slow for the first, which is never measured.
+  assert [c for c, _ in answer.tried] == [slow, fast, other]
+  assert answer.candidate is other
+
+
 def test_what_no_budget_would_change_needs_no_step_up():
   found, log = candidates(3.0, 9.5), []
   answer = query.settle(
