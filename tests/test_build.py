@@ -146,6 +146,18 @@ def test_a_target_out_of_reach_is_refused_with_the_range(target, name):
     build.make_target_ms(*aimed(target, name), TABLE)
 
 
+@pytest.mark.parametrize("target_ms", [4.0, 7.0, 10.0])
+def test_dual_ascent_derives_what_takes_its_target(target_ms):
+  config, space = aimed(f"{target_ms}ms")
+  logits = np.random.default_rng(0).normal(size=space.shape)
+  genotype = build.make_rule(config, space, TABLE)(space, logits)
+  costs = np.asarray(TABLE.reference)
+  assert 1 + sum(costs[e, o] for e, o in enumerate(genotype)) == target_ms
+  config.penalty.name = "hinge"
+  plain = build.make_rule(config, space, TABLE)(space, logits)
+  assert plain == tuple(logits.argmax(1))
+
+
 def test_without_a_target_nothing_is_refused():
   config = small()
   space = build.make_nets(config)[0].space()

@@ -1,13 +1,12 @@
 """Do answers keep their budgets on devices that are data? 27 of HELP's.
 
-  python -m hwnas_jax.main --config=configs/nasbench201.py \
-      --config.data.name=digits --workdir=runs/nb201_digits ...
   python experiments/queries/devices.py --workdir=runs/nb201_digits \
       --data_dir=DIR
 
 DIR holds help_latency_nb201.npz ({setting: float32[15625] ms}, published with
 HELP, MIT) and nb201_cifar10.npz (`ops[15625, 6]`). The run is any finished one
-of NAS-Bench-201's space; its table is that of the machine it ran on. Each
+of NAS-Bench-201's space (README.md has a small one's command); its table is that
+of the machine it ran on. Each
 setting's table is made from that one and 20 measured cells, by
 `costs.transfer` with a prior from all settings but those of the same device,
 for the liveness rule under which the cells predict each other better. Budgets
