@@ -5,14 +5,13 @@
 
 DIR holds help_latency_nb201.npz ({setting: float32[15625] ms}, published with
 HELP, MIT) and nb201_cifar10.npz (`ops[15625, 6]`). The run is any finished one
-of NAS-Bench-201's space (README.md has a small one's command); its table is that
-of the machine it ran on. Each
-setting's table is made from that one and 20 measured cells, by
-`costs.transfer` with a prior from all settings but those of the same device,
-for the liveness rule under which the cells predict each other better. Budgets
-are uniform between the smallest and the largest predicted latency there; the
-published latencies are the measuring function. Settings that --json has are
-skipped.
+of NAS-Bench-201's space (README.md has a small one's command); its table is
+that of the machine it ran on. Each setting's table is made from that one and 20
+measured cells, by `costs.transfer` with a prior from all settings but those of
+the same device, for the liveness rule under which the cells predict each other
+better. Budgets are uniform between the smallest and the largest predicted
+latency there; the published latencies are the measuring function. Settings that
+--json has are skipped.
 """
 
 import argparse
