@@ -1,6 +1,7 @@
 """Simplex experiment 1 on Fashion-MNIST, and its controls.
 
   python experiments/simplex/run.py --seed=0 --variant=corrected --retrain
+  python experiments/simplex/run.py --seed=0 --variant=corrected --retrain B C
 
 Variants, the last two with the corrected sign:
   corrected         near pivots count, as the text has it
@@ -210,8 +211,8 @@ def print_table(results: dict[str, Any]) -> None:
     for name, row in result["networks"].items():
       counts = "  ".join(f"{n:2} {op}" for op, n in row["op_counts"].items())
       line = f"  {name}  {counts}  {row['op_params']:7} op  {row['params']:7}"
-      if "retrained" in result:
-        again = result["retrained"]["networks"][name]
+      retrained = result.get("retrained", {"networks": {}})["networks"]
+      if again := retrained.get(name):
         line += f"  {100 * np.mean(again['test_accuracies']):.2f} %"
         line += f"  {again['latency']['median_ms']:.2f} ms"
       print(line)
@@ -227,12 +228,14 @@ def parse() -> argparse.Namespace:
   parser.add_argument("--batch_size", type=int, default=64)
   parser.add_argument("--workdir", type=pathlib.Path, default="runs/simplex")
   parser.add_argument("--json", type=pathlib.Path, default=RESULTS)
-  parser.add_argument("--retrain", action="store_true", help="train A to D")
+  parser.add_argument(
+    "--retrain", nargs="*", choices="ABCD", help="train these; A to D if none"
+  )
   parser.add_argument("--smoke", action="store_true", help="tiny, mock data")
   args = parser.parse_args()
   if args.smoke and args.json == RESULTS:
     parser.error("--smoke needs a --json of its own")
-  if args.retrain and args.variant != "corrected":
+  if args.retrain is not None and args.variant != "corrected":
     parser.error("--retrain is for --variant=corrected")
   return args
 
@@ -248,10 +251,13 @@ def main() -> None:
   if key not in results:
     results[key] = run_search(config, args.variant, folder)
     writers.write_json(args.json, results)
-  if args.retrain and "retrained" not in results[key]:
+  if args.retrain is not None:
     networks = results[key]["networks"]
-    results[key]["retrained"] = retrain(config, folder, networks)
-    writers.write_json(args.json, results)
+    wanted = {name: networks[name] for name in args.retrain or networks}
+    known = results[key].get("retrained", {"networks": {}})["networks"]
+    if not wanted.keys() <= known.keys():
+      results[key]["retrained"] = retrain(config, folder, wanted)
+      writers.write_json(args.json, results)
   print_table(writers.read_json(args.json))
 
 
