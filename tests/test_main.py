@@ -2,18 +2,15 @@
 
 import dataclasses
 import functools
-import os
-import pathlib
 import re
-import signal
 import subprocess
 import sys
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jobs import ROOT, run
 
 from hwnas_jax.core import tree
 from hwnas_jax.costs import analytic, calibration, table
@@ -24,37 +21,7 @@ from hwnas_jax.search.query import Measurement
 from hwnas_jax.spaces import architecture
 
 pytestmark = pytest.mark.slow
-ROOT = pathlib.Path(__file__).parents[1]
-LONG_S, SHORT_S = 600, 60
-SEARCH_ONLY = (
-  "--config.search.num_steps=100",
-  "--config.search.steps_per_dispatch=10",
-  "--config.search.checkpoint_every=10",
-  "--config.train.num_steps=0",
-  "--config.derive.num_scales=1",
-  "--config.derive.num_random=1",
-)
-
-
-def command(workdir, *flags, config="digits.py:smoke"):
-  return [
-    sys.executable,
-    "-m",
-    "hwnas_jax.main",
-    f"--config=configs/{config}",
-    f"--workdir={workdir}",
-    *flags,
-  ]
-
-
-def run(*arguments, timeout=LONG_S, **keywords):
-  return subprocess.run(
-    command(*arguments, **keywords),
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    timeout=timeout,
-  )
+SHORT_S = 60
 
 
 @pytest.fixture(scope="module")
@@ -118,63 +85,6 @@ def test_a_run_keeps_its_networks(finished):
       sizes = [w.size for name, w in weights.items() if "params/" in name]
       assert all(np.isfinite(w).all() for w in weights.values())
     assert sum(sizes) == member["params"]
-
-
-def await_step(process, folder, step):
-  """Waits until a process has saved `step`."""
-  give_up_s = time.monotonic() + LONG_S
-  while not (folder / "search" / "checkpoints" / str(step)).exists():
-    assert process.poll() is None, process.stderr.read()
-    assert time.monotonic() < give_up_s, f"step {step} was never saved"
-    time.sleep(0.005)
-
-
-def interrupt(arguments, folder, step, number):
-  """Starts a run, sends a signal once `step` is saved: (rc, stderr)."""
-  with subprocess.Popen(
-    arguments, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
-  ) as process:
-    await_step(process, folder, step)
-    os.kill(process.pid, number)
-    _, errors = process.communicate(timeout=LONG_S)
-  return process.returncode, errors.decode()
-
-
-def digest(folder):
-  """Of all that the search carries after its last step."""
-  last = folder / "search" / "checkpoints" / "100"
-  return checkpoint._read(last)[1]["digest"]
-
-
-def test_a_killed_run_goes_on_bit_for_bit(finished, tmp_path):
-  given = f"--config.latency.table={finished[0] / 'table.json'}"
-  whole, torn = tmp_path / "whole", tmp_path / "torn"
-  done = run(whole, *SEARCH_ONLY, given)
-  assert done.returncode == 0, done.stderr
-  again = command(torn, *SEARCH_ONLY, given)
-  code, _ = interrupt(again, torn, 10, signal.SIGKILL)
-  assert code == -signal.SIGKILL
-  assert 10 <= checkpoint.steps(torn / "search" / "checkpoints")[-1] < 100
-  assert not (torn / "family.json").exists()
-  code, errors = interrupt(again, torn, 50, signal.SIGTERM)
-  assert code == 143
-  assert re.search(r"stopped at step \d+ of 100; the same command", errors)
-  done = run(torn, *SEARCH_ONLY, given)
-  assert done.returncode == 0, done.stderr
-  assert digest(torn) == digest(whole)
-  rows = [
-    [
-      {name: value for name, value in row.items() if name != "unix_time_s"}
-      for row in writers.read_jsonl(folder / "search" / "metrics.jsonl")
-    ]
-    for folder in (whole, torn)
-  ]
-  assert rows[0] == rows[1] and len(rows[0]) == 10
-  genotypes = [
-    [m["genotype"] for m in writers.read_json(f / "family.json")["members"]]
-    for f in (whole, torn)
-  ]
-  assert genotypes[0] == genotypes[1]
 
 
 def test_a_folder_of_another_config_is_refused(finished):
