@@ -204,7 +204,7 @@ class _Query:
     return self._rank(found)[0].loss
 
   def _candidates(self, limit_ms: float) -> list[Candidate]:
-    """Those predicted to keep a limit, and all others; best first."""
+    """Those predicted to keep the latency and every other limit; best first."""
     space, costs = self.of.derived.space(), tables.costs(self.table)
     timed = Constraint(
       "latency", space.cost_array(costs), space.base_cost(costs), limit_ms

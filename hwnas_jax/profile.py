@@ -21,7 +21,6 @@ if __name__ == "__main__" and not __package__:
   # Run as a file, this module takes the place of the standard `profile`.
   sys.exit("run it as a module: python -m hwnas_jax.profile")
 
-import dataclasses
 import functools
 import pathlib
 
@@ -37,6 +36,7 @@ from hwnas_jax.costs import (
   calibration,
   networks,
   plan,
+  predictor,
   predictor_fit,
   timings,
   transfer,
@@ -198,11 +198,12 @@ def fit_table(
     table = transfer.move(known[0], table.device)
   tables.require(table, net.space(), table.batch_size)
   if fitted.genotypes:
-    costs = tables.raw_costs(table)
-    found = _calibrate(known)(net, costs, fitted.genotypes, fitted.measured_ms)
-    table = dataclasses.replace(table, calibration=found)
-    which = _whom(0, len(fitted.genotypes))
-    told = error_lines(calibration.errors(found), which)
+    count = len(fitted.genotypes)
+    measured = networks.Measured(fitted.genotypes, fitted.measured_ms)
+    table, errors = networks.calibrated(
+      net, table, measured, count, _calibrate(known)
+    )
+    told = error_lines(errors, _whom(0, count))
   out = out or f"tables/{table.fingerprint}.json"
   _refuse_existing(out)
   tables.save(out, table)
@@ -224,19 +225,20 @@ def measure_here(config: ConfigDict, net: Spec, out: str | None) -> None:
     table = profile_space(net.space(), batch_size, out, repeats)
   if _NETWORKS.value:
     kind, rule = _PREDICTOR.value, RULES[config.derive.rule]
-    how = {
-      "num_networks": _NETWORKS.value,
-      "num_held_out": _HELD_OUT.value,
-      "repeats": repeats,
-    }
-    table, errors = networks.calibrate_here(
-      net, table, out, rule, calibrate=_calibrate(known), **how
+    count, held_out = _NETWORKS.value, _HELD_OUT.value
+    measured = networks.profile_chosen(
+      net, table, out, rule, count + held_out, repeats
     )
+    table, errors = networks.calibrated(
+      net, table, measured, count, _calibrate(known)
+    )
+    tables.save(out, table)
     if kind:
-      errors[kind] = networks.train_predictor(
-        kind, net, table, out, rule, **how
+      found, errors[kind] = networks.train_predictor(
+        kind, net, table, measured, count
       )
-    told = error_lines(errors, _whom(_HELD_OUT.value, _NETWORKS.value))
+      predictor.save(pathlib.Path(out).with_suffix(".predictor.npz"), found)
+    told = error_lines(errors, _whom(held_out, count))
     told += _advice(errors, kind)
   print(summary(table, net.space()))
   print(f"{out}" + (": delete it to measure again" if existed else ""))

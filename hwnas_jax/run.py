@@ -132,15 +132,13 @@ def _table(
   )
   if not part.calibration_networks:
     return found
-  return networks.calibrate_here(
-    derived,
-    found,
-    out,
-    discretise.RULES[config.derive.rule],
-    num_networks=part.calibration_networks,
-    num_held_out=0,
-    repeats=part.repeats,
-  )[0]
+  rule, count = discretise.RULES[config.derive.rule], part.calibration_networks
+  measured = networks.profile_chosen(
+    derived, found, out, rule, count, part.repeats
+  )
+  found, _ = networks.calibrated(derived, found, measured, count)
+  table.save(out, found)
+  return found
 
 
 def search(

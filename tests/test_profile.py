@@ -173,6 +173,16 @@ def get_config(variant=""):
 """
 
 
+def measure_plan(folder: pathlib.Path) -> None:
+  subprocess.run(
+    [sys.executable, "-I", "runner.py", "--repeats=3"],
+    cwd=folder,
+    check=True,
+    capture_output=True,
+    timeout=60,
+  )
+
+
 def test_plan_measure_elsewhere_fit(tmp_path, capsys):
   (tmp_path / "toy.py").write_text(TOY)
   folder, config = tmp_path / "plan", str(tmp_path / "toy.py")
@@ -181,13 +191,7 @@ def test_plan_measure_elsewhere_fit(tmp_path, capsys):
   assert f"--fit={folder}" in capsys.readouterr().out
   with pytest.raises(SystemExit, match=r"timings\.json"):
     profile_main(tmp_path / "t.json", fit=str(folder), **flags)
-  subprocess.run(
-    [sys.executable, "-I", "runner.py", "--repeats=3"],
-    cwd=folder,
-    check=True,
-    capture_output=True,
-    timeout=60,
-  )
+  measure_plan(folder)
   profile_main(tmp_path / "t.json", fit=str(folder), **flags)
   table = tables.load(tmp_path / "t.json")
   assert len(table.calibration.networks) == 3
@@ -269,13 +273,7 @@ def test_a_plan_of_networks_alone(toaster, tmp_path):
   profile_main("", plan=str(folder), networks=3, **flags)
   planned = json.loads((folder / "plan.json").read_text())["entries"]
   assert [row["kind"] for row in planned] == ["network"] * 3
-  subprocess.run(
-    [sys.executable, "-I", "runner.py", "--repeats=3"],
-    cwd=folder,
-    check=True,
-    capture_output=True,
-    timeout=60,
-  )
+  measure_plan(folder)
   out = tmp_path / "t.json"
   profile_main(out, fit=str(folder), networks=3, **flags)
   table = tables.load(out)

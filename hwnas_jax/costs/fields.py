@@ -63,3 +63,17 @@ def digest(document: dict[str, Any]) -> str:
   """SHA-256 of a JSON object without its field `digest`."""
   rest = {name: v for name, v in document.items() if name != "digest"}
   return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def check_digest(where: str, document: dict[str, Any], remedy: str) -> None:
+  """Raises ValueError where a document's digest is not of its contents.
+
+  Args:
+    where: names the document.
+    document: with the field that `digest` made.
+    remedy: what the message ends with.
+  """
+  if document["digest"] != digest(document):
+    raise ValueError(
+      f"{where}: field 'digest' does not match the contents: {remedy}"
+    )

@@ -9,7 +9,7 @@ import concurrent.futures
 import dataclasses
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +25,7 @@ from hwnas_jax.costs import (
 )
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.calibration import Calibration, Rule
+from hwnas_jax.costs.predictor import Predictor
 from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.io import writers
 from hwnas_jax.io.progress import Progress
@@ -38,88 +39,16 @@ Calibrate = Callable[..., Calibration]
 Errors = dict[str, dict[str, float]]  # as `calibration.errors` returns them
 
 
-def calibrate_here(
-  net: Spec,
-  table: LatencyTable,
-  out: str | pathlib.Path,
-  rule: Rule,
-  *,
-  num_networks: int,
-  num_held_out: int,
-  repeats: int,
-  calibrate: Calibrate = calibrations.calibrate,
-) -> tuple[LatencyTable, Errors]:
-  """Measures networks, calibrates the table on them, stores it at `out`.
+class Measured(NamedTuple):
+  """Networks and their median latencies."""
 
-  Args:
-    net: the networks' space.
-    table: the device's, finished, with every site of the space; or another
-      device's, made this one's by `transfer.move`.
-    out: where the table is.
-    rule: from logits to a genotype, the one that the search ends with.
-    num_networks: to calibrate on.
-    num_held_out: more of them, to tell the error on.
-    repeats: samples of each network.
-    calibrate: (net, raw costs, genotypes, measured_ms) -> calibration.
+  genotypes: list[Genotype]
+  latencies_ms: list[float]
 
-  Returns:
-    The calibrated table, and the errors of the raw and the calibrated one: on
-    the networks held out, or without such as `calibration.errors` has them.
-
-  Raises:
-    ValueError: the space has too few networks, or the stored measurements are
-      damaged or of another device or batch size.
-  """
-  costs = tables.raw_costs(table)
-  genotypes, measured_ms = profile_chosen(
-    net, table, out, rule, num_networks + num_held_out, repeats
-  )
-  found = calibrate(
-    net, costs, genotypes[:num_networks], measured_ms[:num_networks]
-  )
-  table = dataclasses.replace(table, calibration=found)
-  tables.save(out, table)
-  if not num_held_out:
-    return table, calibrations.errors(found)
-  held_out = genotypes[num_networks:], measured_ms[num_networks:]
-  return table, errors_on(net, costs, found, *held_out)
-
-
-def train_predictor(
-  kind: str,
-  net: Spec,
-  table: LatencyTable,
-  out: str | pathlib.Path,
-  rule: Rule,
-  *,
-  num_networks: int,
-  num_held_out: int,
-  repeats: int,
-) -> dict[str, float]:
-  """Trains a predictor on the networks that `calibrate_here` measured.
-
-  Writes <out>.predictor.npz. Arguments and errors are those of
-  `calibrate_here`, and `predictor_fit.train`'s.
-
-  Returns:
-    Its error on the networks held out.
-  """
-  genotypes, measured_ms = profile_chosen(
-    net, table, out, rule, num_networks + num_held_out, repeats
-  )
-  found = predictor_fit.train_on(
-    kind,
-    net,
-    tables.raw_costs(table),
-    genotypes[:num_networks],
-    measured_ms[:num_networks],
-  )
-  predictor.save(pathlib.Path(out).with_suffix(".predictor.npz"), found)
-  unseen = architecture.one_hot(genotypes[num_networks:], len(net.ops))
-  predicted = predictor.cost(found, jnp.asarray(unseen))
-  return regression.error_of(
-    np.asarray(predicted), np.asarray(measured_ms[num_networks:])
-  )
+  def split(self, count: int) -> tuple["Measured", "Measured"]:
+    """(the first `count`, the others)."""
+    first = Measured(self.genotypes[:count], self.latencies_ms[:count])
+    return first, Measured(self.genotypes[count:], self.latencies_ms[count:])
 
 
 def profile_chosen(
@@ -129,16 +58,80 @@ def profile_chosen(
   rule: Rule,
   count: int,
   repeats: int,
-) -> tuple[list[Genotype], list[float]]:
-  """Networks that span the space, and their latencies in ms.
+) -> Measured:
+  """Measures networks that span the space.
 
   The same networks for the same table; what is stored is not measured again.
-  Errors are `calibrate_here`'s.
+
+  Args:
+    net: the networks' space.
+    table: the device's, finished, with every site of the space; or another
+      device's, made this one's by `transfer.move`.
+    out: where the table is.
+    rule: from logits to a genotype, the one that the search ends with.
+    count: how many.
+    repeats: samples of each network.
+
+  Raises:
+    ValueError: the space has too few networks, or the stored measurements are
+      damaged or of another device or batch size.
   """
   rng = np.random.default_rng(SEED)
   costs = tables.raw_costs(table)
   genotypes = calibrations.choose(net, costs, rule, rng, count)
-  return genotypes, profile_networks(net, table, out, genotypes, repeats)
+  measured_ms = profile_networks(net, table, out, genotypes, repeats)
+  return Measured(genotypes, measured_ms)
+
+
+def calibrated(
+  net: Spec,
+  table: LatencyTable,
+  measured: Measured,
+  num_networks: int,
+  calibrate: Calibrate = calibrations.calibrate,
+) -> tuple[LatencyTable, Errors]:
+  """The table, calibrated on the first `num_networks` that were measured.
+
+  Args:
+    net: the networks' space.
+    table: with every site of the space.
+    measured: of its device; those beyond the first are to tell the error on.
+    num_networks: to calibrate on.
+    calibrate: (net, raw costs, genotypes, measured_ms) -> calibration.
+
+  Returns:
+    The calibrated table, and the errors of the raw and the calibrated one: on
+    the networks held out, or without such as `calibration.errors` has them.
+  """
+  costs = tables.raw_costs(table)
+  fitted, held_out = measured.split(num_networks)
+  found = calibrate(net, costs, *fitted)
+  table = dataclasses.replace(table, calibration=found)
+  if not held_out.genotypes:
+    return table, calibrations.errors(found)
+  return table, errors_on(net, costs, found, *held_out)
+
+
+def train_predictor(
+  kind: str,
+  net: Spec,
+  table: LatencyTable,
+  measured: Measured,
+  num_networks: int,
+) -> tuple[Predictor, dict[str, float]]:
+  """(predictor, its error on the networks held out), as `calibrated`.
+
+  Raises:
+    ValueError: see `predictor_fit.train`.
+  """
+  fitted, held_out = measured.split(num_networks)
+  costs = tables.raw_costs(table)
+  found = predictor_fit.train_on(kind, net, costs, *fitted)
+  unseen = jnp.asarray(architecture.one_hot(held_out.genotypes, len(net.ops)))
+  predicted = np.asarray(predictor.cost(found, unseen))
+  return found, regression.error_of(
+    predicted, np.asarray(held_out.latencies_ms)
+  )
 
 
 def errors_on(
@@ -214,11 +207,7 @@ def _stored(path: pathlib.Path, table: LatencyTable) -> dict[str, Any]:
     return {"schema": 1, **head, "networks": []}
   document = writers.read_json(path)
   fields.check(f"{path}", document, _HEAD)
-  if document["digest"] != fields.digest(document):
-    raise ValueError(
-      f"{path}: field 'digest' does not match the contents: delete the file "
-      "to measure again"
-    )
+  fields.check_digest(f"{path}", document, "delete the file to measure again")
   for name, value in head.items():
     if document[name] != value:
       raise ValueError(

@@ -119,11 +119,9 @@ def read(folder: str | pathlib.Path) -> dict[str, Any]:
   path = pathlib.Path(folder).expanduser() / "plan.json"
   document = writers.read_json(path)
   fields.check(f"{path}", document, _HEAD)
-  if document["digest"] != fields.digest(document):
-    raise ValueError(
-      f"{path}: field 'digest' does not match the contents: the file was "
-      "changed; restore a copy"
-    )
+  fields.check_digest(
+    f"{path}", document, "the file was changed; restore a copy"
+  )
   return document
 
 

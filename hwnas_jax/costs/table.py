@@ -95,12 +95,12 @@ def read(path: str | pathlib.Path) -> LatencyTable:
   """
   document = writers.read_json(path)
   _check(path, document)
-  if document["digest"] != fields.digest(document):
-    raise ValueError(
-      f"{path}: field 'digest' does not match the contents: the file was "
-      f"changed after it was measured; restore a copy or measure again with "
-      f"`{COMMAND}`"
-    )
+  fields.check_digest(
+    f"{path}",
+    document,
+    "the file was changed after it was measured; restore a copy or measure "
+    f"again with `{COMMAND}`",
+  )
   names = {f.name for f in dataclasses.fields(LatencyTable)}
   found = {name: v for name, v in document.items() if name in names}
   found["entries"] = tuple(_entry(row) for row in document["entries"])

@@ -111,11 +111,11 @@ def _read(path: pathlib.Path, planned: dict[str, Any]) -> dict[str, Any]:
     fields.check(
       f"{path}: samples_ms of {row['id']}", samples[row["id"]], rules
     )
-  if timings["digest"] != fields.digest(timings):
-    raise ValueError(
-      f"{path}: field 'digest' does not match the contents: the file was "
-      "changed after it was measured; copy it from the device again"
-    )
+  fields.check_digest(
+    f"{path}",
+    timings,
+    "the file was changed after it was measured; copy it from the device again",
+  )
   return timings
 
 
