@@ -174,6 +174,7 @@ def get_config(variant=""):
 
 
 def measure_plan(folder: pathlib.Path) -> None:
+  """By the plan's runner, whose times of a toy this small are then set."""
   subprocess.run(
     [sys.executable, "-I", "runner.py", "--repeats=3"],
     cwd=folder,
@@ -181,6 +182,17 @@ def measure_plan(folder: pathlib.Path) -> None:
     capture_output=True,
     timeout=60,
   )
+  path = folder / "timings.json"
+  timings = json.loads(path.read_text())
+  planned = json.loads((folder / "plan.json").read_text())["entries"]
+  for i, row in enumerate(planned):
+    found = timings["samples_ms"][row["id"]]
+    assert found.keys() == row["onnx"].keys()
+    found.update(
+      {file: [5.0 + (i + 1) * n] * 3 for file, n in row["onnx"].items()}
+    )
+  timings["digest"] = fields.digest(timings)
+  path.write_text(json.dumps(timings))
 
 
 def test_plan_measure_elsewhere_fit(tmp_path, capsys):
