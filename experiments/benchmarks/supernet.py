@@ -83,6 +83,7 @@ def our_block(kind: str, batch: int, steps: int) -> tuple[Block, Any]:
   about = {name: float(s) for name, s in seconds}
   memory = compiled.memory_analysis()
   about["temp_mib"] = memory.temp_size_in_bytes / 2**20
+  about["compile_peak_rss_mib"] = peak_rss_mib()
 
   def block() -> object:
     nonlocal state
@@ -90,6 +91,11 @@ def our_block(kind: str, batch: int, steps: int) -> tuple[Block, Any]:
     return jax.block_until_ready((state, metrics))
 
   return block, about
+
+
+def peak_rss_mib() -> float:
+  """The most memory that this process has had so far."""
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def torch_block(
@@ -129,8 +135,8 @@ def work(args: argparse.Namespace) -> None:
     start = time.perf_counter()
     block()
     step_s = (time.perf_counter() - start) / args.steps
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"step_s": step_s, "peak_rss_mib": peak_mib}), flush=True)
+    row = {"step_s": step_s, "peak_rss_mib": peak_rss_mib()}
+    print(json.dumps(row), flush=True)
 
 
 class Worker:
@@ -247,7 +253,8 @@ def print_case(name: str, result: dict[str, Any]) -> None:
     print(
       f"  {cache} cache: trace {row['trace_s']:.1f} s, lower"
       f" {row['lower_s']:.1f} s, compile {row['compile_s']:.1f} s,"
-      f" {row['temp_mib']:.0f} MiB temporary"
+      f" {row['temp_mib']:.0f} MiB temporary, up to"
+      f" {row.get('compile_peak_rss_mib', 0):.0f} MiB to compile"
     )
 
 

@@ -184,6 +184,7 @@ def test_drop_path_spares_identities_and_follows_the_rate():
   images = PIXELS(TRAIN.images[:8])
   params, stats = init_variables(network, jax.random.key(0))
 
+  @functools.partial(jax.jit, static_argnums=0)
   def logits(network, variables, rate, seed):
     return network.apply(
       variables,
