@@ -150,8 +150,8 @@ def _make_controller(
 ) -> controllers.Controller:
   part = config.controller
   if part.name == "table":
-    return controllers.table(space)
-  return controllers.pivots(
+    return controllers.masked(controllers.table(space), space)
+  found = controllers.pivots(
     space,
     drawn,
     part.num_pivots,
@@ -159,6 +159,7 @@ def _make_controller(
     part.reference_std,
     part.train_pivots,
   )
+  return controllers.masked(found, space)
 
 
 def make_reference(
@@ -231,7 +232,8 @@ def make_target_ms(
       f" architectures take {low:.4g} ms ({low / high:.1%}) to {high:.4g} ms by"
       " this table"
     )
-  cheapest = base + costs.min(1).sum()  # of a mix: it may drop every choice
+  # Of a mix: it may drop every choice.
+  cheapest = base + np.where(space.allowed(), costs, np.inf).min(1).sum()
   if config.penalty.name == "log_product" and cheapest <= 1:
     raise ValueError(
       "penalty.name=log_product needs latencies above 1 ms, a mix can have"

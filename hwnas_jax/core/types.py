@@ -28,12 +28,27 @@ class Condition(NamedTuple):
   scale: Array
 
 
+class Paths(NamedTuple):
+  """Which operations a supernet runs, where it does not run all of them.
+
+  active: int32[E, A], those that run at each choice, all different.
+  scored: int32[E, J] or None: those whose weights get a gradient; they run in
+    the backward pass alone (ProxylessNAS's gates). None: the active ones.
+  """
+
+  active: Array
+  scored: Array | None = None
+
+
 class Mix(NamedTuple):
   """What a sampler makes of logits.
 
-  weights: [E, O] or [B, E, O], what the supernet multiplies with.
+  weights: [E, O] or [B, E, O], what the supernet multiplies with; [E, O]
+    where there are paths.
   priced: [E, O], what the cost reads.
+  paths: what runs; None is everything.
   """
 
   weights: Array
   priced: Array
+  paths: Paths | None = None

@@ -164,6 +164,7 @@ def choose(
   logits = rng.gumbel(size=shape)
   # Gumbel noise spreads by 1.3: twice that lets one operation lead.
   logits += 2.5 * rng.standard_normal((shape[0], 1, shape[2]))
+  logits = np.where(space.allowed(), logits, -np.inf)
   pool = list(dict.fromkeys(rule(space, rows) for rows in logits))
   if len(pool) < count:
     raise ValueError(

@@ -15,12 +15,29 @@ from hwnas_jax.core.conditions import Conditions
 from hwnas_jax.core.types import Array, Params
 from hwnas_jax.spaces.spec import Space
 
+# Of an operation that a choice lacks: exp(FORBIDDEN) is 0, and unlike -inf it
+# gives no NaN where it is multiplied by 0.
+FORBIDDEN = -1e9
+
 
 class Controller(NamedTuple):
   """init(key) -> params; apply(params, features[D]) -> logits[E, O]."""
 
   init: Callable[[Array], Params]
   apply: Callable[[Params, Array], Array]
+
+
+def masked(controller: Controller, space: Space) -> Controller:
+  """The controller, with FORBIDDEN logits where a choice lacks an operation."""
+  allowed = space.allowed()
+  if allowed.all():
+    return controller
+
+  def apply(params: Params, features: Array) -> Array:
+    logits = controller.apply(params, features)
+    return jnp.where(allowed, logits, FORBIDDEN)
+
+  return Controller(controller.init, apply)
 
 
 def table(space: Space) -> Controller:

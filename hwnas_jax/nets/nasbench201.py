@@ -6,6 +6,7 @@ rematerialised, as in `nets.supernet`. A derived network is unrolled: a
 compiler may then fuse across cells, as it does where the network is deployed.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -13,11 +14,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from hwnas_jax.core.types import Array, Genotype, Params
+from hwnas_jax.core.types import Array, Genotype, Params, Paths
 from hwnas_jax.nets.init import draw, op_shapes, stacked
 from hwnas_jax.nets.norm import Mode
 from hwnas_jax.nets.ops import make_op
-from hwnas_jax.nets.supernet import Net, run_op, weigh
+from hwnas_jax.nets.paths import run_paths, weigh
+from hwnas_jax.nets.supernet import Net, run_op
 from hwnas_jax.spaces.nasbench201 import (
   EDGES,
   NUM_STAGES,
@@ -48,25 +50,57 @@ def _run(site: Site, params: Params, x: Array) -> Any:
   return _make_edge_op(site, "search").apply({"params": params}, x)
 
 
-def _mixed_cell(
-  sites: dict[int, Site], params: Params, rows: Array, x: Array
-) -> Array:
-  """One cell of the supernet: rows [6, (B,) O], x [B, H, W, C] -> the same."""
+def _mixed_edges(
+  sites: dict[int, Site], params: Params, rows: Array
+) -> Callable[[int, Array], Array]:
+  """(edge, x) -> all operations, mixed; what has no weights runs once."""
   free = {o: s for o, s in sites.items() if not op_shapes(s)}
+  shared: dict[int, dict[int, Array]] = {}  # by state that edges leave
+
+  def run(edge: int, x: Array) -> Array:
+    source, name, row = EDGES[edge][0], _NAMES[edge], rows[edge]
+    if source not in shared:
+      shared[source] = {o: _run(s, {}, x) for o, s in free.items()}
+    outputs = shared[source] | {
+      o: _run(s, params[name][s.op], x)
+      for o, s in sites.items()
+      if o not in free
+    }
+    terms = [weigh(y, row[..., o]) for o, y in outputs.items()]
+    return sum(terms[1:], terms[0])
+
+  return run
+
+
+def _few_edges(
+  net: NasBench201, stage: int, params: Params, rows: Array, paths: Paths
+) -> Callable[[int, Array], Array]:
+  """(edge, x) -> the operations of `paths` alone."""
+  sites = [net.stage_site(stage, op) for op in net.ops]
+  branches = [
+    lambda weights, x, site=site: _run(site, weights.get(site.op, {}), x)
+    for site in sites
+  ]
+
+  def run(edge: int, x: Array) -> Array:
+    own = jax.tree.map(lambda p: p[edge], paths)
+    return run_paths(branches, params[_NAMES[edge]], x, rows[edge], own)
+
+  return run
+
+
+def _cell(
+  run: Callable[[int, Array], Array], x: Array, identity: Array | None
+) -> Array:
+  """One cell of the supernet: x [B, H, W, C] -> the same shape."""
   states: list[Array] = [x]
-  shared: list[dict[int, Array]] = []  # by state: what all that leave it run
   for node in range(1, OUTPUT + 1):
-    shared.append({o: _run(s, {}, states[-1]) for o, s in free.items()})
     terms = []
-    for name, row, (source, target) in zip(_NAMES, rows, EDGES, strict=True):
-      if target != node:
-        continue
-      outputs = shared[source] | {
-        o: _run(s, params[name][s.op], states[source])
-        for o, s in sites.items()
-        if o not in free
-      }
-      terms += [weigh(y, row[..., o]) for o, y in outputs.items()]
+    for edge, (source, target) in enumerate(EDGES):
+      if target == node:
+        terms.append(run(edge, states[source]))
+        if identity is not None:
+          terms.append(identity * states[source])
     # Or the CPU computes it again in all that reads it (core.compile).
     states.append(lax.optimization_barrier(sum(terms[1:], terms[0])))
   return states[OUTPUT]
@@ -85,8 +119,7 @@ def make_supernet(net: NasBench201) -> Net:
   """The supernet of a NAS-Bench-201 network.
 
   Weights: {"stem", "stages": [{"edges": {edge: {op: stacked over the N
-  cells}}}], "blocks": [residual block], "head"}. `apply` takes a mix [6, 5]
-  or [B, 6, 5] and images float32 [B, H, W, C].
+  cells}}}], "blocks": [residual block], "head"}.
   """
   stem, *blocks, head = fixed_sites(net)
 
@@ -99,28 +132,47 @@ def make_supernet(net: NasBench201) -> Net:
     }
     return draw(key, shapes)
 
-  def apply(weights: Params, mix: Array, images: Array) -> Array:
+  def apply(
+    weights: Params,
+    mix: Array,
+    images: Array,
+    paths: Paths | None = None,
+    identity: Array | None = None,
+  ) -> Array:
     x = run_op(stem, weights["stem"], images)
     rows = jnp.moveaxis(mix, -2, 0)  # [6, (B,) O]
     for stage in range(NUM_STAGES):
       if stage:
         x = run_op(blocks[stage - 1], weights["blocks"][stage - 1], x)
-      x = _mixed_stage(net, stage, weights["stages"][stage], rows, x)
+      params = weights["stages"][stage]["edges"]
+      x = _stage(net, stage, params, rows, x, paths, identity)
     return run_op(head, weights["head"], x)
 
   return Net(init, apply)
 
 
-def _mixed_stage(
-  net: NasBench201, stage: int, params: Params, rows: Array, x: Array
+def _stage(
+  net: NasBench201,
+  stage: int,
+  params: Params,
+  rows: Array,
+  x: Array,
+  paths: Paths | None,
+  identity: Array | None,
 ) -> Array:
+  """The N cells of a stage."""
   sites = _edge_sites(net, stage)
-  cell = jax.checkpoint(lambda w, m, x: _mixed_cell(sites, w, m, x))
+
+  def mixed(weights: Params, x: Array, rows: Array) -> Array:
+    return _cell(_mixed_edges(sites, weights, rows), x, identity)
 
   def body(x: Array, weights: Params) -> tuple[Array, None]:
-    return cell(weights, rows, x), None
+    if paths is None:
+      return jax.checkpoint(mixed)(weights, x, rows), None
+    few = _few_edges(net, stage, weights, rows, paths)
+    return _cell(few, x, identity), None
 
-  return lax.scan(body, x, params["edges"])[0]
+  return lax.scan(body, x, params)[0]
 
 
 class Cell(nn.Module):

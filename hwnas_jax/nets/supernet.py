@@ -15,19 +15,25 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from hwnas_jax.core.types import Array, Params
+from hwnas_jax.core.types import Array, Params, Paths
 from hwnas_jax.nets.init import draw, op_shapes, stacked
 from hwnas_jax.nets.ops import make_op
+from hwnas_jax.nets.paths import run_paths, shortcut, weigh
 from hwnas_jax.spaces import darts
 from hwnas_jax.spaces.darts import CellSpec, Darts
 from hwnas_jax.spaces.spec import Site
 
 
 class Net(NamedTuple):
-  """init(key) -> weights; apply(weights, mix, images) -> class logits."""
+  """init(key) -> weights; apply(weights, mix, images, ...) -> class logits.
+
+  apply's mix is [E, O] or [B, E, O], its images float32 [B, H, W, C]. Two
+  arguments may follow: `paths`, which operations run in place of all, and
+  `identity`, how much of its input each choice adds to its output.
+  """
 
   init: Callable[[Array], Params]
-  apply: Callable[[Params, Array, Array], Array]
+  apply: Callable[..., Array]
 
 
 def edge_site(net: Darts, cell: CellSpec, source: int, op: str) -> Site:
@@ -67,11 +73,6 @@ def _split_ops(
   return weighted, {o: s for o, s in sites.items() if o not in weighted}
 
 
-def weigh(x: Array, weight: Array) -> Array:
-  """x [B, ...] times a weight [] of all examples or [B] of each."""
-  return x * weight.reshape(weight.shape + (1,) * (x.ndim - 1) * weight.ndim)
-
-
 def _mix_edges(
   sites: dict[int, Site], params: Params, mix: Array, x: Array
 ) -> Array:
@@ -94,28 +95,74 @@ def _mix_edges(
   return lax.scan(body, None, (params, mix))[1]
 
 
+def _mixed(
+  net: Darts,
+  cell: CellSpec,
+  source: int,
+  params: Params,
+  rows: Array,
+  x: Array,
+) -> list[Array]:
+  """All operations, mixed, on the n edges that leave a state."""
+  weighted, free = _split_ops(net, cell, source)
+  shared = {o: run_op(site, {}, x) for o, site in free.items()}
+  outputs: Array | list[Array] = [jnp.zeros(())] * len(rows)
+  if weighted:
+    outputs = _mix_edges(weighted, params, rows, x)
+  return [
+    sum((weigh(o, row[..., column]) for column, o in shared.items()), y)
+    for y, row in zip(outputs, rows, strict=True)
+  ]
+
+
+def _few(
+  net: Darts,
+  cell: CellSpec,
+  source: int,
+  params: Params,
+  rows: Array,
+  x: Array,
+  paths: Paths,
+) -> list[Array]:
+  """The operations of `paths` alone on the n edges that leave a state."""
+  sites = [edge_site(net, cell, source, op) for op in net.ops]
+  branches = [
+    lambda weights, x, site=site: run_op(site, weights.get(site.op, {}), x)
+    for site in sites
+  ]
+
+  def body(
+    carry: None, inputs: tuple[Params, Array, Paths]
+  ) -> tuple[None, Array]:
+    weights, row, path = inputs
+    return carry, run_paths(branches, weights, x, row, path)
+
+  return list(lax.scan(body, None, (params, rows, paths))[1])
+
+
 def _cell(
   net: Darts,
   cell: CellSpec,
   params: Params,
   inputs: tuple[Array, Array],
   mix: Array,
+  paths: Paths | None,
+  identity: Array | None,
 ) -> Array:
-  """One mixed cell; mix [n edges, (B,) O]."""
+  """One mixed cell; mix [n edges, (B,) O], paths [n edges, .]."""
   states = list(inputs)
   nodes: list[Array] = []
   for source in _sources(net):
     x, edges = states[source], _edges_from(net, source)
-    weighted, free = _split_ops(net, cell, source)
-    rows = mix[np.asarray(edges)]
-    shared = {o: run_op(site, {}, x) for o, site in free.items()}
-    outputs: Array | list[Array] = [jnp.zeros(())] * len(edges)
-    if weighted:
-      outputs = _mix_edges(weighted, params[str(source)], rows, x)
-    for position, edge in enumerate(edges):
-      y = outputs[position]
-      for column, output in shared.items():
-        y = y + weigh(output, rows[position][..., column])
+    rows, weights = mix[np.asarray(edges)], params[str(source)]
+    if paths is None:
+      outputs = _mixed(net, cell, source, weights, rows, x)
+    else:
+      own = jax.tree.map(lambda p, e=edges: p[np.asarray(e)], paths)
+      outputs = _few(net, cell, source, weights, rows, x, own)
+    for edge, y in zip(edges, outputs, strict=True):
+      if identity is not None:
+        y = y + identity * shortcut(x, y)
       node = net.edges[edge][1]
       if node < len(nodes):
         nodes[node] = nodes[node] + y
@@ -143,8 +190,7 @@ def make_supernet(net: Darts) -> Net:
   """The supernet of a DARTS network.
 
   Weights: {"stem", "cells": [{"edges": {source: {op: stacked}}, "left",
-  "right"}], "classifier"}. `apply` takes a mix [E, O] or [B, E, O] and images
-  float32 [B, H, W, C].
+  "right"}], "classifier"}.
   """
   cells = net.cells()
   stem, *preprocess, classifier = darts.fixed_sites(net)
@@ -165,7 +211,13 @@ def make_supernet(net: Darts) -> Net:
     }
     return draw(key, shapes)
 
-  def apply(weights: Params, mix: Array, images: Array) -> Array:
+  def apply(
+    weights: Params,
+    mix: Array,
+    images: Array,
+    paths: Paths | None = None,
+    identity: Array | None = None,
+  ) -> Array:
     before = last = run_op(stem, weights["stem"], images)
     if net.imagenet_stem:
       before, last = before
@@ -179,8 +231,10 @@ def make_supernet(net: Darts) -> Net:
         run_op(right, params["right"], last),
       )
       start = per_cell if cell.reduction else 0
-      kind = rows[start : start + per_cell]
-      output = _cell(net, cell, params["edges"], inputs, kind)
+      kind, own = jax.tree.map(
+        lambda a, s=start: a[s : s + per_cell], (rows, paths)
+      )
+      output = _cell(net, cell, params["edges"], inputs, kind, own, identity)
       before, last = last, output
     return run_op(classifier, weights["classifier"], last)
 

@@ -61,9 +61,8 @@ def best(
   Raises:
     ValueError: no such rule.
   """
-  if rule == "argmax" and math.prod([space.shape[1]] * space.shape[0]) <= (
-    ENUMERATED
-  ):
+  size = math.prod(int(n) for n in space.allowed().sum(1))
+  if rule == "argmax" and size <= ENUMERATED:
     return _enumerate(space, scores, constraints, count)
   program = _program(space, rule)
   found: list[Genotype] = []
@@ -80,8 +79,7 @@ def best(
 @functools.cache
 def _all(space: Space) -> np.ndarray:
   """Every architecture with one operation a choice: int[N, E]."""
-  num_choices, num_ops = space.shape
-  rows = itertools.product(range(num_ops), repeat=num_choices)
+  rows = itertools.product(*(np.flatnonzero(r) for r in space.allowed()))
   return np.asarray(list(rows), np.int32)
 
 
@@ -119,7 +117,7 @@ def _program(space: Space, rule: str) -> _Program:
   """What the discretisation rule allows."""
   num_choices, num_ops = space.shape
   one = np.kron(np.eye(num_choices), np.ones(num_ops))
-  upper = np.ones(space.shape)
+  upper = space.allowed().astype(float)
   ones = np.ones(num_choices)
   if rule == "argmax":
     return _Program(sparse.csr_array(one), ones, ones, upper.ravel())

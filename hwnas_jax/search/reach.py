@@ -41,10 +41,10 @@ class Reach(NamedTuple):
     return self.smallest_ms <= budget_ms
 
 
-def _columns(space: Space, rule: str) -> list[int]:
-  """The operations that a kept choice may have."""
+def _allowed(space: Space, rule: str) -> np.ndarray:
+  """bool[E, O]: the operations that a kept choice may have."""
   banned = "none" if rule == "top_k" else None
-  return [o for o, op in enumerate(space.ops) if op != banned]
+  return space.allowed() & [op != banned for op in space.ops]
 
 
 def _group_sizes(space: Space, rule: str) -> list[tuple[np.ndarray, int]]:
@@ -69,11 +69,13 @@ def bounds_ms(
     base_ms: what every architecture pays.
     rule: a name in `search.discretise.MASKS`.
   """
-  allowed = np.asarray(reference, np.float64)[:, _columns(space, rule)]
+  costs, allowed = np.asarray(reference, np.float64), _allowed(space, rule)
+  cheapest = np.where(allowed, costs, np.inf).min(1)
+  dearest = np.where(allowed, costs, -np.inf).max(1)
   smallest, largest = base_ms, base_ms
   for rows, keep in _group_sizes(space, rule):
-    smallest += np.sort(allowed[rows].min(1))[:keep].sum()
-    largest += np.sort(allowed[rows].max(1))[::-1][:keep].sum()
+    smallest += np.sort(cheapest[rows])[:keep].sum()
+    largest += np.sort(dearest[rows])[::-1][:keep].sum()
   return float(smallest), float(largest)
 
 
@@ -83,9 +85,11 @@ def log10_size(space: Space, rule: str) -> float:
   A group of n choices that keeps k gives C(n, k) * O^k of them: DARTS's two
   cells of 14 edges and 7 operations 10^18.04 (Liu et al. 2019, section 2.1).
   """
-  num_ops = len(_columns(space, rule))
+  num_ops = _allowed(space, rule).sum(1)
   return sum(
-    math.log10(math.comb(len(rows), keep)) + keep * math.log10(num_ops)
+    # Where a group keeps some of its choices, they all have the same number.
+    math.log10(math.comb(len(rows), keep))
+    + keep * float(np.log10(num_ops[rows]).mean())
     for rows, keep in _group_sizes(space, rule)
   )
 
@@ -97,6 +101,7 @@ def typical_ms(
   shape = (NUM_RANDOM, *space.shape)
   # By symmetry: no choice's and no operation's logit is likely to be larger.
   logits = np.random.default_rng(0).standard_normal(shape, np.float32)
+  logits = np.where(space.allowed(), logits, -np.inf)
   masks = jax.vmap(lambda rows: MASKS[rule](space, rows))(jnp.asarray(logits))
   latencies = (np.asarray(masks) * np.asarray(reference)).sum((1, 2))
   return float(base_ms + np.median(latencies))

@@ -21,6 +21,10 @@ def check(space: Space, genotype: Genotype) -> None:
   bad = [op for op in genotype if not ABSENT <= op < num_ops]
   if bad:
     raise ValueError(f"operation index {bad[0]} is not in [-1, {num_ops})")
+  allowed = space.allowed()
+  for choice, op, row in zip(space.choices, genotype, allowed, strict=True):
+    if op != ABSENT and not row[op]:
+      raise ValueError(f"{choice} has no operation {space.ops[op]}")
 
 
 def to_json(space: Space, genotype: Genotype) -> dict[str, str]:
@@ -57,9 +61,10 @@ def one_hot(genotypes: Sequence[Genotype], num_ops: int) -> np.ndarray:
 
 
 def random_genotype(space: Space, rng: np.random.Generator) -> Genotype:
-  """One operation a choice, uniformly."""
-  num_choices, num_ops = space.shape
-  return tuple(int(o) for o in rng.integers(num_ops, size=num_choices))
+  """One operation a choice, uniformly over those that it has."""
+  allowed = [np.flatnonzero(row) for row in space.allowed()]
+  picks = rng.integers([len(row) for row in allowed])
+  return tuple(int(r[i]) for r, i in zip(allowed, picks, strict=True))
 
 
 def op_counts(space: Space, genotype: Genotype) -> dict[str, int]:

@@ -43,7 +43,8 @@ class Space:
 
   ops: [O] names, the columns.
   choices: [E] names, the rows.
-  sites: [E][O] the sites that operation o at choice e runs at.
+  sites: [E][O] the sites that operation o at choice e runs at; none where the
+    operation is not one of the choice's.
   fixed: the sites that every architecture runs (stem, preprocess, classifier).
   group: [E] controller group (a node of a cell type).
   keep: choices kept in a group by the top-k discretiser.
@@ -60,6 +61,10 @@ class Space:
   def shape(self) -> tuple[int, int]:
     """(E, O)."""
     return len(self.choices), len(self.ops)
+
+  def allowed(self) -> np.ndarray:
+    """bool[E, O]: the operations that each choice has."""
+    return np.asarray([[bool(cell) for cell in row] for row in self.sites])
 
   def unique_sites(self) -> tuple[Site, ...]:
     """Every distinct site, fixed ones included, in a stable order."""
