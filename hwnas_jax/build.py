@@ -14,6 +14,7 @@ import optax
 from ml_collections import ConfigDict
 
 from hwnas_jax.core import budget, conditions
+from hwnas_jax.core.compile import jit, repeat
 from hwnas_jax.core.conditions import Conditions
 from hwnas_jax.core.schedule import SCHEDULES
 from hwnas_jax.core.types import Array, Genotype
@@ -31,12 +32,21 @@ from hwnas_jax.nets.derived import AUX_WINDOW
 from hwnas_jax.nets.models import make_network, make_supernet
 from hwnas_jax.nets.ops import Module
 from hwnas_jax.samplers.relaxed import SAMPLERS
-from hwnas_jax.search import query, reach
+from hwnas_jax.search import estimators, phases, query, reach
 from hwnas_jax.search.discretise import MASKS, RULES
+from hwnas_jax.search.estimators import Estimator, Metrics
 from hwnas_jax.search.exact import Constraint
 from hwnas_jax.search.penalty import PENALTIES, TARGETED
-from hwnas_jax.search.state import CostTable, SearchData
-from hwnas_jax.search.step import Parts, Settings
+from hwnas_jax.search.phases import Phase, Span
+from hwnas_jax.search.regularise import entropy_penalty
+from hwnas_jax.search.state import CostTable, SearchData, SearchState
+from hwnas_jax.search.step import (
+  Parts,
+  Settings,
+  Step,
+  init_state,
+  make_step,
+)
 from hwnas_jax.spaces.darts import OP_SETS, Darts
 from hwnas_jax.spaces.nasbench201 import NasBench201
 from hwnas_jax.spaces.spec import Space, Spec
@@ -48,6 +58,7 @@ _SHAPES = {
   "cifar10": ((32, 32, 3), 10),
   "fashion_mnist": ((28, 28, 1), 10),
 }
+SKIP = "skip_connect"
 
 
 def load_dataset(config: ConfigDict) -> arrays.Dataset:
@@ -290,7 +301,7 @@ def make_augment(
 def make_parts(
   config: ConfigDict, net: Spec, reference: CostTable, dataset: arrays.Dataset
 ) -> tuple[Parts, Settings, tuple[int, ...]]:
-  """(parts of the method, settings of its step, priced columns)."""
+  """(parts of the method, numbers of its step, priced columns)."""
   space, part = net.space(), config.search
   columns = price.priced_columns(np.asarray(reference.reference))
   drawn = make_conditions(config, len(columns))
@@ -299,7 +310,6 @@ def make_parts(
     net=make_supernet(net),
     controller=_make_controller(config, space, drawn),
     conditions=drawn,
-    sampler=SAMPLERS[config.sampler.name],
     price=price.paper(columns, config.cost.kappa)
     if config.cost.name == "paper"
     else price.cone(columns),
@@ -314,17 +324,82 @@ def make_parts(
       part.weights_clip,
     ),
     controller_optimiser=optax.adam(part.controller_lr, b1=part.controller_b1),
+    skip=space.ops.index(SKIP) if SKIP in space.ops else None,
+    **_make_regularisers(config),
     **_make_penalty(config, space, reference),
   )
   settings = Settings(
     num_steps=part.num_steps,
-    warmup_steps=part.warmup_steps,
     batch_size=part.batch_size,
-    per_example=config.sampler.per_example,
-    bilevel=part.bilevel,
     price_sample=config.penalty.on == "sampled",
   )
   return parts, settings, columns
+
+
+def _make_regularisers(config: ConfigDict) -> dict[str, Any]:
+  """The fields of Parts that are switched on by config.regularise."""
+  part = config.regularise
+  found: dict[str, Any] = {}
+  if part.identity:
+    found["identity"] = lambda progress: part.identity * (1.0 - progress)
+  if part.entropy:
+    strength = lambda progress: part.entropy  # noqa: E731
+    found["regulariser"] = entropy_penalty(strength)
+  return found
+
+
+def _make_estimator(config: ConfigDict, name: str) -> Estimator:
+  part = config.sampler
+  if name == "reinforce":
+    return estimators.reinforce(part.num_samples)
+  if name in estimators.ON_A_PATH:
+    return estimators.ON_A_PATH[name]
+  rows = config.search.batch_size if part.per_example else None
+  return estimators.reparameterised(SAMPLERS[name], rows)
+
+
+def make_phases(config: ConfigDict) -> list[Span]:
+  """The schedule of a search."""
+  part, warmup = config.search, config.sampler.warmup
+  main = Phase(
+    _make_estimator(config, config.sampler.name),
+    joint=not part.bilevel,
+    order=part.order,
+    every=part.every,
+    same_key=part.same_key,
+  )
+  return phases.plan(
+    main,
+    part.num_steps,
+    warmup_steps=part.warmup_steps,
+    warmup=_make_estimator(config, warmup) if warmup else None,
+    epoch_steps=part.epoch_steps,
+  )
+
+
+def make_search(
+  config: ConfigDict, parts: Parts, settings: Settings
+) -> tuple[Callable[[Array], SearchState], Step]:
+  """(key -> fresh state, search.steps_per_dispatch steps from a state).
+
+  Each phase of the schedule is compiled once, when it comes.
+  """
+  spans = make_phases(config)
+  count = config.search.steps_per_dispatch
+  compiled = {
+    phase: jit(
+      repeat(make_step(parts, settings, phase), count), donate_argnums=0
+    )
+    for phase in phases.different(spans)
+  }
+
+  def dispatch(
+    state: SearchState, data: SearchData, table: CostTable
+  ) -> tuple[SearchState, Metrics]:
+    phase = phases.at(spans, int(state.step))
+    return compiled[phase](state, data, table)
+
+  return jit(functools.partial(init_state, parts, spans)), dispatch
 
 
 def make_search_data(

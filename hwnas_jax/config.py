@@ -11,7 +11,9 @@ from hwnas_jax.core import budget
 from hwnas_jax.core.schedule import SCHEDULES
 from hwnas_jax.samplers.relaxed import SAMPLERS
 from hwnas_jax.search.discretise import RULES
+from hwnas_jax.search.estimators import ON_A_PATH
 from hwnas_jax.search.penalty import PENALTIES, TARGETED
+from hwnas_jax.search.phases import ORDERS
 from hwnas_jax.spaces.darts import OP_SETS
 
 CHOICES = {
@@ -23,7 +25,9 @@ CHOICES = {
   "cost.name": ("latency", "paper"),
   "penalty.name": tuple(PENALTIES),
   "penalty.on": ("expected", "sampled"),
-  "sampler.name": tuple(SAMPLERS),
+  "sampler.name": (*SAMPLERS, *ON_A_PATH, "reinforce"),
+  "sampler.warmup": ("", *SAMPLERS, *ON_A_PATH),
+  "search.order": ORDERS,
   "temperature.name": tuple(SCHEDULES),
   "derive.rule": tuple(RULES),
 }
@@ -55,6 +59,7 @@ _DEFAULTS: dict[str, Any] = {
     "channels": 0,
     "num_scales": 8,  # members at the uniform simplex, cone only
     "num_random": 4,  # random architectures trained beside the family
+    "max_skips": 0,  # skip_connect in a derived network; 0 is no limit
     "vectors": {},  # name -> prices, one a priced operation (paper)
   },
   "controller": {
@@ -78,13 +83,28 @@ _DEFAULTS: dict[str, Any] = {
     "target": "",  # 5ms, or 0.4x or 60% of the largest architecture's
     "strength": 0.0,  # 0: the penalty's own default
   },
-  "sampler": {"name": "gumbel_softmax", "per_example": True},
+  "sampler": {
+    "name": "gumbel_softmax",
+    "per_example": True,  # one sample an example; those of one path cannot
+    "num_samples": 10,  # paths a step of reinforce
+    "warmup": "",  # of the warm-up steps; "" is the same
+  },
+  "regularise": {
+    # Each choice adds so much of its input (SurgeNAS), at first; 0 at the end.
+    "identity": 0.0,
+    "entropy": 0.0,  # of the logits, times this, is added to the loss
+  },
   "temperature": {"name": "linear", "start": 1.0, "end": 0.2},
   "search": {
     "num_steps": 1000,
     "warmup_steps": 0,  # weights only, before the controller moves
     "batch_size": 64,
+    # Weights and controller each on their own examples, the controller first.
     "bilevel": False,
+    "order": "first",  # of its gradient: exact and difference look ahead
+    "every": 1,  # weight steps a step of the controller
+    "epoch_steps": 0,  # the two alternate, so many steps each; 0: every step
+    "same_key": False,  # the controller's sample is drawn by the weights' key
     "weights_fraction": 0.5,  # of the training split; rest: controller
     "weights_lr": 0.025,
     "weights_lr_end": 0.001,
@@ -213,7 +233,8 @@ def check(config: ConfigDict) -> None:
   ]
   problems += _check_steps(config, "search") + _check_steps(config, "train")
   problems += _check_together(config) + _check_penalty(config)
-  problems += _check_predictor(config)
+  problems += _check_predictor(config) + _check_sampler(config)
+  problems += _check_schedule(config)
   if problems:
     raise ValueError("the config is wrong: " + "; ".join(problems))
 
@@ -223,8 +244,8 @@ def _check_steps(config: ConfigDict, part: str) -> list[str]:
   return [
     f"{part}.{name} ({config[part][name]}) must be a multiple of"
     f" {part}.steps_per_dispatch ({dispatch})"
-    for name in ("num_steps", "checkpoint_every")
-    if dispatch > 0 and config[part][name] % dispatch
+    for name in ("num_steps", "checkpoint_every", "warmup_steps", "epoch_steps")
+    if name in config[part] and dispatch > 0 and config[part][name] % dispatch
   ]
 
 
@@ -259,10 +280,6 @@ def _check_together(config: ConfigDict) -> list[str]:
       f"controller.name=table cannot hear condition.name={condition}; use"
       " controller.name=pivots or condition.name=fixed"
     )
-  if config.sampler.name == "softmax" and config.sampler.per_example:
-    problems.append(
-      "sampler.per_example needs a sampler with noise, not softmax"
-    )
   count = config.latency.calibration_networks
   if count < 0 or 0 < count < 3:
     problems.append(
@@ -274,18 +291,72 @@ def _check_together(config: ConfigDict) -> list[str]:
       "condition.low and condition.high must be 0 < low < high, got"
       f" {low} and {high}"
     )
-  warmup, num_steps = config.search.warmup_steps, config.search.num_steps
-  if not 0 <= warmup < max(num_steps, 1):
-    problems.append(
-      f"search.warmup_steps ({warmup}) must be in [0, search.num_steps"
-      f" ({num_steps}))"
-    )
   fraction = config.search.weights_fraction
   upper = fraction < 1 if config.search.bilevel else fraction <= 1
   if not (0 < fraction and upper):
     problems.append(
       f"search.weights_fraction ({fraction}) must be in (0, 1], and below 1"
       " with search.bilevel"
+    )
+  return problems
+
+
+def _check_sampler(config: ConfigDict) -> list[str]:
+  """What a sampler draws has to be what the step can read."""
+  part, problems = config.sampler, []
+  if part.name == "softmax" and part.per_example:
+    problems.append(
+      "sampler.per_example needs a sampler with noise, not softmax"
+    )
+  if part.name not in SAMPLERS and part.per_example:
+    problems.append(
+      f"sampler.name={part.name} runs one path for the whole batch: set"
+      " sampler.per_example=False"
+    )
+  if part.name == "two_gates" and config.controller.name != "table":
+    problems.append(
+      "sampler.name=two_gates moves the logits themselves: controller.name"
+      f" must be table, got {config.controller.name}"
+    )
+  if part.name == "reinmax" and config.temperature.end < 1:
+    problems.append(
+      "sampler.name=reinmax needs temperatures of 1 or more: temperature.end"
+      f" is {config.temperature.end}"
+    )
+  if part.num_samples < 1:
+    problems.append(
+      f"sampler.num_samples must be 1 or more, got {part.num_samples}"
+    )
+  return problems
+
+
+def _check_schedule(config: ConfigDict) -> list[str]:
+  """Phases end where a dispatch does; what looks ahead can."""
+  part, problems = config.search, []
+  warmup, num_steps = part.warmup_steps, part.num_steps
+  if not 0 <= warmup < max(num_steps, 1):
+    problems.append(
+      f"search.warmup_steps ({warmup}) must be in [0, search.num_steps"
+      f" ({num_steps}))"
+    )
+  if part.every < 1:
+    problems.append(f"search.every must be 1 or more, got {part.every}")
+  wanted = {"order": "first", "every": 1, "epoch_steps": 0, "same_key": False}
+  problems += [
+    f"search.{name}={part[name]} needs search.bilevel=True"
+    for name, value in wanted.items()
+    if part[name] != value and not part.bilevel
+  ]
+  if part.epoch_steps and (part.order != "first" or part.every != 1):
+    problems.append(
+      "search.epoch_steps alternates whole epochs: search.order must be first"
+      " and search.every 1"
+    )
+  discrete = config.sampler.name not in SAMPLERS
+  if part.order != "first" and discrete:
+    problems.append(
+      f"search.order={part.order} differentiates the mixture: sampler.name"
+      f" must be one of {', '.join(SAMPLERS)}, got {config.sampler.name}"
     )
   return problems
 

@@ -20,7 +20,6 @@ from ml_collections import ConfigDict
 from hwnas_jax import build, training
 from hwnas_jax import config as configuration
 from hwnas_jax.core import tree
-from hwnas_jax.core.compile import jit, repeat
 from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs import analytic, measure, networks, table, timing
@@ -30,7 +29,7 @@ from hwnas_jax.io import loop, versions, writers
 from hwnas_jax.report.html import write_report
 from hwnas_jax.search import discretise, family
 from hwnas_jax.search.state import CostTable, SearchState
-from hwnas_jax.search.step import Parts, init_state, make_step
+from hwnas_jax.search.step import Parts
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 
@@ -151,10 +150,7 @@ def search(
   """Runs or resumes the search: (final state, parts, priced columns)."""
   parts, settings, columns = build.make_parts(config, net, reference, dataset)
   data, split_digest = build.make_search_data(config, dataset)
-  steps = jit(
-    repeat(make_step(parts, settings), config.search.steps_per_dispatch),
-    donate_argnums=0,
-  )
+  init, steps = build.make_search(config, parts, settings)
   cost = "expected_latency_ms" if config.cost.name == "latency" else "cost"
 
   def dispatch(state: SearchState) -> tuple[SearchState, dict[str, Any]]:
@@ -162,7 +158,6 @@ def search(
     metrics[cost] = metrics.pop("expected_cost")
     return state, metrics
 
-  init = jit(functools.partial(init_state, parts))
   state = loop.run(
     dispatch,
     init(stream(config.seed, "search")),

@@ -68,8 +68,10 @@ def our_block(kind: str, batch: int, steps: int) -> tuple[Block, Any]:
   reference = build.make_reference(config, net, net, None)
   parts, settings, _ = build.make_parts(config, net, reference, dataset)
   data, _ = build.make_search_data(config, dataset)
-  state = init_state(parts, stream(0, "search"))
-  run = jit(repeat(make_step(parts, settings), steps), donate_argnums=0)
+  (span,) = spans = build.make_phases(config)
+  state = init_state(parts, spans, stream(0, "search"))
+  step = make_step(parts, settings, span.phase)
+  run = jit(repeat(step, steps), donate_argnums=0)
   times = [time.perf_counter()]
   traced = run.trace(state, data, reference)
   times.append(time.perf_counter())

@@ -21,21 +21,19 @@ from ml_collections import ConfigDict
 
 from hwnas_jax import build
 from hwnas_jax import config as configuration
-from hwnas_jax.core.compile import jit, repeat
 from hwnas_jax.core.rng import stream
 from hwnas_jax.costs import measure, table
 from hwnas_jax.io import versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
 from hwnas_jax.search import discretise
 from hwnas_jax.search.state import SearchState
-from hwnas_jax.search.step import Parts, init_state, make_step
+from hwnas_jax.search.step import Parts
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 
 HERE = pathlib.Path(__file__).parent
 RESULTS = HERE / "results.json"
 CONFIG = HERE.parents[1] / "configs/digits.py"
-PER_DISPATCH = 20
 SPREAD = (0.25, 0.5, 0.75)  # targets, between the smallest and the largest
 STRENGTHS = {
   "dual_ascent": (0.5, 5.0, 50.0),
@@ -90,13 +88,12 @@ class Searches:
     )
     # A scale is a constant of the step, other strengths are in its state.
     key = job["name"], config.condition.high
-    if key not in self.compiled:
-      dispatch = repeat(make_step(parts, settings), PER_DISPATCH)
-      self.compiled[key] = jit(dispatch, donate_argnums=0)
+    init, steps = build.make_search(config, parts, settings)
+    steps = self.compiled.setdefault(key, steps)
     data, _ = build.make_search_data(config, self.dataset)
-    state = init_state(parts, stream(config.seed, "search"))
-    for _ in range(settings.num_steps // PER_DISPATCH):
-      state, metrics = self.compiled[key](state, data, self.reference)
+    state = init(stream(config.seed, "search"))
+    while int(state.step) < config.search.num_steps:
+      state, metrics = steps(state, data, self.reference)
     return self._describe(config, parts, state, metrics)
 
   def _describe(

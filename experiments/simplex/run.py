@@ -27,7 +27,6 @@ from ml_collections import ConfigDict
 
 from hwnas_jax import build, run, training
 from hwnas_jax import config as configuration
-from hwnas_jax.core.compile import jit, repeat
 from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Array, Genotype, Params
 from hwnas_jax.costs import analytic, timing
@@ -37,7 +36,7 @@ from hwnas_jax.io.cache import use_compilation_cache
 from hwnas_jax.nets.supernet import Net
 from hwnas_jax.search.discretise import RULES
 from hwnas_jax.search.state import SearchState
-from hwnas_jax.search.step import Parts, init_state, make_step
+from hwnas_jax.search.step import Parts
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 
@@ -89,9 +88,11 @@ def search_by_penalty(
   parts, settings, columns = build.make_parts(config, net, reference, dataset)
   parts = parts._replace(net=constant_net(net.num_classes))
   data, _ = build.make_search_data(config, dataset)
-  steps = jit(repeat(make_step(parts, settings), config.search.num_steps))
-  state = init_state(parts, stream(config.seed, "search"))
-  return steps(state, data, reference)[0], parts, columns
+  init, steps = build.make_search(config, parts, settings)
+  state = init(stream(config.seed, "search"))
+  while int(state.step) < config.search.num_steps:
+    state, _ = steps(state, data, reference)
+  return state, parts, columns
 
 
 def search(

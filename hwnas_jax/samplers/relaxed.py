@@ -1,7 +1,8 @@
-"""Samplers: (key, logits, temperature, batch) -> Mix.
+"""Samplers that mix all operations: (key, logits, temperature, batch) -> Mix.
 
-All price softmax(logits): the exact expected cost of the categorical that the
-logits describe, at any temperature (research 3.6, F3).
+All price the mean of their weights' law; but for `dirichlet` it is
+softmax(logits), the exact expected cost of the categorical that the logits
+describe, at any temperature (research 3.6, F3).
 """
 
 from collections.abc import Callable
@@ -51,8 +52,30 @@ def straight_through(
   return Mix(weights, soft.priced)
 
 
+def dirichlet(
+  key: Array, logits: Array, temperature: Array, batch: int | None = None
+) -> Mix:
+  """DrNAS: weights ~ Dirichlet(elu(logits) + 1) (Chen et al. 2021, eq. 4).
+
+  Their mean, the concentrations over their sum, is what is priced. No
+  temperature.
+  """
+  del temperature
+  # The floor is for elu's rounding; exactly 0 is an operation left out.
+  concentration = jnp.where(
+    logits > -1e8, jnp.maximum(jax.nn.elu(logits) + 1.0, 1e-6), 0.0
+  )
+  shape = logits.shape[:1] if batch is None else (batch, *logits.shape[:1])
+  allowed = jnp.maximum(concentration, 1e-6)
+  draws = jax.random.dirichlet(key, allowed, shape)
+  draws = jnp.where(concentration > 0, draws, 0.0)
+  weights = draws / draws.sum(-1, keepdims=True)
+  return Mix(weights, concentration / concentration.sum(-1, keepdims=True))
+
+
 SAMPLERS: dict[str, Sampler] = {
   "softmax": softmax,
   "gumbel_softmax": gumbel_softmax,
   "straight_through": straight_through,
+  "dirichlet": dirichlet,
 }

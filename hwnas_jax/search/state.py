@@ -16,7 +16,8 @@ from hwnas_jax.costs.predictor import Predictor
 class SearchState:
   """One checkpoint of this resumes a search bit for bit.
 
-  penalty: scalars by name, such as the multiplier of dual ascent.
+  penalty, estimator: scalars by name, such as the multiplier of dual ascent
+  and the baseline of REINFORCE.
   step: int32[] finished steps. key: the run's typed key, never advanced:
   the randomness of a step is a function of (key, step).
   """
@@ -26,6 +27,7 @@ class SearchState:
   weights_optimiser: optax.OptState
   controller_optimiser: optax.OptState
   penalty: dict[str, Array]
+  estimator: dict[str, Array]
   step: Array
   key: Array
 

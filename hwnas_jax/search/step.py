@@ -1,20 +1,22 @@
-"""The search step: one jitted function for every method.
+"""The search step: one jitted function a phase, for every method.
 
     loss(w, a) = cross_entropy(w, mix) + penalty(cross_entropy, cost of mix)
 
-where mix comes from the sampler, the logits from the controller a
-under a condition drawn each step (research 10.1). One-level: one gradient
-for both (the simplex method). Bilevel, first order: the controller steps on
-its own batch, then the weights on theirs (DARTS, research 1.1).
+where an estimator draws the mix and gives the gradients, and the logits come
+from the controller a under a condition drawn each step (research 10.1). Who is
+updated, on which examples and by which gradient is the phase
+(`search.phases`).
 """
 
+import dataclasses
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 
 from hwnas_jax.core.conditions import Conditions
 from hwnas_jax.core.schedule import Schedule
@@ -23,11 +25,20 @@ from hwnas_jax.costs.price import Price
 from hwnas_jax.data.arrays import batch_indices
 from hwnas_jax.nets.controllers import Controller
 from hwnas_jax.nets.supernet import Net
-from hwnas_jax.samplers.relaxed import Sampler
+from hwnas_jax.search import hypergradient, phases
+from hwnas_jax.search.estimators import (
+  BOTH,
+  LOGITS,
+  WEIGHTS,
+  Estimator,
+  Grads,
+  Metrics,
+)
 from hwnas_jax.search.penalty import Costs, Penalty, State, additive
+from hwnas_jax.search.phases import Phase, Span
+from hwnas_jax.search.regularise import entropy
 from hwnas_jax.search.state import CostTable, SearchData, SearchState
 
-Metrics = dict[str, Array]
 Step = Callable[
   [SearchState, SearchData, CostTable], tuple[SearchState, Metrics]
 ]
@@ -39,12 +50,15 @@ class Parts(NamedTuple):
   augment: (key, uint8 images) -> float32 images.
   derived: logits[E, O] -> mask[E, O] of the network they give, for a penalty
     with a target; without one it is not looked at.
+  identity: how much of its input each choice adds, by the run's progress
+    (SurgeNAS; research 7.1); None is nothing.
+  regulariser: (logits[E, O], progress) -> [], added to the controller's loss.
+  skip: the column of the operation whose share is logged as an alarm.
   """
 
   net: Net
   controller: Controller
   conditions: Conditions
-  sampler: Sampler
   price: Price
   temperature: Schedule
   augment: Callable[[Array, Array], Array]
@@ -52,24 +66,24 @@ class Parts(NamedTuple):
   controller_optimiser: optax.GradientTransformation
   penalty: Penalty = additive()
   derived: Callable[[Array], Array] | None = None
+  identity: Schedule | None = None
+  regulariser: Callable[[Array, Array], Array] | None = None
+  skip: int | None = None
 
 
 class Settings(NamedTuple):
   """Numbers and switches of a step.
 
-  num_steps: of the whole search. per_example: one sample an example.
-  price_sample: what is priced is the sample, not its expectation.
+  num_steps: of the whole search. price_sample: what is priced is the sample,
+  not its expectation.
   """
 
   num_steps: int
-  warmup_steps: int
   batch_size: int
-  per_example: bool
-  bilevel: bool
   price_sample: bool = False
 
 
-def init_state(parts: Parts, key: Array) -> SearchState:
+def init_state(parts: Parts, spans: Sequence[Span], key: Array) -> SearchState:
   """A fresh state; `key` is the run's."""
   weights_key, controller_key, run_key = jax.random.split(key, 3)
   weights = parts.net.init(weights_key)
@@ -80,6 +94,7 @@ def init_state(parts: Parts, key: Array) -> SearchState:
     weights_optimiser=parts.weights_optimiser.init(weights),
     controller_optimiser=parts.controller_optimiser.init(controller),
     penalty=parts.penalty.init(),
+    estimator=phases.init(spans),
     step=jnp.zeros((), jnp.int32),
     key=run_key,
   )
@@ -115,43 +130,49 @@ def _price(
   return condition.scale * table.of(priced) / dearest
 
 
-def _make_loss(parts: Parts, settings: Settings) -> Callable:
-  """loss(weights, controller, condition, ..., temperature)."""
+class _Given(NamedTuple):
+  """What a step's losses share."""
 
-  def loss(
-    weights: Params,
-    controller: Params,
-    condition: Condition,
-    state: State,
-    table: CostTable,
-    batch: tuple[Array, Array],
-    key: Array,
-    temperature: Array,
-  ) -> tuple[Array, Metrics]:
-    images, labels = batch
-    features = parts.conditions.features(condition)
-    logits = parts.controller.apply(controller, features)
-    rows = labels.shape[0] if settings.per_example else None
-    mix = parts.sampler(key, logits, temperature, rows)
-    outputs = parts.net.apply(weights, mix.weights, images)
-    cross_entropy = optax.softmax_cross_entropy_with_integer_labels(
-      outputs, labels
-    ).mean()
-    priced = _priced(mix, settings.price_sample)
-    costs = Costs(_price(parts, table, condition, priced), table.of(priced))
-    penalty = parts.penalty.added(state, cross_entropy, costs)
-    metrics = {
-      "loss": cross_entropy + penalty,
-      "cross_entropy": cross_entropy,
-      "penalty": penalty,
-      "expected_cost": table.of(
-        mix.priced if table.predictor is None else priced
-      ),
-      "accuracy": (outputs.argmax(-1) == labels).mean(),
-    }
-    return metrics["loss"], metrics
+  condition: Condition
+  penalty: State
+  table: CostTable
+  temperature: Array
+  progress: Array
 
-  return loss
+
+def _loss(
+  parts: Parts,
+  settings: Settings,
+  given: _Given,
+  batch: tuple[Array, Array],
+  weights: Params,
+  mix: Mix,
+) -> tuple[Array, Metrics]:
+  """The loss of a mix on a batch, and what there is to log."""
+  images, labels = batch
+  table = given.table
+  more: dict[str, Any] = {}
+  if mix.paths is not None:
+    more["paths"] = mix.paths
+  if parts.identity is not None:
+    more["identity"] = parts.identity(given.progress)
+  outputs = parts.net.apply(weights, mix.weights, images, **more)
+  cross_entropy = optax.softmax_cross_entropy_with_integer_labels(
+    outputs, labels
+  ).mean()
+  priced = _priced(mix, settings.price_sample)
+  costs = Costs(_price(parts, table, given.condition, priced), table.of(priced))
+  penalty = parts.penalty.added(given.penalty, cross_entropy, costs)
+  metrics = {
+    "loss": cross_entropy + penalty,
+    "cross_entropy": cross_entropy,
+    "penalty": penalty,
+    "expected_cost": table.of(
+      mix.priced if table.predictor is None else priced
+    ),
+    "accuracy": (outputs.argmax(-1) == labels).mean(),
+  }
+  return metrics["loss"], metrics
 
 
 def _batch(
@@ -181,7 +202,6 @@ def _step_controller(
   # Adam forgets a gradient's scale but not its spread: unweighted, the
   # dearest conditions would drown the cross-entropy of all others.
   weight = 1.0 / (1.0 + condition.scale)
-  weight = jnp.where(state.step < settings.warmup_steps, 0.0, weight)
   return _update(
     parts.controller_optimiser,
     jax.tree.map(lambda g: weight * g, grads),
@@ -193,7 +213,6 @@ def _step_controller(
 
 def _step_penalty(
   parts: Parts,
-  settings: Settings,
   state: SearchState,
   controller: Params,
   condition: Condition,
@@ -205,70 +224,197 @@ def _step_penalty(
   features = parts.conditions.features(condition)
   mask = parts.derived(parts.controller.apply(controller, features))
   latency_ms = table.of(mask)
-  # A multiplier would wind up while the controller waits.
-  waits = state.step < settings.warmup_steps
-  penalty = jax.tree.map(
-    lambda old, new: jnp.where(waits, old, new),
-    state.penalty,
-    parts.penalty.update(state.penalty, latency_ms),
-  )
+  penalty = parts.penalty.update(state.penalty, latency_ms)
   return penalty, {**penalty, "derived_latency_ms": latency_ms}
 
 
-def make_step(parts: Parts, settings: Settings) -> Step:
+# (wrt, weights, logits) -> (gradients, metrics, the estimator's state)
+_Side = Callable[..., tuple[Grads, Metrics, State]]
+
+
+def _side(
+  parts: Parts,
+  settings: Settings,
+  estimator: Estimator,
+  given: _Given,
+  state: SearchState,
+  data: SearchData,
+  level: int,
+  key: Array,
+) -> _Side:
+  """The gradients of a level's examples, all with the same noise."""
+  batch = _batch(parts, settings, state, data, level)
+  loss = functools.partial(_loss, parts, settings, given, batch)
+
+  def grads(
+    wrt: tuple[int, ...], weights: Params, logits: Array
+  ) -> tuple[Grads, Metrics, State]:
+    return estimator.grads(
+      loss,
+      wrt,
+      weights,
+      logits,
+      jax.random.clone(key),
+      given.temperature,
+      state.estimator,
+    )
+
+  return grads
+
+
+def _controller_grads(
+  parts: Parts,
+  phase: Phase,
+  sides: tuple[_Side, _Side],
+  state: SearchState,
+  logits: Array,
+) -> tuple[Array, Metrics, State]:
+  """(d_logits, metrics, estimator's state) of a phase that is not joint."""
+  train, valid = sides
+  if phase.order == "first":
+    found, metrics, kept = valid((LOGITS,), state.weights, logits)
+    return found.logits, metrics, kept
+  return hypergradient.look_ahead(
+    phase.order,
+    lambda *wanted: train(*wanted)[0],
+    valid,
+    parts.weights_optimiser,
+    state.weights_optimiser,
+    state.weights,
+    logits,
+  )
+
+
+def _with_controller(
+  parts: Parts,
+  settings: Settings,
+  phase: Phase,
+  given: _Given,
+  state: SearchState,
+  d_logits: Array,
+  key: Array,
+) -> SearchState:
+  """The state after the controller's step and the penalty's."""
+  features = parts.conditions.features(given.condition)
+  logits, pull = jax.vjp(
+    lambda c: parts.controller.apply(c, features), state.controller
+  )
+  if parts.regulariser is not None:
+    d_logits += jax.grad(parts.regulariser)(logits, given.progress)
+  controller, optimiser = _step_controller(
+    parts, settings, state, given.condition, pull(d_logits)[0]
+  )
+  if phase.estimator.project is not None:
+    moved = parts.controller.apply(controller, features)
+    controller = {"logits": phase.estimator.project(key, logits, moved)}
+  penalty = state.penalty
+  if parts.derived is not None:
+    mask = parts.derived(parts.controller.apply(controller, features))
+    penalty = parts.penalty.update(penalty, given.table.of(mask))
+  return dataclasses.replace(
+    state,
+    controller=controller,
+    controller_optimiser=optimiser,
+    penalty=penalty,
+  )
+
+
+def _logged(
+  parts: Parts, given: _Given, state: SearchState, metrics: Metrics
+) -> Metrics:
+  """What is told of a step: the loss's parts, and how sharp the logits are."""
+  features = parts.conditions.features(given.condition)
+  logits = parts.controller.apply(state.controller, features)
+  more = {"temperature": given.temperature, "entropy": entropy(logits)}
+  if parts.skip is not None:
+    more["skip_share"] = jax.nn.softmax(logits)[:, parts.skip].mean()
+  if parts.derived is not None:
+    latency_ms = given.table.of(parts.derived(logits))
+    more |= {**state.penalty, "derived_latency_ms": latency_ms}
+  return metrics | more
+
+
+def _turn_controller(
+  parts: Parts,
+  settings: Settings,
+  phase: Phase,
+  given: _Given,
+  sides: tuple[_Side, _Side],
+  state: SearchState,
+  key: Array,
+) -> tuple[SearchState, Metrics]:
+  """The controller's own step, at every n-th step of the search."""
+  features = parts.conditions.features(given.condition)
+  logits = parts.controller.apply(state.controller, features)
+
+  def turn(state: SearchState) -> tuple[SearchState, Metrics]:
+    d_logits, metrics, kept = _controller_grads(
+      parts, phase, sides, state, logits
+    )
+    state = dataclasses.replace(state, estimator=kept)
+    after = _with_controller(
+      parts, settings, phase, given, state, d_logits, key
+    )
+    return after, metrics
+
+  if phase.every == 1:
+    return turn(state)
+  due = state.step % phase.every == 0
+  return lax.cond(due, lambda s: turn(s)[0], lambda s: s, state), {}
+
+
+def _with_weights(
+  parts: Parts, state: SearchState, grads: Params
+) -> SearchState:
+  """The state after the weights' step."""
+  weights, optimiser = _update(
+    parts.weights_optimiser, grads, state.weights_optimiser, state.weights
+  )
+  return dataclasses.replace(
+    state, weights=weights, weights_optimiser=optimiser
+  )
+
+
+def make_step(parts: Parts, settings: Settings, phase: Phase) -> Step:
   """Returns step(state, data, table) -> (state, metrics), to be jitted."""
-  loss = _make_loss(parts, settings)
 
   def step(
     state: SearchState, data: SearchData, table: CostTable
   ) -> tuple[SearchState, Metrics]:
     key = jax.random.fold_in(jax.random.fold_in(state.key, 2), state.step)
     condition_key, weights_key, controller_key = jax.random.split(key, 3)
-    condition = parts.conditions.draw(condition_key)
-    temperature = parts.temperature(state.step / settings.num_steps)
-    at = functools.partial(
-      loss,
-      condition=condition,
-      state=state.penalty,
+    if phase.same_key:
+      controller_key = jax.random.clone(weights_key)
+    progress = state.step / settings.num_steps
+    given = _Given(
+      condition=parts.conditions.draw(condition_key),
+      penalty=state.penalty,
       table=table,
-      temperature=temperature,
+      temperature=parts.temperature(progress),
+      progress=progress,
     )
-    first = _batch(parts, settings, state, data, 0)
-    controller = state.controller
-    if settings.bilevel:
-      second = _batch(parts, settings, state, data, 1)
-      controller_grads = jax.grad(at, 1, has_aux=True)(
-        state.weights, controller, batch=second, key=controller_key
-      )[0]
-    else:
-      (weight_grads, controller_grads), metrics = jax.grad(
-        at, (0, 1), has_aux=True
-      )(state.weights, controller, batch=first, key=weights_key)
-    controller, controller_optimiser = _step_controller(
-      parts, settings, state, condition, controller_grads
+    side = functools.partial(
+      _side, parts, settings, phase.estimator, given, state, data
     )
-    if settings.bilevel:
-      weight_grads, metrics = jax.grad(at, has_aux=True)(
-        state.weights, controller, batch=first, key=weights_key
+    features = parts.conditions.features(given.condition)
+    train = side(0, weights_key)
+    metrics: Metrics = {}
+    if phase.controller and not phase.joint:
+      sides = train, side(1, controller_key)
+      state, metrics = _turn_controller(
+        parts, settings, phase, given, sides, state, controller_key
       )
-    weights, weights_optimiser = _update(
-      parts.weights_optimiser,
-      weight_grads,
-      state.weights_optimiser,
-      state.weights,
-    )
-    penalty, more = _step_penalty(
-      parts, settings, state, controller, condition, table
-    )
-    metrics |= {"temperature": temperature, **more}
-    return SearchState(
-      weights=weights,
-      controller=controller,
-      weights_optimiser=weights_optimiser,
-      controller_optimiser=controller_optimiser,
-      penalty=penalty,
-      step=state.step + 1,
-      key=state.key,
-    ), metrics
+    if phase.weights:
+      logits = parts.controller.apply(state.controller, features)
+      wrt = BOTH if phase.joint else (WEIGHTS,)
+      grads, metrics, kept = train(wrt, state.weights, logits)
+      if phase.joint:
+        state = dataclasses.replace(state, estimator=kept)
+        state = _with_controller(
+          parts, settings, phase, given, state, grads.logits, weights_key
+        )
+      state = _with_weights(parts, state, grads.weights)
+    metrics = _logged(parts, given, state, metrics)
+    return dataclasses.replace(state, step=state.step + 1), metrics
 
   return step

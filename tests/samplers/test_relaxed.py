@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from hwnas_jax.nets.controllers import FORBIDDEN
 from hwnas_jax.samplers.relaxed import (
   SAMPLERS,
+  dirichlet,
   gumbel_softmax,
   softmax,
   straight_through,
@@ -16,6 +18,9 @@ from hwnas_jax.samplers.relaxed import (
 LOGITS = np.array([[0.3, -1.2, 0.8, 0], [2, 1, -1, 0.5]], np.float32)
 ALPHA = np.array([[1.0, 0.0, -1.0]], np.float32)
 NOISY = {name: s for name, s in SAMPLERS.items() if name != "softmax"}
+GUMBEL = [gumbel_softmax, straight_through]
+# Dirichlet weights are of another law than the categorical of the logits.
+PRICED = [softmax, *GUMBEL]
 every = pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
 noisy = pytest.mark.parametrize("sampler", NOISY.values(), ids=NOISY)
 
@@ -38,7 +43,7 @@ def test_weights_are_on_the_simplex(sampler, temperature):
     np.testing.assert_allclose(point.sum(-1), np.ones(2), rtol=1e-5)
 
 
-@every
+@pytest.mark.parametrize("sampler", PRICED)
 @pytest.mark.parametrize("temperature", [0.1, 5.0])
 @pytest.mark.parametrize("batch", [None, 3])
 def test_the_price_is_that_of_the_categorical(sampler, temperature, batch):
@@ -121,7 +126,7 @@ def test_hot_weights_are_uniform(sampler):
   np.testing.assert_allclose(found, np.full((2, 4), 0.25), atol=1e-4)
 
 
-@noisy
+@pytest.mark.parametrize("sampler", GUMBEL)
 def test_the_largest_weight_follows_the_categorical(sampler):
   batch = 20_000
   weights = draw(sampler, 0.5, batch, LOGITS[:1]).weights
@@ -144,3 +149,21 @@ def test_relaxed_means_are_not_the_softmax(temperature, expected):
   np.testing.assert_allclose(mean, expected, atol=2.5e-3)
   tempered = jax.nn.softmax(ALPHA[0] / temperature)
   assert np.abs(mean - tempered).max() > 0.05
+
+
+def test_dirichlet_prices_the_mean_of_its_weights():
+  mix = draw(dirichlet, 1.0, 20_000)
+  np.testing.assert_allclose(mix.weights.mean(0), mix.priced, atol=0.01)
+  concentration = np.where(LOGITS > 0, LOGITS + 1, np.exp(LOGITS))
+  wanted = concentration / concentration.sum(-1, keepdims=True)
+  np.testing.assert_allclose(mix.priced, wanted, rtol=1e-5)
+
+
+def test_dirichlet_has_a_gradient_and_leaves_out_what_there_is_not():
+  weight = np.random.default_rng(0).normal(size=LOGITS.shape).astype("f4")
+  logits = LOGITS.copy()
+  logits[0, 2] = FORBIDDEN
+  loss = lambda v: jnp.vdot(draw(dirichlet, 1.0, None, v).weights, weight)  # noqa: E731
+  grad = np.asarray(jax.jit(jax.grad(loss))(logits))
+  assert np.isfinite(grad).all() and (np.abs(grad[1]) > 1e-4).all()
+  assert grad[0, 2] == draw(dirichlet, 1.0, None, logits).weights[0, 2] == 0

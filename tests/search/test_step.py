@@ -17,7 +17,9 @@ from hwnas_jax.io import checkpoint
 from hwnas_jax.nets import controllers
 from hwnas_jax.nets.supernet import Net, make_supernet
 from hwnas_jax.samplers.relaxed import SAMPLERS
-from hwnas_jax.search import family
+from hwnas_jax.search import family, phases
+from hwnas_jax.search.estimators import reparameterised
+from hwnas_jax.search.phases import Phase
 from hwnas_jax.search.state import CostTable, SearchData
 from hwnas_jax.search.step import (
   Parts,
@@ -52,7 +54,6 @@ def make_parts(**changes):
     net=make_supernet(NET),
     controller=controllers.pivots(SPACE, CONE),
     conditions=CONE,
-    sampler=SAMPLERS["gumbel_softmax"],
     price=price.cone((0, 1, 2)),
     temperature=schedule.linear(1.0, 0.3),
     augment=pixels,
@@ -92,15 +93,13 @@ def deaf_net(weights=None):
   )
 
 
-def settings(**changes):
-  plain = Settings(
-    num_steps=300,
-    warmup_steps=0,
-    batch_size=16,
-    per_example=True,
-    bilevel=False,
-  )
-  return plain._replace(**changes)
+SETTINGS = Settings(num_steps=300, batch_size=16)
+PER_EXAMPLE = reparameterised(SAMPLERS["gumbel_softmax"], 16)
+SOFTMAX = reparameterised(SAMPLERS["softmax"])
+
+
+def step_of(parts, bilevel=False, estimator=PER_EXAMPLE):
+  return make_step(parts, SETTINGS, Phase(estimator, joint=not bilevel))
 
 
 def run(steps, state, table=TABLE, data=DATA, dispatches=1):
@@ -112,7 +111,8 @@ def run(steps, state, table=TABLE, data=DATA, dispatches=1):
 
 
 def start(parts, seed=0):
-  return init_state(parts, jax.random.key(seed))
+  spans = phases.plan(Phase(PER_EXAMPLE), SETTINGS.num_steps)
+  return init_state(parts, spans, jax.random.key(seed))
 
 
 # The step reads the table.
@@ -122,7 +122,7 @@ def start(parts, seed=0):
 def penalty_search():
   """(parts, 100 jitted steps in which the penalty is the only force)."""
   parts = make_parts(net=deaf_net())
-  return parts, jax.jit(repeat(make_step(parts, settings()), 100))
+  return parts, jax.jit(repeat(step_of(parts), 100))
 
 
 def swept_shares(parts, state):
@@ -151,7 +151,7 @@ def test_a_dearer_operation_is_chosen_less_at_every_scale(
 
 def test_the_table_is_an_argument_and_no_constant():
   parts = make_parts(net=deaf_net())
-  step = make_step(parts, settings())
+  step = step_of(parts)
   shape = "x".join(map(str, SPACE.shape))
 
   def num_tables(function, *arguments):
@@ -178,7 +178,7 @@ def counted(step):
 
 def test_another_table_changes_the_step_without_another_trace():
   parts = make_parts(net=deaf_net())
-  step, traces = counted(make_step(parts, settings()))
+  step, traces = counted(step_of(parts))
   steps = jax.jit(step)
   other = CostTable(TABLE.reference[:, ::-1], TABLE.base + 2.0)
   found = [
@@ -196,7 +196,7 @@ def test_another_table_changes_the_step_without_another_trace():
 
 def test_metrics_add_up():
   parts = make_parts(net=deaf_net(jnp.array([0.3, -0.2])))
-  steps = jax.jit(make_step(parts, settings()))
+  steps = jax.jit(step_of(parts))
   row = run(steps, start(parts))[1][0]
   np.testing.assert_allclose(
     row["loss"], row["cross_entropy"] + row["penalty"], rtol=1e-6
@@ -223,7 +223,7 @@ def test_a_controller_that_does_not_learn_stays_bit_identical():
   state = start(parts)
   kept = tree.digest(state.controller)
   for bilevel in (False, True):
-    steps = jax.jit(repeat(make_step(parts, settings(bilevel=bilevel)), 5))
+    steps = jax.jit(repeat(step_of(parts, bilevel), 5))
     found, _ = run(steps, start(parts))
     assert tree.digest(found.controller) == kept
     assert tree.digest(found.weights) != tree.digest(state.weights)
@@ -231,12 +231,17 @@ def test_a_controller_that_does_not_learn_stays_bit_identical():
 
 def test_the_controller_waits_for_the_warm_up():
   parts = make_parts(net=deaf_net(jnp.ones(2)))
+  warm, main = phases.different(
+    phases.plan(Phase(PER_EXAMPLE, joint=True), 300, warmup_steps=3)
+  )
   state = start(parts)
-  steps = jax.jit(make_step(parts, settings(warmup_steps=3)))
-  warm, _ = run(steps, start(parts), dispatches=3)
-  assert tree.digest(warm.controller) == tree.digest(state.controller)
-  assert tree.digest(warm.weights) != tree.digest(state.weights)
-  after, _ = run(steps, warm)
+  steps = jax.jit(make_step(parts, SETTINGS, warm))
+  warmed, _ = run(steps, start(parts), dispatches=3)
+  for name in ("controller", "controller_optimiser"):
+    now, then = getattr(warmed, name), getattr(state, name)
+    assert tree.digest(now) == tree.digest(then)
+  assert tree.digest(warmed.weights) != tree.digest(state.weights)
+  after, _ = run(jax.jit(make_step(parts, SETTINGS, main)), warmed)
   assert tree.digest(after.controller) != tree.digest(state.controller)
 
 
@@ -259,7 +264,7 @@ def test_prices_do_not_reach_the_clipping_of_the_weights():
     ),
     price=price.paper((0, 1, 2), 1.0),
   )
-  steps = jax.jit(make_step(parts, settings()))
+  steps = jax.jit(step_of(parts))
   dear = TABLE._replace(reference=1e4 * TABLE.reference)
   found = [run(steps, start(parts), t)[0] for t in (TABLE, dear)]
   assert tree.digest(found[0].weights) == tree.digest(found[1].weights)
@@ -283,7 +288,6 @@ def scalar_net():
 def scalar_parts(**changes):
   return make_parts(
     net=scalar_net(),
-    sampler=SAMPLERS["softmax"],
     temperature=schedule.linear(1.0, 1.0),
     conditions=conditions.fixed(3, 1.0),
     controller=controllers.table(SPACE),
@@ -317,9 +321,7 @@ def test_each_level_reads_its_own_examples(
   bilevel, pixel, weights_move, controller_moves
 ):
   parts = scalar_parts()
-  steps = jax.jit(
-    repeat(make_step(parts, settings(bilevel=bilevel, per_example=False)), 4)
-  )
+  steps = jax.jit(repeat(step_of(parts, bilevel, SOFTMAX), 4))
   before = start(parts)
   after, _ = run(steps, start(parts), data=marked_data(*pixel))
   moved = tree.digest(after.weights) != tree.digest(before.weights)
@@ -332,7 +334,7 @@ def test_each_level_reads_its_own_examples(
 def test_first_order_by_hand(bilevel):
   """Bilevel: the weights answer to the controller's new logits."""
   parts = scalar_parts()
-  step = make_step(parts, settings(bilevel=bilevel, per_example=False))
+  step = step_of(parts, bilevel, SOFTMAX)
   state = start(parts)
   found, _ = run(jax.jit(step), start(parts), data=marked_data(1, 3))
 
@@ -362,9 +364,7 @@ def searches():
   """{bilevel: (parts, PER_DISPATCH jitted steps)}, each traced once."""
   parts = make_parts()
   traced = {
-    bilevel: counted(
-      repeat(make_step(parts, settings(bilevel=bilevel)), PER_DISPATCH)
-    )
+    bilevel: counted(repeat(step_of(parts, bilevel), PER_DISPATCH))
     for bilevel in (False, True)
   }
   yield {b: (parts, jax.jit(step)) for b, (step, _) in traced.items()}
@@ -417,7 +417,7 @@ def test_randomness_changes_from_step_to_step(searches):
     net=deaf_net(),
     price=lambda reference, condition: condition.scale + 0.0 * reference,
   )
-  one = jax.jit(make_step(parts, settings()))
+  one = jax.jit(step_of(parts))
   _, rows = run(one, start(parts), dispatches=4)
   drawn = [float(row["penalty"]) for row in rows]
   assert len(set(drawn)) == 4
@@ -425,7 +425,7 @@ def test_randomness_changes_from_step_to_step(searches):
 
 def test_a_dispatch_is_its_steps():
   parts = make_parts(net=deaf_net(jnp.array([0.3, -0.2])))
-  step = make_step(parts, settings())
+  step = step_of(parts)
   single, rows = run(jax.jit(step), start(parts), dispatches=4)
   at_once, means = run(jax.jit(repeat(step, 4)), start(parts))
   chex.assert_trees_all_close(
@@ -444,7 +444,7 @@ def test_conditions_reach_controller_and_price():
     net=deaf_net(), conditions=CONE._replace(draw=lambda key: condition)
   )
   state = start(parts)
-  _, rows = run(jax.jit(make_step(parts, settings())), start(parts))
+  _, rows = run(jax.jit(step_of(parts)), start(parts))
   logits = parts.controller.apply(state.controller, CONE.features(condition))
   prices = price.cone((0, 1, 2))(TABLE.reference, condition)
   wanted = (prices * jax.nn.softmax(logits)).sum()

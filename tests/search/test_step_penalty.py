@@ -1,5 +1,6 @@
 """Penalties inside the search step: what is priced, kept, logged, resumed."""
 
+import dataclasses
 import functools
 
 import chex
@@ -15,8 +16,10 @@ from hwnas_jax.costs import price
 from hwnas_jax.io import checkpoint
 from hwnas_jax.nets import controllers
 from hwnas_jax.nets.supernet import Net
-from hwnas_jax.samplers.relaxed import SAMPLERS
-from hwnas_jax.search import discretise, penalty, reach
+from hwnas_jax.samplers.relaxed import SAMPLERS, straight_through
+from hwnas_jax.search import discretise, penalty, phases, reach
+from hwnas_jax.search.estimators import reparameterised
+from hwnas_jax.search.phases import Phase
 from hwnas_jax.search.state import CostTable, SearchData
 from hwnas_jax.search.step import (
   Parts,
@@ -46,13 +49,9 @@ DATA = SearchData(
   jnp.arange(COUNT // 2, dtype=jnp.int32),
   jnp.arange(COUNT // 2, COUNT, dtype=jnp.int32),
 )
-SETTINGS = Settings(
-  num_steps=300,
-  warmup_steps=0,
-  batch_size=8,
-  per_example=False,
-  bilevel=False,
-)
+SETTINGS = Settings(num_steps=300, batch_size=8)
+GUMBEL = SAMPLERS["gumbel_softmax"]
+JOINT = Phase(reparameterised(GUMBEL), joint=True)
 
 
 def toy_net():
@@ -72,7 +71,6 @@ def make_parts(**changes):
     net=toy_net(),
     controller=controllers.pivots(SPACE, FIXED),
     conditions=FIXED,
-    sampler=SAMPLERS["gumbel_softmax"],
     price=PRICES["cone"],
     temperature=schedule.linear(1.0, 0.3),
     augment=lambda key, images: images.astype(jnp.float32) / 255,
@@ -91,7 +89,7 @@ def aimed(target_ms, rule="argmax", name="dual_ascent", **changes):
 
 
 def start(parts, seed=0):
-  return init_state(parts, jax.random.key(seed))
+  return init_state(parts, phases.plan(JOINT, 300), jax.random.key(seed))
 
 
 def run(steps, state, dispatches=1):
@@ -124,7 +122,7 @@ def old_step(parts, state):
   def loss(weights, controller):
     features = parts.conditions.features(condition)
     logits = parts.controller.apply(controller, features)
-    mix = parts.sampler(weights_key, logits, temperature, None)
+    mix = GUMBEL(weights_key, logits, temperature, None)
     outputs = parts.net.apply(weights, mix.weights, images)
     cross_entropy = optax.softmax_cross_entropy_with_integer_labels(
       outputs, labels
@@ -158,7 +156,7 @@ def test_additive_is_the_old_formula_bit_for_bit(name):
     price=PRICES[name],
   )
   # Neither is compiled as a whole: two programs need not round alike.
-  step, state = make_step(parts, SETTINGS), start(parts)
+  step, state = make_step(parts, SETTINGS, JOINT), start(parts)
   before = tree.digest(state.controller)
   for _ in range(3):
     wanted = old_step(parts, state)
@@ -173,11 +171,11 @@ def test_additive_is_the_old_formula_bit_for_bit(name):
 
 def test_additive_carries_and_logs_nothing_more():
   parts = make_parts()
-  state, rows = run(jax.jit(make_step(parts, SETTINGS)), start(parts))
+  state, rows = run(jax.jit(make_step(parts, SETTINGS, JOINT)), start(parts))
   assert state.penalty == {}
   assert set(rows[0]) == {
     *("loss", "cross_entropy", "penalty", "expected_cost", "accuracy"),
-    "temperature",
+    *("temperature", "entropy"),
   }
 
 
@@ -194,8 +192,9 @@ def test_the_expected_or_the_sampled_mix_is_priced(sample, per_example):
     return costs.latency_ms
 
   parts = make_parts(penalty=penalty.additive()._replace(added=added))
-  settings = SETTINGS._replace(per_example=per_example, price_sample=sample)
-  step = make_step(parts, settings)
+  settings = SETTINGS._replace(price_sample=sample)
+  estimator = reparameterised(GUMBEL, 8 if per_example else None)
+  step = make_step(parts, settings, Phase(estimator, joint=True))
   rows = [run(jax.jit(step), start(parts, seed))[1][0] for seed in range(4)]
   gaps = [abs(row["penalty"] - row["expected_cost"]) for row in rows]
   assert max(gaps) < 1e-5 or sample
@@ -206,19 +205,18 @@ def test_the_expected_or_the_sampled_mix_is_priced(sample, per_example):
 def test_a_sample_is_priced_by_the_mean_of_its_batch():
   """Straight-through samples: the latency is a mean of vertices."""
   parts = make_parts(
-    sampler=SAMPLERS["straight_through"],
     penalty=penalty.additive()._replace(
       added=lambda state, cross_entropy, costs: costs.latency_ms
     ),
   )
-  settings = SETTINGS._replace(per_example=True, price_sample=True)
-  state = start(parts)
-  row = run(jax.jit(make_step(parts, settings)), start(parts))[1][0]
+  settings, sampler = SETTINGS._replace(price_sample=True), straight_through
+  state, phase = start(parts), Phase(reparameterised(sampler, 8), joint=True)
+  row = run(jax.jit(make_step(parts, settings, phase)), start(parts))[1][0]
   key = jax.random.fold_in(jax.random.fold_in(state.key, 2), state.step)
   weights_key = jax.random.split(key, 3)[1]
   features = FIXED.features(FIXED.draw(jax.random.key(0)))
   logits = parts.controller.apply(state.controller, features)
-  mix = parts.sampler(weights_key, logits, jnp.ones(()), 8).weights
+  mix = sampler(weights_key, logits, jnp.ones(()), 8).weights
   wanted = 1.5 + np.mean([(COSTS * np.asarray(m)).sum() for m in mix])
   np.testing.assert_allclose(row["penalty"], wanted, rtol=1e-5)
 
@@ -230,8 +228,8 @@ def test_a_sample_is_priced_by_the_mean_of_its_batch():
 @pytest.mark.parametrize("rule", discretise.MASKS)
 def test_the_multiplier_follows_the_derived_network(rule, bilevel):
   parts = aimed(3.0, rule)
-  settings = SETTINGS._replace(bilevel=bilevel)
-  steps = jax.jit(make_step(parts, settings))
+  phase = JOINT._replace(joint=not bilevel)
+  steps = jax.jit(make_step(parts, SETTINGS, phase))
   state, multiplier = start(parts), 0.0
   for _ in range(3):
     state, rows = run(steps, state)
@@ -244,10 +242,11 @@ def test_the_multiplier_follows_the_derived_network(rule, bilevel):
 
 def test_the_multiplier_waits_for_the_warm_up():
   parts = aimed(3.0)
-  steps = jax.jit(make_step(parts, SETTINGS._replace(warmup_steps=3)))
+  alone = phases.plan(JOINT, 300, warmup_steps=3)[0].phase
+  steps = jax.jit(make_step(parts, SETTINGS, alone))
   warm, _ = run(steps, start(parts), 3)
   assert warm.penalty["multiplier"] == warm.penalty["gap"] == 0
-  after, _ = run(steps, warm)
+  after, _ = run(jax.jit(make_step(parts, SETTINGS, JOINT)), warm)
   assert after.penalty["multiplier"] != 0
 
 
@@ -258,7 +257,8 @@ def test_the_pace_scales_the_steps_of_the_controller_alone():
   )
   first = start(parts)
   found = [
-    run(jax.jit(make_step(p, SETTINGS)), start(p))[0] for p in (parts, halved)
+    run(jax.jit(make_step(p, SETTINGS, JOINT)), start(p))[0]
+    for p in (parts, halved)
   ]
   moved = [
     jax.tree.map(lambda a, b: a - b, s.controller, first.controller)
@@ -271,7 +271,7 @@ def test_the_pace_scales_the_steps_of_the_controller_alone():
 
 def test_a_resumed_search_keeps_its_multiplier(tmp_path):
   parts = aimed(3.0)
-  steps = jax.jit(repeat(make_step(parts, SETTINGS), 3))
+  steps = jax.jit(repeat(make_step(parts, SETTINGS, JOINT), 3))
   whole, _ = run(steps, start(parts), 2)
   half, _ = run(steps, start(parts))
   checkpoint.save(tmp_path, 3, half, {})
@@ -289,13 +289,12 @@ def test_a_resumed_search_keeps_its_multiplier(tmp_path):
 
 
 def _with_penalty(state, found):
-  fields = {name: getattr(state, name) for name in state.__dataclass_fields__}
-  return type(state)(**fields | {"penalty": found})
+  return dataclasses.replace(state, penalty=found)
 
 
 def test_another_target_is_no_other_compile():
   traces = []
-  step = make_step(aimed(3.0), SETTINGS)
+  step = make_step(aimed(3.0), SETTINGS, JOINT)
 
   @jax.jit
   def steps(*arguments):
@@ -311,7 +310,7 @@ def test_another_target_is_no_other_compile():
 def searches():
   """By rule: a compiled dispatch of 25 steps, whatever the target."""
   return {
-    rule: jax.jit(repeat(make_step(aimed(3.0, rule), SETTINGS), 25))
+    rule: jax.jit(repeat(make_step(aimed(3.0, rule), SETTINGS, JOINT), 25))
     for rule in discretise.MASKS
   }
 
