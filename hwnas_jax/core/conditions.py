@@ -17,12 +17,20 @@ class Conditions(NamedTuple):
   """draw(key) -> Condition; features(Condition) -> [num_features].
 
   cover(keys[n]) -> [n, num_features]: features of n conditions over the law.
+  each(key) -> a Condition with a leading axis: one of every device, where the
+    law is over some; the controller's step serves them all.
   """
 
   num_features: int
   draw: Callable[[Array], Condition]
   features: Callable[[Condition], Array]
   cover: Callable[[Array], Array]
+  each: Callable[[Array], Condition] | None = None
+
+
+def progress(features: Array) -> Array:
+  """Where on a cone's log scale features [num_features] are, in [0, 1]."""
+  return jnp.clip(features[-1] / (2 * REACH) + 0.5, 0.0, 1.0)
 
 
 def _dirichlet(key: Array, size: int) -> Array:
@@ -79,3 +87,36 @@ def cone(size: int, low: float, high: float) -> Conditions:
     return jnp.column_stack([points, REACH * (2 * shares - 1)])
 
   return Conditions(size + 1, draw, features, cover)
+
+
+def scale(size: int, low: float, high: float) -> Conditions:
+  """The uniform prices times a log-uniform scale: DARTS-CC's (research 2.2)."""
+  whole = cone(size, low, high)
+  uniform = jnp.full(size, 1.0 / size)
+  return whole._replace(
+    draw=lambda key: whole.draw(key)._replace(simplex=uniform),
+    cover=lambda keys: whole.cover(keys).at[:, :size].set(1.0 / size),
+  )
+
+
+def devices(points: Array, low: float, high: float) -> Conditions:
+  """Some devices' prices times a log-uniform scale (MODNAS; research 8.1).
+
+  Args:
+    points: [D, K] the devices' prices, on the simplex.
+    low: least scale.
+    high: largest scale.
+  """
+  count, size = points.shape
+  whole = cone(size, low, high)
+
+  def draw(key: Array) -> Condition:
+    device_key, scale_key = jax.random.split(key)
+    device = jax.random.randint(device_key, (), 0, count)
+    return whole.draw(scale_key)._replace(simplex=points[device])
+
+  def each(key: Array) -> Condition:
+    drawn = jax.vmap(whole.draw)(jax.random.split(key, count))
+    return drawn._replace(simplex=points)
+
+  return whole._replace(draw=draw, each=each)

@@ -25,7 +25,7 @@ from hwnas_jax.costs.price import Price
 from hwnas_jax.data.arrays import batch_indices
 from hwnas_jax.nets.controllers import Controller
 from hwnas_jax.nets.supernet import Net
-from hwnas_jax.search import hypergradient, phases
+from hwnas_jax.search import hypergradient, min_norm, phases
 from hwnas_jax.search.estimators import (
   BOTH,
   LOGITS,
@@ -192,42 +192,6 @@ def _batch(
   return parts.augment(key, data.images[rows]), data.labels[rows]
 
 
-def _step_controller(
-  parts: Parts,
-  settings: Settings,
-  state: SearchState,
-  condition: Condition,
-  grads: Params,
-) -> tuple[Params, optax.OptState]:
-  # Adam forgets a gradient's scale but not its spread: unweighted, the
-  # dearest conditions would drown the cross-entropy of all others.
-  weight = 1.0 / (1.0 + condition.scale)
-  return _update(
-    parts.controller_optimiser,
-    jax.tree.map(lambda g: weight * g, grads),
-    state.controller_optimiser,
-    state.controller,
-    parts.penalty.pace(state.penalty, state.step / settings.num_steps),
-  )
-
-
-def _step_penalty(
-  parts: Parts,
-  state: SearchState,
-  controller: Params,
-  condition: Condition,
-  table: CostTable,
-) -> tuple[State, Metrics]:
-  """The penalty's new state, and what there is to log; see `Parts.derived`."""
-  if parts.derived is None:
-    return state.penalty, {}
-  features = parts.conditions.features(condition)
-  mask = parts.derived(parts.controller.apply(controller, features))
-  latency_ms = table.of(mask)
-  penalty = parts.penalty.update(state.penalty, latency_ms)
-  return penalty, {**penalty, "derived_latency_ms": latency_ms}
-
-
 # (wrt, weights, logits) -> (gradients, metrics, the estimator's state)
 _Side = Callable[..., tuple[Grads, Metrics, State]]
 
@@ -285,28 +249,47 @@ def _controller_grads(
   )
 
 
+def _of_controller(
+  parts: Parts, given: _Given, controller: Params, d_logits: Array
+) -> Params:
+  """What the controller's parameters get of a gradient of its logits."""
+  features = parts.conditions.features(given.condition)
+  logits, pull = jax.vjp(
+    lambda c: parts.controller.apply(c, features), controller
+  )
+  if parts.regulariser is not None:
+    d_logits += jax.grad(parts.regulariser)(logits, given.progress)
+  # Adam forgets a gradient's scale but not its spread: unweighted, the
+  # dearest conditions would drown the cross-entropy of all others.
+  weight = 1.0 / (1.0 + given.condition.scale)
+  return jax.tree.map(lambda g: weight * g, pull(d_logits)[0])
+
+
 def _with_controller(
   parts: Parts,
   settings: Settings,
   phase: Phase,
   given: _Given,
   state: SearchState,
-  d_logits: Array,
+  grads: Params,
   key: Array,
 ) -> SearchState:
   """The state after the controller's step and the penalty's."""
   features = parts.conditions.features(given.condition)
-  logits, pull = jax.vjp(
-    lambda c: parts.controller.apply(c, features), state.controller
-  )
-  if parts.regulariser is not None:
-    d_logits += jax.grad(parts.regulariser)(logits, given.progress)
-  controller, optimiser = _step_controller(
-    parts, settings, state, given.condition, pull(d_logits)[0]
+  pace = parts.penalty.pace(state.penalty, state.step / settings.num_steps)
+  controller, optimiser = _update(
+    parts.controller_optimiser,
+    grads,
+    state.controller_optimiser,
+    state.controller,
+    pace,
   )
   if phase.estimator.project is not None:
-    moved = parts.controller.apply(controller, features)
-    controller = {"logits": phase.estimator.project(key, logits, moved)}
+    old, new = (
+      parts.controller.apply(c, features)
+      for c in (state.controller, controller)
+    )
+    controller = {"logits": phase.estimator.project(key, old, new)}
   penalty = state.penalty
   if parts.derived is not None:
     mask = parts.derived(parts.controller.apply(controller, features))
@@ -339,22 +322,33 @@ def _turn_controller(
   settings: Settings,
   phase: Phase,
   given: _Given,
-  sides: tuple[_Side, _Side],
+  sides: Callable[[_Given], tuple[_Side, _Side]],
   state: SearchState,
   key: Array,
 ) -> tuple[SearchState, Metrics]:
   """The controller's own step, at every n-th step of the search."""
-  features = parts.conditions.features(given.condition)
-  logits = parts.controller.apply(state.controller, features)
+
+  def at(given: _Given) -> tuple[Params, Metrics, State]:
+    features = parts.conditions.features(given.condition)
+    logits = parts.controller.apply(state.controller, features)
+    d_logits, metrics, kept = _controller_grads(
+      parts, phase, sides(given), state, logits
+    )
+    grads = _of_controller(parts, given, state.controller, d_logits)
+    return grads, metrics, kept
 
   def turn(state: SearchState) -> tuple[SearchState, Metrics]:
-    d_logits, metrics, kept = _controller_grads(
-      parts, phase, sides, state, logits
-    )
+    if parts.conditions.each is None:
+      grads, metrics, kept = at(given)
+    else:
+      devices = parts.conditions.each(jax.random.clone(key))
+      grads, metrics, kept = lax.map(
+        lambda c: at(given._replace(condition=c)), devices
+      )
+      metrics, kept = jax.tree.map(lambda a: a.mean(0), (metrics, kept))
+      grads = min_norm.combine(grads)
     state = dataclasses.replace(state, estimator=kept)
-    after = _with_controller(
-      parts, settings, phase, given, state, d_logits, key
-    )
+    after = _with_controller(parts, settings, phase, given, state, grads, key)
     return after, metrics
 
   if phase.every == 1:
@@ -393,16 +387,25 @@ def make_step(parts: Parts, settings: Settings, phase: Phase) -> Step:
       temperature=parts.temperature(progress),
       progress=progress,
     )
-    side = functools.partial(
-      _side, parts, settings, phase.estimator, given, state, data
-    )
+
+    def side(given: _Given, level: int) -> _Side:
+      key = controller_key if level else weights_key
+      return _side(
+        parts, settings, phase.estimator, given, state, data, level, key
+      )
+
     features = parts.conditions.features(given.condition)
-    train = side(0, weights_key)
+    train = side(given, 0)
     metrics: Metrics = {}
     if phase.controller and not phase.joint:
-      sides = train, side(1, controller_key)
       state, metrics = _turn_controller(
-        parts, settings, phase, given, sides, state, controller_key
+        parts,
+        settings,
+        phase,
+        given,
+        lambda given: (side(given, 0), side(given, 1)),
+        state,
+        controller_key,
       )
     if phase.weights:
       logits = parts.controller.apply(state.controller, features)
@@ -410,8 +413,9 @@ def make_step(parts: Parts, settings: Settings, phase: Phase) -> Step:
       grads, metrics, kept = train(wrt, state.weights, logits)
       if phase.joint:
         state = dataclasses.replace(state, estimator=kept)
+        own = _of_controller(parts, given, state.controller, grads.logits)
         state = _with_controller(
-          parts, settings, phase, given, state, grads.logits, weights_key
+          parts, settings, phase, given, state, own, weights_key
         )
       state = _with_weights(parts, state, grads.weights)
     metrics = _logged(parts, given, state, metrics)
