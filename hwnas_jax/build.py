@@ -16,9 +16,10 @@ from ml_collections import ConfigDict
 from hwnas_jax.core import budget, conditions
 from hwnas_jax.core.compile import jit, repeat
 from hwnas_jax.core.conditions import Conditions
+from hwnas_jax.core.rng import stream
 from hwnas_jax.core.schedule import SCHEDULES
 from hwnas_jax.core.types import Array, Genotype
-from hwnas_jax.costs import predictor, price
+from hwnas_jax.costs import analytic, predictor, price
 from hwnas_jax.costs.predictor import Predictor
 from hwnas_jax.costs.table import (
   LatencyTable,
@@ -153,35 +154,52 @@ def make_conditions(config: ConfigDict, size: int) -> Conditions:
     return conditions.fixed(size, part.high)
   if part.name == "simplex":
     return conditions.simplex(size)
-  return conditions.cone(size, part.low, part.high)
+  if part.name == "devices":
+    points = conditions.draw_devices(
+      stream(config.seed, "devices"), part.num_devices, size
+    )
+    return conditions.devices(points, part.low, part.high)
+  make = {"cone": conditions.cone, "scale": conditions.scale}[part.name]
+  return make(size, part.low, part.high)
 
 
 def _make_controller(
   config: ConfigDict, space: Space, drawn: Conditions
 ) -> controllers.Controller:
   part = config.controller
-  if part.name == "table":
-    return controllers.masked(controllers.table(space), space)
-  found = controllers.pivots(
-    space,
-    drawn,
-    part.num_pivots,
-    part.sign,
-    part.reference_std,
-    part.train_pivots,
-  )
+  if part.name == "pivots":
+    found = controllers.pivots(
+      space,
+      drawn,
+      part.num_pivots,
+      part.sign,
+      part.reference_std,
+      part.train_pivots,
+    )
+  elif part.name == "piecewise":
+    found = controllers.piecewise(space, part.num_pivots)
+  elif part.name == "mlp":
+    found = controllers.mlp(space, drawn)
+  elif part.name == "mixture":
+    found = controllers.mixture(space, drawn, part.num_experts)
+  else:
+    found = controllers.table(space)
   return controllers.masked(found, space)
 
 
 def make_reference(
   config: ConfigDict, net: Spec, derived: Spec, table: LatencyTable | None
 ) -> CostTable:
-  """What the step is given: measured ms, or sites counted in paper mode."""
+  """What the step is given: measured ms; parameters, MACs or sites, counted."""
   if config.cost.name == "paper":
     space = net.space()
     counts = [[len(sites) for sites in row] for row in space.sites]
     return CostTable(jnp.asarray(counts, jnp.float32), jnp.zeros(()))
   space = derived.space()
+  if config.cost.name in analytic.COUNTS:
+    costs = analytic.site_costs(space, analytic.COUNTS[config.cost.name])
+    array = jnp.asarray(space.cost_array(costs), jnp.float32)
+    return CostTable(array, jnp.asarray(space.base_cost(costs), jnp.float32))
   assert table is not None
   return CostTable(
     jnp.asarray(price_array(table, space)),
@@ -259,9 +277,13 @@ def make_rule(
   """What turns logits [E, O] into a genotype.
 
   derive.rule; but a search by dual ascent has to take its target, and a rule
-  that is one jump of a choice off does not.
+  that is one jump of a choice off does not; and derive.max_skips is kept.
   """
   name = config.derive.rule
+  if config.derive.max_skips:
+    return functools.partial(
+      query.capped, rule=name, op=SKIP, most=config.derive.max_skips
+    )
   if config.penalty.name != "dual_ascent":
     return RULES[name]
   target_ms = make_target_ms(config, space, reference)

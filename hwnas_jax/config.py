@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from hwnas_jax.core import budget
 from hwnas_jax.core.schedule import SCHEDULES
+from hwnas_jax.costs import analytic
 from hwnas_jax.samplers.relaxed import SAMPLERS
 from hwnas_jax.search.discretise import RULES
 from hwnas_jax.search.estimators import ON_A_PATH
@@ -19,10 +20,10 @@ from hwnas_jax.spaces.darts import OP_SETS
 CHOICES = {
   "space.name": ("darts", "nasbench201"),
   "space.ops": tuple(OP_SETS),
-  "controller.name": ("table", "pivots"),
+  "controller.name": ("table", "pivots", "piecewise", "mlp", "mixture"),
   "controller.sign": (-1, 1),
-  "condition.name": ("fixed", "simplex", "cone"),
-  "cost.name": ("latency", "paper"),
+  "condition.name": ("fixed", "simplex", "cone", "scale", "devices"),
+  "cost.name": ("latency", "paper", *analytic.COUNTS),
   "penalty.name": tuple(PENALTIES),
   "penalty.on": ("expected", "sampled"),
   "sampler.name": (*SAMPLERS, *ON_A_PATH, "reinforce"),
@@ -32,6 +33,9 @@ CHOICES = {
   "derive.rule": tuple(RULES),
 }
 
+
+# Conditions with a scale.
+SCALED = ("cone", "scale", "devices")
 
 # Every field with its default and its unit; a config file changes some.
 _DEFAULTS: dict[str, Any] = {
@@ -64,12 +68,18 @@ _DEFAULTS: dict[str, Any] = {
   },
   "controller": {
     "name": "pivots",
-    "num_pivots": 5,
+    "num_pivots": 5,  # of each group; knots of piecewise
+    "num_experts": 10,  # of mixture
     "sign": -1,
     "reference_std": 1e-3,  # of the pivots' logits at first
     "train_pivots": False,
   },
-  "condition": {"name": "cone", "low": 0.001, "high": 10.0},
+  "condition": {
+    "name": "cone",
+    "low": 0.001,  # scale
+    "high": 10.0,
+    "num_devices": 4,  # of devices: drawn prices, the first this device's
+  },
   "cost": {
     "name": "latency",
     "kappa": 50.0,  # paper mode only
@@ -200,7 +210,7 @@ _POSITIVE = (
   " train.steps_per_dispatch train.checkpoint_every controller.num_pivots"
   " search.weights_lr search.controller_lr train.lr search.weights_clip"
   " train.clip controller.reference_std temperature.start temperature.end"
-  " derive.num_scales"
+  " derive.num_scales controller.num_experts condition.num_devices"
 ).split()
 # What NAS-Bench-201 fixes, or has not: each stays at its default there.
 _DARTS_ONLY = (
@@ -265,20 +275,35 @@ def _check_together(config: ConfigDict) -> list[str]:
   """Fields that contradict each other."""
   problems = _check_space(config)
   paper, condition = config.cost.name == "paper", config.condition.name
-  if paper and condition == "cone":
+  if paper and condition in SCALED:
     problems.append(
       "cost.name=paper prices by S alone: condition.name must be simplex or"
-      " fixed, got cone"
+      f" fixed, got {condition}"
     )
   if not paper and condition == "simplex":
     problems.append(
-      "condition.name=simplex has no scale: cost.name=latency needs cone or"
-      " fixed"
+      f"condition.name=simplex has no scale: cost.name={config.cost.name}"
+      f" needs fixed, {', '.join(SCALED)}"
     )
-  if condition != "fixed" and config.controller.name == "table":
+  controller = config.controller.name
+  if condition != "fixed" and controller == "table":
     problems.append(
       f"controller.name=table cannot hear condition.name={condition}; use"
       " controller.name=pivots or condition.name=fixed"
+    )
+  if condition not in SCALED and controller in ("piecewise", "mixture"):
+    problems.append(
+      f"controller.name={controller} reads a scale: condition.name must be one"
+      f" of {', '.join(SCALED)}, got {condition}"
+    )
+  if controller == "piecewise" and config.controller.num_pivots < 2:
+    problems.append(
+      "controller.name=piecewise needs controller.num_pivots >= 2"
+    )
+  if condition == "devices" and not config.search.bilevel:
+    problems.append(
+      "condition.name=devices combines the controller's own steps:"
+      " search.bilevel must be True"
     )
   count = config.latency.calibration_networks
   if count < 0 or 0 < count < 3:
@@ -367,7 +392,6 @@ def _check_predictor(config: ConfigDict) -> list[str]:
     "cost.name": "latency",
     "condition.name": "fixed",
     "penalty.on": "sampled",
-    "sampler.name": "straight_through",
     "sampler.per_example": False,
   }
   problems = [
@@ -377,6 +401,12 @@ def _check_predictor(config: ConfigDict) -> list[str]:
   ]
   if config.cost.predictor and not config.latency.table:
     problems.append("cost.predictor needs the latency.table that it is over")
+  one_hot = ("straight_through", *ON_A_PATH, "reinforce")
+  if config.cost.predictor and config.sampler.name not in one_hot:
+    problems.append(
+      f"cost.predictor needs a sampler.name of {', '.join(one_hot)}, got"
+      f" {config.sampler.name}"
+    )
   return problems
 
 

@@ -124,7 +124,7 @@ def _table(
   if given is not None:
     table.save(out, given)
     return given
-  if config.cost.name == "paper":
+  if config.cost.name != "latency":
     return None
   found = measure.profile_space(
     derived.space(), part.batch_size, out, part.repeats
@@ -228,7 +228,7 @@ def _points(
   config: ConfigDict, size: int
 ) -> tuple[list[str], list[tuple[list[float], float]]]:
   """Names and conditions of the family."""
-  if config.condition.name == "cone":
+  if config.condition.name in configuration.SCALED:
     part = config.condition
     points = family.scale_grid(
       size, part.low, part.high, config.derive.num_scales

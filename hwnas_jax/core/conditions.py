@@ -99,6 +99,12 @@ def scale(size: int, low: float, high: float) -> Conditions:
   )
 
 
+def draw_devices(key: Array, count: int, size: int) -> Array:
+  """Prices [D, K] of devices: the reference itself, then drawn ones."""
+  drawn = jax.vmap(lambda k: _dirichlet(k, size))(jax.random.split(key, count))
+  return drawn.at[0].set(1.0 / size)
+
+
 def devices(points: Array, low: float, high: float) -> Conditions:
   """Some devices' prices times a log-uniform scale (MODNAS; research 8.1).
 

@@ -54,6 +54,10 @@ def macs(site: Site) -> int:
   return _num_weights(weights) * pixels
 
 
+# What a search may count in place of milliseconds.
+COUNTS: dict[str, Callable[[Site], float]] = {"params": params, "macs": macs}
+
+
 def site_costs(space: Space, cost: Callable[[Site], float]) -> dict[str, float]:
   """A cost of every site of a space, by the site's key."""
   return {site.key: float(cost(site)) for site in space.unique_sites()}

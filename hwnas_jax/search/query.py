@@ -143,6 +143,26 @@ def aim(
   raise ValueError(f"no architecture keeps {timed.budget:.4g} ms")
 
 
+def capped(
+  space: Space, rows: np.ndarray, *, rule: str, op: str, most: int
+) -> Genotype:
+  """The likeliest architecture with at most so many of an operation.
+
+  Skips that win too many choices are how one-level and long searches collapse
+  (P-DARTS, Chen et al. 2019, section 3.3.2, keeps two in a normal cell).
+
+  Raises:
+    ValueError: no architecture has so few.
+  """
+  counts = np.zeros(space.shape)
+  counts[:, space.ops.index(op)] = 1.0
+  scores = log_softmax(np.asarray(rows, float))
+  found = best(space, rule, scores, [Constraint(op, counts, 0.0, most)])
+  if not found:
+    raise ValueError(f"every architecture has more than {most} {op}")
+  return found[0]
+
+
 def rank(
   net: Net,
   num_ops: int,

@@ -36,7 +36,7 @@ def draw(sampler, temperature, batch=None, logits=LOGITS, seed=0):
 @every
 @pytest.mark.parametrize("temperature", [0.1, 1.0, 5.0])
 def test_weights_are_on_the_simplex(sampler, temperature):
-  weights, priced = draw(sampler, temperature)
+  weights, priced, _ = draw(sampler, temperature)
   assert weights.shape == priced.shape == LOGITS.shape
   for point in weights, priced:
     assert np.all(point >= 0)
