@@ -32,6 +32,7 @@ from hwnas_jax.nets import controllers
 from hwnas_jax.nets.derived import AUX_WINDOW
 from hwnas_jax.nets.models import make_network, make_supernet
 from hwnas_jax.nets.ops import Module
+from hwnas_jax.nets.predictors import NETWORKS
 from hwnas_jax.samplers.relaxed import SAMPLERS
 from hwnas_jax.search import estimators, phases, query, reach
 from hwnas_jax.search.discretise import MASKS, RULES
@@ -218,7 +219,7 @@ def _load_predictor(
       this table.
   """
   path = config.cost.predictor
-  if not path:
+  if not path or path in NETWORKS:  # a kind: not trained yet
     return None
   found = predictor.load(path)
   over = derived.space().cost_array(raw_costs(table))

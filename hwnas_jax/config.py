@@ -10,6 +10,8 @@ from ml_collections import ConfigDict
 from hwnas_jax.core import budget
 from hwnas_jax.core.schedule import SCHEDULES
 from hwnas_jax.costs import analytic
+from hwnas_jax.costs.predictor_fit import MIN_SAMPLES
+from hwnas_jax.nets.predictors import NETWORKS as PREDICTORS
 from hwnas_jax.samplers.relaxed import SAMPLERS
 from hwnas_jax.search.discretise import RULES
 from hwnas_jax.search.estimators import ON_A_PATH
@@ -62,6 +64,7 @@ _DEFAULTS: dict[str, Any] = {
     "num_cells": 0,
     "channels": 0,
     "num_scales": 8,  # members at the uniform simplex, cone only
+    "num_samples": 0,  # drawn from the logits in place of the rule; FBNet
     "num_random": 4,  # random architectures trained beside the family
     "max_skips": 0,  # skip_connect in a derived network; 0 is no limit
     "vectors": {},  # name -> prices, one a priced operation (paper)
@@ -83,8 +86,9 @@ _DEFAULTS: dict[str, Any] = {
   "cost": {
     "name": "latency",
     "kappa": 50.0,  # paper mode only
-    # Path of what `profile --predictor` wrote: prices the sampled network in
-    # place of latency.table, which it was trained over.
+    # Prices the sampled network in place of the table: `mlp` or `graph`,
+    # trained on latency.calibration_networks, or the path of what
+    # `profile --predictor` wrote over latency.table.
     "predictor": "",
   },
   "penalty": {
@@ -300,6 +304,11 @@ def _check_together(config: ConfigDict) -> list[str]:
     problems.append(
       "controller.name=piecewise needs controller.num_pivots >= 2"
     )
+  if config.derive.num_samples and condition != "fixed":
+    problems.append(
+      "derive.num_samples draws from one network's logits: condition.name must"
+      f" be fixed, got {condition}"
+    )
   if condition == "devices" and not config.search.bilevel:
     problems.append(
       "condition.name=devices combines the controller's own steps:"
@@ -399,8 +408,14 @@ def _check_predictor(config: ConfigDict) -> list[str]:
     for path, value in wanted.items()
     if config.cost.predictor and _field(config, path) != value
   ]
-  if config.cost.predictor and not config.latency.table:
+  kind = config.cost.predictor in PREDICTORS
+  if config.cost.predictor and not kind and not config.latency.table:
     problems.append("cost.predictor needs the latency.table that it is over")
+  if kind and config.latency.calibration_networks < MIN_SAMPLES:
+    problems.append(
+      f"cost.predictor={config.cost.predictor} is trained on measured networks:"
+      f" latency.calibration_networks must be {MIN_SAMPLES} or more"
+    )
   one_hot = ("straight_through", *ON_A_PATH, "reinforce")
   if config.cost.predictor and config.sampler.name not in one_hot:
     problems.append(

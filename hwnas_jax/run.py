@@ -22,7 +22,15 @@ from hwnas_jax import config as configuration
 from hwnas_jax.core import tree
 from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Genotype
-from hwnas_jax.costs import analytic, measure, networks, table, timing
+from hwnas_jax.costs import (
+  analytic,
+  measure,
+  networks,
+  predictor,
+  predictor_fit,
+  table,
+  timing,
+)
 from hwnas_jax.costs.calibration import Rule
 from hwnas_jax.data import arrays, load
 from hwnas_jax.io import loop, versions, writers
@@ -61,6 +69,7 @@ def main_job(config: ConfigDict, workdir: str, command: str) -> pathlib.Path:
   _record(folder, config, command)
   dataset = build.load_dataset(config)
   latency = _table(config, folder, derived, given)
+  config = _with_predictor(config, folder, derived, latency)
   reference = build.make_reference(config, net, derived, latency)
   if latency:
     print(build.make_reach(config, net.space(), reference))
@@ -140,6 +149,41 @@ def _table(
   return found
 
 
+def _with_predictor(
+  config: ConfigDict,
+  folder: pathlib.Path,
+  net: Spec,
+  latency: table.LatencyTable | None,
+) -> ConfigDict:
+  """cost.predictor as a path: of one trained here, where it names a kind."""
+  kind = config.cost.predictor
+  if kind not in predictor_fit.NETWORKS:
+    return config
+  assert latency is not None
+  path, part = folder / "predictor.npz", config.latency
+  if not path.exists():
+    rule, count = (
+      discretise.RULES[config.derive.rule],
+      part.calibration_networks,
+    )
+    measured = networks.profile_chosen(
+      net, latency, folder / "table.json", rule, count, part.repeats
+    )
+    costs = table.raw_costs(latency)
+    found = predictor_fit.train_on(
+      kind, net, costs, measured.genotypes, measured.latencies_ms
+    )
+    predictor.save(path, found)
+    held = found.held_out
+    print(
+      f"{kind}: mean error {float(held.mean):.1%} held out, its table"
+      f" {float(held.table_mean):.1%}"
+    )
+  config = config.copy_and_resolve_references()
+  config.cost.predictor = str(path)
+  return config
+
+
 def search(
   config: ConfigDict,
   folder: pathlib.Path,
@@ -196,6 +240,8 @@ def derive(
   logits = at(points)
   members: dict[Genotype, Member] = {}
   sweep = []
+  if config.derive.num_samples:
+    names, points, logits = _sampled(config, points[0], logits[0])
   for name, (simplex, scale), rows in zip(names, points, logits, strict=True):
     genotype = rule(space, rows)
     condition = {"simplex": list(simplex), "scale": scale}
@@ -222,6 +268,20 @@ def derive(
     for (simplex, scale), rows in zip(grid, at(grid), strict=True)
   ]
   return list(members.values()), sweep, shares
+
+
+def _sampled(
+  config: ConfigDict, point: tuple[list[float], float], logits: np.ndarray
+) -> tuple[list[str], list[tuple[list[float], float]], np.ndarray]:
+  """Draws from the categorical in place of its mode (FBNet; research 4.3).
+
+  The rule's answer to noisy logits is such a draw. All are trained and told;
+  none is chosen by its test accuracy.
+  """
+  count = config.derive.num_samples
+  rng = np.random.default_rng(config.seed)
+  noisy = logits + rng.gumbel(size=(count, *logits.shape))
+  return [f"sample {i}" for i in range(count)], [point] * count, noisy
 
 
 def _points(

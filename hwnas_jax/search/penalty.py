@@ -78,6 +78,11 @@ def additive() -> Penalty:
   return Penalty(dict, lambda state, cross_entropy, costs: costs.priced)
 
 
+def none() -> Penalty:
+  """CE alone (DARTS)."""
+  return Penalty(dict, lambda state, cross_entropy, costs: jnp.zeros(()))
+
+
 def hinge(target_ms: float, strength: float = 1.0) -> Penalty:
   """CE + strength * max(0, L / T - 1) (NNI's form, research 9.3).
 
@@ -178,6 +183,7 @@ TARGETED: dict[str, Callable[..., Penalty]] = {
   "dual_ascent": dual_ascent,
 }
 PENALTIES: dict[str, Callable[..., Penalty]] = {
+  "none": none,
   "additive": additive,
   **TARGETED,
 }

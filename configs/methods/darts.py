@@ -1,0 +1,39 @@
+r"""DARTS (Liu, Simonyan, Yang; ICLR 2019; research 1).
+
+python -m hwnas_jax.main --config=configs/methods/darts.py --workdir=runs/m
+python -m hwnas_jax.main --config=configs/methods/darts.py:smoke \
+    --workdir=/tmp/s
+
+Exact: 8 operations, 8 cells of C=16, a table of logits, softmax, bilevel, 50
+epochs on halves of CIFAR-10, batch 64, SGD 0.025 to 0.001, Adam 3e-4 with b1
+0.5; top-2 of 20 cells of C=36, trained for 600 epochs. Second order by finite
+differences; `--config.search.order=first` is the first-order method.
+Changed: the differences have common noise (nothing here is random but the
+crops); the logits do not decay; operations carry a latency that nothing reads.
+Its result here is not known yet.
+"""
+
+from ml_collections import ConfigDict
+
+from hwnas_jax import config as base
+from hwnas_jax import presets
+
+
+def get_config(variant: str = "") -> ConfigDict:
+  """Variants: "" and "smoke"."""
+  config = base.default()
+  config.data.update(name="cifar10", pad=4, flip=True)
+  config.controller.name = "table"
+  config.condition.name = "fixed"
+  config.penalty.name = "none"
+  config.sampler.update(name="softmax", per_example=False)
+  config.temperature.update(start=1.0, end=1.0)
+  config.search.update(
+    num_steps=19_500, bilevel=True, order="difference", controller_lr=3e-4
+  )
+  presets.darts_retraining(config)
+  if variant == "smoke":
+    presets.smoke(config)
+    return config
+  presets.no_variant(variant)
+  return config

@@ -1,0 +1,41 @@
+r"""LA-DARTS (Xu et al. 2020, arXiv 2001.06392; research 6).
+
+python -m hwnas_jax.main --config=configs/methods/la_darts.py --workdir=runs/la
+python -m hwnas_jax.main --config=configs/methods/la_darts.py:smoke \
+    --workdir=/tmp/s
+
+Exact: DARTS's space and its first-order bilevel search, plus a differentiable
+latency that a multi-layer regressor predicts from the architecture, times a
+constant.
+Reconstructed, for only the abstract can be read: the regressor's layers (128
+and 64 units over a table), its 200 networks (100,000 as published), and the
+constant. It reads one-hot samples, those it was trained on, so the sampler is
+Gumbel straight-through in place of DARTS's softmax.
+The smoke run prices by the table: it measures no networks. Its result here is
+not known yet.
+"""
+
+from ml_collections import ConfigDict
+
+from hwnas_jax import config as base
+from hwnas_jax import presets
+
+
+def get_config(variant: str = "") -> ConfigDict:
+  """Variants: "" and "smoke"."""
+  config = base.default()
+  config.data.update(name="cifar10", pad=4, flip=True)
+  config.controller.name = "table"
+  config.condition.update(name="fixed", high=1.0)
+  config.cost.predictor = "mlp"
+  config.penalty.on = "sampled"
+  config.sampler.update(name="straight_through", per_example=False)
+  config.temperature.update(start=1.0, end=0.3)
+  config.search.update(num_steps=19_500, bilevel=True, controller_lr=3e-4)
+  config.latency.calibration_networks = 200
+  presets.darts_retraining(config)
+  if variant == "smoke":
+    presets.smoke(config)
+    return config
+  presets.no_variant(variant)
+  return config

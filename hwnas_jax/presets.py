@@ -1,0 +1,46 @@
+"""Changes that several configs share."""
+
+from ml_collections import ConfigDict
+
+
+def smoke(config: ConfigDict) -> None:
+  """The embedded digits, few steps, nothing trained: seconds on 2 cores.
+
+  What makes a method a method is left as it is.
+  """
+  config.data.update(name="digits", pad=0, flip=False)
+  config.derive.update(
+    num_cells=0, channels=0, num_scales=2, num_samples=0, num_random=1
+  )
+  if config.space.name == "darts":
+    config.space.update(ops="three", num_cells=1, num_nodes=2, channels=4)
+  else:
+    config.space.update(num_cells=1, channels=4)
+  part = config.search
+  part.update(num_steps=12, batch_size=8, checkpoint_every=12)
+  part.update(
+    steps_per_dispatch=4,
+    warmup_steps=4 * bool(part.warmup_steps),
+    epoch_steps=4 * bool(part.epoch_steps),
+  )
+  config.latency.update(batch_size=8, repeats=3, calibration_networks=0)
+  config.cost.predictor = ""
+  config.train.update(num_steps=0, auxiliary_weight=0.0, drop_path=0.0)
+
+
+def no_variant(variant: str) -> None:
+  """Raises ValueError if a config was asked for a variant but `smoke`."""
+  if variant:
+    raise ValueError(f"no variant {variant!r}; there is smoke")
+
+
+def darts_retraining(config: ConfigDict) -> None:
+  """DARTS's second stage on CIFAR-10: 20 cells, C=36 (research 1.5)."""
+  config.derive.update(rule="top_k", num_cells=20, channels=36)
+  config.train.update(
+    num_steps=312_000,  # 600 epochs
+    batch_size=96,
+    cutout=16,
+    drop_path=0.2,
+    auxiliary_weight=0.4,
+  )
