@@ -2,6 +2,7 @@
 
 python -m hwnas_jax.main --config=configs/digits.py --workdir=runs/digits
 python -m hwnas_jax.main --config=configs/cifar.py:smoke --config.seed=1
+python -m hwnas_jax.main --list
 """
 
 import pathlib
@@ -20,11 +21,21 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
   "workdir", "", "run folder; by default runs/<config's name>"
 )
+_LIST = flags.DEFINE_bool(
+  "list", False, "tells every component that a config may name"
+)
 
 
 def _main(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+  if _LIST.value:
+    from hwnas_jax.listing import listing
+
+    print(listing())
+    return
+  if _CONFIG.value is None:
+    sys.exit("hwnas_jax: give --config=FILE[:variant], or --list")
   # After the flags, so that `--help` and a wrong flag answer at once.
   from hwnas_jax import run
   from hwnas_jax.io.cache import use_compilation_cache
@@ -46,5 +57,4 @@ def _main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-  flags.mark_flag_as_required("config")
   app.run(_main)

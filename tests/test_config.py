@@ -6,8 +6,9 @@ import pytest
 from ml_collections import ConfigDict
 
 from hwnas_jax import config as configuration
+from hwnas_jax.listing import listing
 
-CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
+CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").rglob("*.py"))
 BY_NAME = pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 
 
@@ -219,3 +220,13 @@ def test_all_faults_are_named_at_once():
     configuration.check(config)
   names = "space.ops", "search.batch_size", "train.num_steps", "train.lr"
   assert all(name in str(error.value) for name in names)
+
+
+def test_the_listing_tells_every_choice():
+  lines = listing().splitlines()
+  for field, choices in configuration.CHOICES.items():
+    start = lines.index(f"config.{field}") + 1
+    told = [line.split()[0] for line in lines[start : start + len(choices)]]
+    assert told == ['""' if c == "" else str(c) for c in choices]
+  line = next(line for line in lines if line.startswith("  reinmax"))
+  assert "Second-order straight-through" in line

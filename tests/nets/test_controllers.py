@@ -1,5 +1,6 @@
 """Controllers: what the logits depend on."""
 
+import dataclasses
 import functools
 
 import jax
@@ -8,7 +9,15 @@ import numpy as np
 import pytest
 
 from hwnas_jax.core import conditions
-from hwnas_jax.nets.controllers import pivots, table
+from hwnas_jax.nets.controllers import (
+  FORBIDDEN,
+  masked,
+  mixture,
+  mlp,
+  piecewise,
+  pivots,
+  table,
+)
 from hwnas_jax.spaces import darts
 
 SPACE = darts.make_space(darts.Darts(darts.THREE, 3, 2, 4, (8, 8, 3), 10))
@@ -145,3 +154,69 @@ def test_every_parameter_gets_a_gradient(controller):
   loss = lambda p: jnp.vdot(controller.apply(p, FEATURES), weight)  # noqa: E731
   for grad in jax.tree.leaves(jax.jit(jax.grad(loss))(params)):
     assert np.all(np.isfinite(grad)) and np.all(grad != 0)
+
+
+CONE = conditions.cone(3, 0.01, 100.0)
+SIZED = {
+  "piecewise": piecewise(SPACE, 5),
+  "mlp": mlp(SPACE, CONE),
+  "mixture": mixture(SPACE, CONE, 4, 5),
+}
+
+
+def at_scale(scale, simplex=(0.2, 0.3, 0.5)):
+  return CONE.features(
+    conditions.Condition(jnp.asarray(simplex), jnp.asarray(scale))
+  )
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_logits_change_smoothly_with_the_scale(name):
+  controller = SIZED[name]
+  params = jax.jit(controller.init)(jax.random.key(0))
+  apply = jax.jit(controller.apply)
+  found = np.stack(
+    [apply(params, at_scale(s)) for s in np.geomspace(0.01, 100.0, 200)]
+  )
+  assert found.shape == (200, *SPACE.shape) and np.isfinite(found).all()
+  steps = np.abs(np.diff(found, axis=0)).max((1, 2))
+  assert 0 < steps.max() < 0.2 * np.ptp(found)
+  grads = jax.grad(lambda p: jnp.square(apply(p, at_scale(1.7))).sum())(params)
+  assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(grads))
+
+
+def test_piecewise_is_its_reference_at_a_knot_and_between():
+  controller = SIZED["piecewise"]
+  params = controller.init(jax.random.key(0))
+  references = params["references"]
+  for scale, wanted in (
+    (0.01, references[0]),
+    (1.0, references[2]),
+    (100.0, references[4]),
+    (10.0**0.5, (references[2] + references[3]) / 2),
+  ):
+    found = controller.apply(params, at_scale(scale))
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+  # It is deaf to the device.
+  other = controller.apply(params, at_scale(1.0, (1.0, 0.0, 0.0)))
+  np.testing.assert_allclose(other, references[2], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mlp", "mixture"])
+def test_the_others_hear_the_device(name):
+  controller = SIZED[name]
+  params = controller.init(jax.random.key(0))
+  found, other = (
+    controller.apply(params, at_scale(1.0, s))
+    for s in ((0.2, 0.3, 0.5), (1.0, 0.0, 0.0))
+  )
+  assert np.abs(found - other).max() > 1e-6
+
+
+def test_what_a_choice_lacks_is_forbidden():
+  sites = (SPACE.sites[0][:1] + ((),) + SPACE.sites[0][2:], *SPACE.sites[1:])
+  space = dataclasses.replace(SPACE, sites=sites)
+  assert masked(TABLE, SPACE) is TABLE
+  controller = masked(table(space), space)
+  logits = controller.apply(controller.init(jax.random.key(0)), FEATURES)
+  assert logits[0, 1] == FORBIDDEN and (np.abs(logits) < 1).sum() == 29
