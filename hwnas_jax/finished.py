@@ -34,7 +34,7 @@ from hwnas_jax.io import checkpoint, versions, writers
 from hwnas_jax.nets.models import inherit, make_network
 from hwnas_jax.search import discretise, family, query, reach
 from hwnas_jax.search.exact import Constraint, spent
-from hwnas_jax.search.query import Candidate, Measurement, Settled
+from hwnas_jax.search.query import Candidate, Known, Measurement, Settled
 from hwnas_jax.search.state import SearchState
 from hwnas_jax.search.step import Parts
 from hwnas_jax.spaces import architecture
@@ -62,6 +62,7 @@ class Family:
 
   net: the supernet's dimensions; derived: those of its networks.
   columns: the priced operations. table: of the device it was priced on.
+  measured: networks that the run measured on the table's device.
   losses: of architectures that were ranked before.
   """
 
@@ -74,6 +75,7 @@ class Family:
   state: SearchState
   columns: tuple[int, ...]
   table: LatencyTable
+  measured: dict[Genotype, Measurement]
   losses: dict[Genotype, float] = dataclasses.field(default_factory=dict)
 
   def query(
@@ -131,9 +133,32 @@ def load(workdir: str | pathlib.Path) -> Family:
   reference = build.make_reference(config, net, derived, table)
   found = run.search(config, folder, net, reference, dataset)
   state, parts, columns = found
+  measured = _measured(folder, derived)
   return Family(
-    config, folder, dataset, net, derived, parts, state, columns, table
+    config,
+    folder,
+    dataset,
+    net,
+    derived,
+    parts,
+    state,
+    columns,
+    table,
+    measured,
   )
+
+
+def _measured(folder: pathlib.Path, net: Spec) -> dict[Genotype, Measurement]:
+  """The latencies in family.json, none where the run has not come to it."""
+  path = folder / "family.json"
+  if not path.exists():
+    return {}
+  return {
+    architecture.from_json(net.space(), row["genotype"]): Measurement(
+      row["latency"]["median_ms"], row["latency"]["iqr_ms"]
+    )
+    for row in writers.read_json(path)["members"]
+  }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,15 +181,12 @@ class _Query:
     ranked = candidates(budget_ms / factor)
     if not ranked:
       raise ValueError(self._impossible(budget_ms, factor))
-    ideal_loss = self._ideal_loss()
-    first = next(
-      (c for c in ranked if c.predicted_ms * margin <= budget_ms),
-      min(ranked, key=lambda c: c.predicted_ms),
-    )
+    ideal_loss, known = self._ideal_loss(), self._known()
+    first = query.begin(ranked, budget_ms, margin, known)
     settled = None
     if self._measures():
       settled = query.settle(
-        candidates, budget_ms, self._timed(), first, ideal_loss
+        candidates, budget_ms, self._timed(), first, ideal_loss, known
       )
       first = settled.candidate
     point, residual = self._simplex
@@ -223,6 +245,20 @@ class _Query:
       return True
     here = versions.fingerprint_id(versions.device_fingerprint())
     return here == self.table.fingerprint
+
+  def _known(self) -> list[Known]:
+    """What the run measured, where this table is of the same device."""
+    of, table = self.of, self.table
+    same = (table.fingerprint, table.batch_size) == (
+      of.table.fingerprint,
+      of.table.batch_size,
+    )
+    if self.measure is not None or not same or not self._measures():
+      return []
+    return [
+      (Candidate(g, 0.0, tables.predict_ms(table, of.derived, g)), found)
+      for g, found in of.measured.items()
+    ]
 
   def _margin(self) -> float:
     """What a prediction is multiplied with for an upper bound."""

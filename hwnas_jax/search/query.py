@@ -46,12 +46,15 @@ class Measurement(NamedTuple):
   spread_ms: float
 
 
+Known = tuple[Candidate, Measurement]
+
+
 class Settled(NamedTuple):
   """The answer, what it measured, and all that was measured on the way."""
 
   candidate: Candidate
   measured: Measurement
-  tried: list[tuple[Candidate, Measurement]]
+  tried: list[Known]
 
 
 def simplex_of(
@@ -207,12 +210,34 @@ def _losses(
   return jax.lax.map(one, mixes)
 
 
+def begin(
+  ranked: Sequence[Candidate],
+  budget_ms: float,
+  margin: float,
+  known: Sequence[Known] = (),
+) -> Candidate:
+  """The best whose bound keeps the budget, else the one predicted fastest.
+
+  Args:
+    ranked: best first, one at least.
+    budget_ms: what `margin` times a prediction has to keep.
+    margin: of the table's calibration.
+    known: networks measured before, which correct predictions of those alike.
+  """
+  corrected = [_corrected_ms(c, known) for c in ranked]
+  for candidate, ms in zip(ranked, corrected, strict=True):
+    if ms * margin <= budget_ms:
+      return candidate
+  return ranked[int(np.argmin(corrected))]
+
+
 def settle(
   candidates: Callable[[float], list[Candidate]],
   budget_ms: float,
   measure: Callable[[Genotype], Measurement],
   first: Candidate,
   ideal_loss: float,
+  known: Sequence[Known] = (),
 ) -> Settled:
   """Measures until an answer keeps the budget and uses it.
 
@@ -228,11 +253,12 @@ def settle(
     first: what to try first.
     ideal_loss: of what would be chosen without a budget: where as good a
       candidate fits, nothing is stepped up.
+    known: networks measured before.
 
   Raises:
     ValueError: nothing that was measured keeps the budget.
   """
-  tried: dict[Genotype, tuple[Candidate, Measurement]] = {}
+  tried: dict[Genotype, Known] = {}
   following: Candidate | None = first
   best_ms = 0.0  # the largest that kept the budget
   limit_ms = budget_ms
@@ -250,7 +276,7 @@ def settle(
       ratio = found.median_ms / following.predicted_ms
       limit_ms = max(limit_ms, budget_ms / ratio)
     following = _next(
-      candidates(limit_ms), tried, best_ms, budget_ms, ideal_loss
+      candidates(limit_ms), known, tried, best_ms, budget_ms, ideal_loss
     )
   fitting = [t for t in tried.values() if t[1].median_ms <= budget_ms]
   if not fitting:
@@ -259,9 +285,7 @@ def settle(
   return Settled(*answer, list(tried.values()))
 
 
-def _corrected_ms(
-  candidate: Candidate, measured: Sequence[tuple[Candidate, Measurement]]
-) -> float:
+def _corrected_ms(candidate: Candidate, measured: Sequence[Known]) -> float:
   """The prediction times what the most similar measured network took of its."""
   if not measured:
     return candidate.predicted_ms
@@ -272,9 +296,7 @@ def _corrected_ms(
   return candidate.predicted_ms * found.median_ms / nearest.predicted_ms
 
 
-def _too_slow(
-  tried: Sequence[tuple[Candidate, Measurement]], budget_ms: float
-) -> str:
+def _too_slow(tried: Sequence[Known], budget_ms: float) -> str:
   rows = ", ".join(
     f"{m.median_ms:.4g} (predicted {c.predicted_ms:.4g})" for c, m in tried
   )
@@ -287,7 +309,8 @@ def _too_slow(
 
 def _next(
   candidates: Sequence[Candidate],
-  tried: Mapping[Genotype, tuple[Candidate, Measurement]],
+  known: Sequence[Known],
+  tried: Mapping[Genotype, Known],
   best_ms: float,
   budget_ms: float,
   ideal_loss: float,
@@ -297,7 +320,8 @@ def _next(
   What no budget would change; or the best that fills the budget; or the
   slowest, if it is slower than what is there.
   """
-  measured = [t for t in tried.values() if np.isfinite(t[1].median_ms)]
+  finite = [t for t in tried.values() if np.isfinite(t[1].median_ms)]
+  measured = [*known, *finite]
   corrected = [
     (c, ms)
     for c in candidates

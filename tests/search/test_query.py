@@ -179,6 +179,20 @@ def test_a_network_is_corrected_by_the_one_most_like_it():
   assert answer.candidate is other
 
 
+def test_what_was_measured_before_corrects_the_first_and_the_next():
+  alike, other = Candidate((0, 0, 1), 0, 8.0), Candidate((1, 1, 0), 1, 8.0)
+  known = [(Candidate((0, 0, 0), 0, 5.0), Measurement(7.0, 0.1))]
+  known += [(Candidate((1, 1, 1), 0, 5.0), Measurement(5.5, 0.1))]
+  assert query.begin([alike, other], 10.0, 1.1) is alike
+  # 8 * 7 / 5 is too slow, 8 * 5.5 / 5 * 1.1 is not.
+  assert query.begin([alike, other], 10.0, 1.1, known) is other
+  # Nothing keeps it: what is predicted fastest.
+  assert query.begin([alike, other], 6.0, 1.1, known) is other
+  measure = lambda g: Measurement(10.5 if g == (1, 1, 0) else 9.0, 0.1)  # noqa: E731
+  with pytest.raises(ValueError, match="no network"):
+    query.settle(within([alike, other]), 10.0, measure, other, NEVER, known)
+
+
 def test_what_no_budget_would_change_needs_no_step_up():
   found, log = candidates(3.0, 9.5), []
   answer = query.settle(
