@@ -50,6 +50,7 @@ from hwnas_jax.search.step import (
   make_step,
 )
 from hwnas_jax.spaces.darts import OP_SETS, Darts
+from hwnas_jax.spaces.mobile import SKELETONS, Chain
 from hwnas_jax.spaces.nasbench201 import NasBench201
 from hwnas_jax.spaces.spec import Space, Spec
 from hwnas_jax.train.step import Recipe, TrainStep, make_train_step
@@ -77,6 +78,8 @@ def make_nets(config: ConfigDict) -> tuple[Spec, Spec]:
     ValueError: the space has no such networks for images of this size.
   """
   net = _make_net(config, *_image_and_classes(config))
+  if isinstance(net, Chain):
+    return net, net
   derived = dataclasses.replace(
     net,
     num_cells=config.derive.num_cells or net.num_cells,
@@ -100,8 +103,10 @@ def _image_and_classes(
 
 def _make_net(
   config: ConfigDict, image: tuple[int, int, int], num_classes: int
-) -> Darts | NasBench201:
+) -> Darts | NasBench201 | Chain:
   part = config.space
+  if part.name == "mobile":
+    return _make_chain(config, image, num_classes)
   if part.name == "nasbench201":
     return NasBench201(part.num_cells, part.channels, image, num_classes)
   return Darts(
@@ -113,6 +118,19 @@ def _make_net(
     num_classes=num_classes,
     imagenet_stem=part.imagenet_stem,
   )
+
+
+def _make_chain(
+  config: ConfigDict, image: tuple[int, int, int], num_classes: int
+) -> Chain:
+  part = config.space
+  try:
+    return Chain(SKELETONS[part.skeleton], image, num_classes, part.width)
+  except ValueError as error:
+    raise ValueError(
+      f"space.skeleton={part.skeleton} is not for data.name="
+      f"{config.data.name}: {error}"
+    ) from error
 
 
 def _check_darts(config: ConfigDict, net: Darts, derived: Darts) -> None:

@@ -18,10 +18,12 @@ from hwnas_jax.search.estimators import ON_A_PATH
 from hwnas_jax.search.penalty import PENALTIES, TARGETED
 from hwnas_jax.search.phases import ORDERS
 from hwnas_jax.spaces.darts import OP_SETS
+from hwnas_jax.spaces.mobile import SKELETONS
 
 CHOICES = {
-  "space.name": ("darts", "nasbench201"),
+  "space.name": ("darts", "nasbench201", "mobile"),
   "space.ops": tuple(OP_SETS),
+  "space.skeleton": tuple(SKELETONS),
   "controller.name": ("table", "pivots", "piecewise", "mlp", "mixture"),
   "controller.sign": (-1, 1),
   "condition.name": ("fixed", "simplex", "cone", "scale", "devices"),
@@ -56,6 +58,8 @@ _DEFAULTS: dict[str, Any] = {
     "num_nodes": 4,
     "channels": 16,
     "imagenet_stem": False,
+    "skeleton": "fbnet_32",  # mobile: see `hwnas_jax.spaces.mobile`
+    "width": 1.0,  # mobile: multiplies all channels
   },
   # The derived network may be deeper and wider than the supernet; its
   # shapes are the ones that are measured and priced. 0: as the space.
@@ -208,7 +212,7 @@ def _field(config: ConfigDict, path: str) -> Any:
 
 
 _POSITIVE = (
-  "space.num_cells space.num_nodes space.channels search.num_steps"
+  "space.num_cells space.num_nodes space.channels space.width search.num_steps"
   " search.batch_size search.steps_per_dispatch search.checkpoint_every"
   " latency.batch_size latency.repeats train.batch_size train.num_seeds"
   " train.steps_per_dispatch train.checkpoint_every controller.num_pivots"
@@ -216,11 +220,20 @@ _POSITIVE = (
   " train.clip controller.reference_std temperature.start temperature.end"
   " derive.num_scales controller.num_experts condition.num_devices"
 ).split()
-# What NAS-Bench-201 fixes, or has not: each stays at its default there.
-_DARTS_ONLY = (
-  "space.ops space.num_nodes space.imagenet_stem train.auxiliary_weight"
-  " train.drop_path"
-).split()
+# The spaces that read a field; in another it stays at its default.
+_READ_BY = {
+  "space.ops": ("darts",),
+  "space.num_nodes": ("darts",),
+  "space.imagenet_stem": ("darts",),
+  "train.auxiliary_weight": ("darts",),
+  "train.drop_path": ("darts",),
+  "space.num_cells": ("darts", "nasbench201"),
+  "space.channels": ("darts", "nasbench201"),
+  "derive.num_cells": ("darts", "nasbench201"),
+  "derive.channels": ("darts", "nasbench201"),
+  "space.skeleton": ("mobile",),
+  "space.width": ("mobile",),
+}
 _RATES = (
   "train.drop_path train.label_smoothing search.weights_momentum"
   " train.momentum search.controller_b1"
@@ -264,14 +277,14 @@ def _check_steps(config: ConfigDict, part: str) -> list[str]:
 
 
 def _check_space(config: ConfigDict) -> list[str]:
-  if config.space.name == "darts":
-    return []
+  """Fields of another space."""
   preset = default()
   return [
-    f"{path} is for space.name=darts alone: leave it at"
+    f"{path} is for space.name={' or '.join(spaces)} alone: leave it at"
     f" {_field(preset, path)!r}, got {_field(config, path)!r}"
-    for path in _DARTS_ONLY
-    if _field(config, path) != _field(preset, path)
+    for path, spaces in _READ_BY.items()
+    if config.space.name not in spaces
+    and _field(config, path) != _field(preset, path)
   ]
 
 

@@ -10,6 +10,7 @@ from hwnas_jax import config as configuration
 from hwnas_jax.data import embedded
 from hwnas_jax.search.state import CostTable
 from hwnas_jax.spaces.darts import make_space
+from hwnas_jax.spaces.mobile import SKELETONS, Chain
 from hwnas_jax.spaces.nasbench201 import NasBench201
 
 
@@ -65,6 +66,22 @@ def test_nasbench201_by_name():
   )
   assert net == NasBench201(3, 4, (8, 8, 1), 10)
   assert derived == NasBench201(5, 16, (8, 8, 1), 10)
+
+
+def test_a_chain_by_name():
+  fields = {"space__name": "mobile", "data__name": "cifar10"}
+  net, derived = build.make_nets(
+    small(space__skeleton="lightnas_32", space__width=0.5, **fields)
+  )
+  assert net is derived
+  assert net == Chain(SKELETONS["lightnas_32"], (32, 32, 3), 10, 0.5)
+
+
+def test_a_skeleton_for_larger_images_is_refused():
+  config = small(space__name="mobile", space__skeleton="proxyless")
+  message = r"space.skeleton=proxyless is not for data.name=digits: .*8x8"
+  with pytest.raises(ValueError, match=message):
+    build.make_nets(config)
 
 
 @pytest.mark.parametrize(("name", "fits"), [("cifar10", 1), ("digits", 0)])

@@ -1,8 +1,9 @@
 """Costs that need no device: parameters and multiply-accumulates.
 
 Parameters come from the modules themselves, so they cannot drift from what
-runs. All convolutions of a site but an ImageNet stem's run at its output's
-size, so its multiply-accumulates are its weights times its output pixels.
+runs. All convolutions of a site run at its output's size, so its
+multiply-accumulates are its weights times its output pixels; but for those of
+an ImageNet stem, and for a bottleneck's first, which run at its input's size.
 """
 
 import functools
@@ -16,6 +17,8 @@ from hwnas_jax.core.types import Genotype, Params
 from hwnas_jax.nets.init import op_shapes
 from hwnas_jax.nets.ops import make_op
 from hwnas_jax.spaces.spec import Site, Space, Spec
+
+_AFTER_POOLING = ("classifier", "norm_classifier", "hidden", "hidden_relu6")
 
 
 @functools.cache
@@ -49,9 +52,13 @@ def macs(site: Site) -> int:
       _num_weights(stage) * _pixels(site, 2 ** (i + 1))
       for i, stage in enumerate(stages)
     )
-  head = site.op in ("classifier", "norm_classifier")
-  pixels = 1 if head else _pixels(site, site.stride)
-  return _num_weights(weights) * pixels
+  if site.op in _AFTER_POOLING:
+    return _num_weights(weights)
+  before = {n: w for n, w in weights.items() if n.startswith("expand")}
+  rest = {n: w for n, w in weights.items() if n not in before}
+  return _num_weights(before) * _pixels(site, 1) + _num_weights(rest) * _pixels(
+    site, site.stride
+  )
 
 
 # What a search may count in place of milliseconds.

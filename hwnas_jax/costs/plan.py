@@ -25,9 +25,10 @@ plan.json, schema 1, every field required:
   digest        SHA-256 of everything else
 
 A site is measured as the slope over two lengths of a chain, unrolled: the
-operation, each time with weights of its own, and the sum that an edge adds
-into. A link reads what the last one wrote. Where the operation changes the
-shape it reads an input of its own, or a compiler would find the links equal.
+operation, each time with weights of its own, and the sum that an edge of a
+cell adds into. A link reads what the last one wrote. Where the operation
+changes the shape it reads an input of its own, or a compiler would find the
+links equal.
 """
 
 import dataclasses
@@ -82,7 +83,8 @@ def write(
   folder, space = pathlib.Path(folder).expanduser(), net.space()
   if (folder / "plan.json").exists():
     raise ValueError(f"{folder} holds a plan: give another folder")
-  timed = [s for s in space.unique_sites() if sites and s.op != "none"]
+  every = space.unique_sites() if sites else ()
+  timed = [site for site in every if not timing.is_free(site)]
   entries: list[dict[str, Any]] = []
   with Progress(len(timed) + len(genotypes), "plan") as progress:
     for site in timed:
@@ -180,8 +182,8 @@ def _chain(
       last = outputs[-1] if outputs else inputs[0]
       x = last if follows else inputs[index]
       outputs.append(module.apply(variables, x))
-    if site.op in timing.FIXED_OPS:  # which add into nothing
-      return outputs
+    if not timing.adds(site):
+      return outputs[-1:] if follows else outputs
     return functools.reduce(operator.add, outputs)
 
   return chain, 1 if follows else length

@@ -1,12 +1,12 @@
 """Times operations and networks on JAX's default device.
 
 One call of one operation measures dispatch. An operation is therefore timed
-as the slope over the length of a chain: one compiled loop that applies it and
-adds the result into a sum, as an edge of a cell does, at two lengths. Every
-iteration changes one element of the input by a term of the sum, too small to
-change its value, so that iterations depend on each other and nothing leaves
-the loop. Samples of different operations are interleaved, so slow spells of a
-shared machine fall on all of them.
+as the slope over the length of a chain: one compiled loop that applies it, at
+two lengths. What an edge of a cell runs is added into a sum there, as the edge
+does. Every iteration changes one element of the input by a term of the output,
+too small to change its value, so that iterations depend on each other and
+nothing leaves the loop. Samples of different operations are interleaved, so
+slow spells of a shared machine fall on all of them.
 """
 
 import concurrent.futures
@@ -27,6 +27,7 @@ from hwnas_jax.core.types import Array, Genotype, Params
 from hwnas_jax.costs.table import Entry
 from hwnas_jax.nets.models import make_network
 from hwnas_jax.nets.ops import Module, make_op
+from hwnas_jax.spaces.mobile import SKIPS
 from hwnas_jax.spaces.spec import Site, Spec
 
 FIXED_OPS = (
@@ -37,6 +38,14 @@ FIXED_OPS = (
   "residual_block",
   "classifier",
   "norm_classifier",
+  "stem_3x3",
+  "stem_3x3_relu6",
+  "mb_k3",
+  "mb_k3_relu6",
+  "head_1x1",
+  "head_1x1_relu6",
+  "hidden",
+  "hidden_relu6",
 )
 GROUP = 16  # sites compiled, timed and handed on together
 DIFFERENCE_MS = 8.0  # at least, between the lengths: far above timer and jitter
@@ -45,6 +54,20 @@ STEADY_MS = 5.0  # of calls of a network to warm up, and again to time
 RETRIES = 3  # of a site whose median slope is not above zero
 
 _Name = TypeVar("_Name", bound=Hashable)
+
+
+def is_free(site: Site) -> bool:
+  """Whether nothing runs there: `none`, or a layer that gives its input."""
+  return site.op == "none" or (site.op in SKIPS and site.keeps_shape)
+
+
+def adds(site: Site) -> bool:
+  """Whether what it gives is added into a sum, as on an edge of a cell.
+
+  A fixed site's is not, nor a layer's of a chain.
+  """
+  layer = site.op in SKIPS or site.op.startswith("mb_")
+  return not layer and site.op not in FIXED_OPS
 
 
 def measure_sites(
@@ -58,7 +81,7 @@ def measure_sites(
   """Measures every site that is not done yet.
 
   Args:
-    sites: what to measure; `none` costs nothing and is not timed.
+    sites: what to measure; what `is_free` is not timed.
     batch_size: images a call.
     repeats: samples a site.
     done: entries measured before, by site key.
@@ -152,15 +175,15 @@ def compile_chain(site: Site, batch_size: int) -> Chain:
   """Compiles the loop that a site is timed with.
 
   Returns:
-    A chain whose `run(n)` gives the sum of all outputs of an operation on an
-    edge and, of a fixed site, which adds into nothing, the last output.
+    A chain whose `run(n)` gives the sum of all outputs of an operation that
+    `adds`, and of another the last output.
   """
   module = make_op(site, "eval")
   shape = (batch_size, site.height, site.width, site.channels_in)
   variables, x = random_inputs(module, shape)
   # A GPU's loop of unknown length asks the host before each iteration.
   inner = 1 if jax.default_backend() == "cpu" else 32
-  loop = functools.partial(_loop, module, site.op not in FIXED_OPS, inner)
+  loop = functools.partial(_loop, module, adds(site), inner)
   compiled = jit(loop).lower(variables, x, np.int32(1)).compile()
   return Chain(lambda n: compiled(variables, x, np.int32(n)), inner)
 
@@ -216,7 +239,7 @@ def random_inputs(
 def _measure_group(
   sites: Sequence[Site], batch_size: int, repeats: int
 ) -> list[Entry]:
-  timed = [site for site in sites if site.op != "none"]
+  timed = [site for site in sites if not is_free(site)]
   with concurrent.futures.ThreadPoolExecutor(2) as pool:
     chains = list(pool.map(lambda s: compile_chain(s, batch_size), timed))
   lengths = {c: _long_length(c) for c in chains}

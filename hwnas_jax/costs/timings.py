@@ -57,8 +57,8 @@ def fit(folder: str | pathlib.Path, net: Spec) -> Fitted:
     )
   timings = _read(pathlib.Path(folder).expanduser() / "timings.json", planned)
   samples = timings["samples_ms"]
-  nones = [site for site in space.unique_sites() if site.op == "none"]
-  entries = [timing.entry_of(site, []) for site in nones]  # not in a plan
+  free = [site for site in space.unique_sites() if timing.is_free(site)]
+  entries = [timing.entry_of(site, []) for site in free]  # not in a plan
   genotypes, measured_ms = [], []
   for row in planned["entries"]:
     found = samples[row["id"]]

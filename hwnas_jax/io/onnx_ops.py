@@ -157,9 +157,44 @@ def _reshape(
 ) -> list[Value]:
   x, shape = _tensor(values[0]), outs[0].shape
   _demand(params.get("dimensions") is None, "a reshape that permutes")
-  name = graph.laid(x, range(len(x.shape)))
-  sizes = graph.constant(_int64(shape))
-  return [graph.node("Reshape", [name, sizes], shape, range(len(shape)))]
+  before, after = _reshaped(x, shape)
+  sizes = graph.constant(_int64([shape[axis] for axis in after]))
+  names = [graph.laid(x, before), sizes]
+  return [graph.node("Reshape", names, shape, after)]
+
+
+def _reshaped(
+  x: Tensor, shape: tuple[int, ...]
+) -> tuple[Sequence[int], Sequence[int]]:
+  """Layouts (before, after) in which a reshape leaves the data as it lies.
+
+  An axis that is split in two, or two that become one, stay where they are
+  stored, as in a channel shuffle of NCHW; any other reshape is JAX's own.
+  """
+  axis = _divided(x.shape, shape)
+  if axis is not None:
+    return x.layout, _with_second(x.layout, axis)
+  axis = _divided(shape, x.shape)
+  if axis is not None:
+    joined = _without(x.layout, [axis + 1])
+    return _with_second(joined, axis), joined
+  return range(len(x.shape)), range(len(shape))
+
+
+def _divided(whole: Sequence[int], parts: Sequence[int]) -> int | None:
+  """The axis of `whole` that is two in `parts`, all others being the same."""
+  for axis in range(len(whole) if len(parts) == len(whole) + 1 else 0):
+    pair = parts[axis : axis + 2]
+    if [*whole] == [*parts[:axis], math.prod(pair), *parts[axis + 2 :]]:
+      return axis
+  return None
+
+
+def _with_second(layout: Sequence[int], axis: int) -> tuple[int, ...]:
+  """The layout when an axis is two, stored one behind the other."""
+  moved = [a + (a > axis) for a in layout]
+  at = moved.index(axis) + 1
+  return *moved[:at], axis + 1, *moved[at:]
 
 
 def _broadcast(

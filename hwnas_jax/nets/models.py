@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from hwnas_jax.core.types import Genotype, Params
-from hwnas_jax.nets import derived, nasbench201, supernet
+from hwnas_jax.nets import derived, mobile, nasbench201, supernet
 from hwnas_jax.nets.norm import Mode
 from hwnas_jax.nets.ops import Module
 from hwnas_jax.nets.supernet import Net
 from hwnas_jax.spaces.darts import Darts
+from hwnas_jax.spaces.mobile import Chain
 from hwnas_jax.spaces.nasbench201 import NasBench201
 from hwnas_jax.spaces.spec import Spec
 
@@ -28,6 +29,7 @@ _MODELS: dict[type, _Models] = {
   NasBench201: _Models(
     nasbench201.make_supernet, nasbench201.Network, nasbench201.inherit
   ),
+  Chain: _Models(mobile.make_supernet, mobile.Network, mobile.inherit),
 }
 
 

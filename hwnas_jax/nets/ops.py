@@ -13,7 +13,9 @@ from jax import nn as jnn
 
 from hwnas_jax.core.types import Array
 from hwnas_jax.nets import conv
+from hwnas_jax.nets.mbconv import make_mobile_op
 from hwnas_jax.nets.norm import BatchNorm, Mode
+from hwnas_jax.spaces.mobile import SKIPS
 from hwnas_jax.spaces.spec import Site
 
 Module = nn.Module  # for those who may not import flax
@@ -214,6 +216,8 @@ def make_op(site: Site, mode: Mode, name: str | None = None) -> nn.Module:
       return DepthwiseSeparable(channels, kernel, stride, 2, 1, mode, name=name)
   if op == "skip_connect" and stride == 1:
     return Identity(name=name)
+  if op in SKIPS and site.keeps_shape:
+    return Identity(name=name)
   if op in ("skip_connect", "factorized_reduce"):
     return FactorizedReduce(channels, mode, name=name)
   if op == "none":
@@ -234,4 +238,7 @@ def make_op(site: Site, mode: Mode, name: str | None = None) -> nn.Module:
     return Classifier(channels, name=name)
   if op == "norm_classifier":
     return NormClassifier(channels, mode, name=name)
-  raise ValueError(f"no operation is called {op!r}")
+  found = make_mobile_op(site, mode, name)
+  if found is None:
+    raise ValueError(f"no operation is called {op!r}")
+  return found

@@ -1,4 +1,8 @@
-"""Cells as SVG: nodes on a line, kept edges as arcs coloured by operation."""
+"""Architectures as SVG, coloured by operation.
+
+A cell is nodes on a line with its kept edges as arcs, a chain is its layers
+in rows.
+"""
 
 import html
 import re
@@ -10,9 +14,18 @@ from hwnas_jax.report import style
 SPACING = 70.0  # between nodes, in SVG units
 STATE_PX = 80  # the same on the page, where there is room
 NODE = (44.0, 26.0)  # width and height of a node
+PER_ROW = 8  # layers of a chain
+LAYER = (104.0, 46.0)  # width and height of one
+GAP = 10.0  # between them
 _CHOICE = re.compile(r"(\w+)/(\d+)->(\d+)")
 # A second sign beside colour: what computes is solid, what does not is broken.
-_DASHES = {"skip_connect": "7 4", "none": "1 5"}
+_DASHES = {
+  "skip_connect": "7 4",
+  "skip": "7 4",
+  "skip_relu6": "7 4",
+  "identity": "7 4",
+  "none": "1 5",
+}
 _POOL_DASH = "11 3 2 3"
 
 Edge = tuple[int, int, str]
@@ -96,6 +109,48 @@ def cell_svg(
     f'<svg class="cell" viewBox="{left:g} {-top:g} {width:g}'
     f' {top + rail + 8:g}" style="max-width:{wide_px}px" role="img"'
     f' aria-label="{html.escape(label)}">' + "".join(body) + "</svg>"
+  )
+
+
+def chain_svg(
+  layers: Sequence[str], colours: Mapping[str, str], label: str
+) -> str:
+  """Draws a chain, row by row, the first layer at the top left.
+
+  Args:
+    layers: the operation of each.
+    colours: colour by operation.
+    label: what is drawn, for those who cannot see it.
+
+  Returns:
+    An `<svg>` element, at most as wide as its rows.
+  """
+  width = (LAYER[0] + GAP) * min(len(layers), PER_ROW) + GAP
+  height = (LAYER[1] + GAP) * -(-len(layers) // PER_ROW) + GAP
+  body = [_layer(place, op, colours) for place, op in enumerate(layers)]
+  return (
+    f'<svg class="cell" viewBox="0 0 {width:g} {height:g}"'
+    f' style="max-width:{width:g}px" role="img"'
+    f' aria-label="{html.escape(label)}">' + "".join(body) + "</svg>"
+  )
+
+
+def _layer(place: int, op: str, colours: Mapping[str, str]) -> str:
+  width, height = LAYER
+  x = GAP + place % PER_ROW * (width + GAP)
+  y = GAP + place // PER_ROW * (height + GAP)
+  dashes = f' stroke-dasharray="{dash(op)}"' if dash(op) else ""
+  words = html.escape(op.removeprefix("mb_").replace("_", " "))
+  text = f'<text x="{x + width / 2:g}" text-anchor="middle"'
+  return (
+    f'<g class="layer"><title>{place + 1}: {html.escape(op)}</title>'
+    f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="8"'
+    f' fill="var(--panel, #fff)" stroke="{colours[op]}"'
+    f' stroke-width="2.6"{dashes}/>'
+    f'{text} y="{y + 17:g}" font-size="11" fill="var(--muted,'
+    f' {style.MUTED})">{place + 1}</text>'
+    f'{text} y="{y + 34:g}" font-size="13" fill="var(--ink,'
+    f' {style.INK})">{words}</text></g>'
   )
 
 

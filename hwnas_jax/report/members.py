@@ -1,4 +1,4 @@
-"""The list of networks: one row each, which opens to show its cells."""
+"""The list of networks: one row each, which opens to show its operations."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -112,9 +112,18 @@ def _bar(counts: Mapping[str, int], ops: Sequence[str]) -> str:
   )
 
 
+def _is_chain(run: Run) -> bool:
+  return not cells.read_cells(dict.fromkeys(run.family["choices"], ""))
+
+
 def _cells(run: Run, member: Member) -> str:
   colours = style.op_colours(run.family["ops"])
   figures = []
+  if _is_chain(run):
+    found = member["genotype"]
+    layers = [found[c] for c in run.family["choices"] if c in found]
+    svg = cells.chain_svg(layers, colours, f"Layers of {member['name']}")
+    return f"<figure><figcaption>Layers</figcaption>{svg}</figure>"
   for kind, edges in cells.read_cells(member["genotype"]).items():
     name = _CELL_NAMES.get(kind, kind)
     svg = cells.cell_svg(
@@ -137,8 +146,10 @@ def _facts(run: Run, member: Member) -> str:
     "Repeats": str(latency.get("repeats", "–")),
     "Training seeds": str(len(family.accuracies(member)) or "–"),
     "Parameters in operations": words.count(member.get("op_params")),
-    "Edges kept": f"{len(member['genotype'])} of {len(run.family['choices'])}",
   }
+  if not _is_chain(run):
+    kept, choices = len(member["genotype"]), len(run.family["choices"])
+    facts["Edges kept"] = f"{kept} of {choices}"
   if condition.get("scale") is not None:
     facts["Scale"] = words.number(condition["scale"])
   if condition.get("simplex"):

@@ -36,6 +36,16 @@ class Site:
     shape = f"{self.height}x{self.width}x{self.channels_in}"
     return f"{self.op} {shape}->{self.channels_out} s{self.stride}"
 
+  @property
+  def out_size(self) -> tuple[int, int]:
+    """(height, width) of the output."""
+    return -(-self.height // self.stride), -(-self.width // self.stride)
+
+  @property
+  def keeps_shape(self) -> bool:
+    """Whether the output has the input's shape."""
+    return self.stride == 1 and self.channels_in == self.channels_out
+
 
 @dataclasses.dataclass(frozen=True)
 class Space:

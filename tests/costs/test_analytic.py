@@ -162,6 +162,11 @@ def input_of(site: Site) -> tuple[int, ...]:
     Site("stem_imagenet", 33, 33, 3, 8, 1),
     Site("classifier", 2, 2, 12, 5, 1),
     Site("none", 4, 4, 4, 4, 2),
+    Site("mb_k5_e3", 9, 7, 8, 16, 2),
+    Site("mb_k3_e1_g2", 9, 7, 8, 8, 1),
+    Site("skip_relu6", 9, 7, 8, 16, 2),
+    Site("stem_3x3", 9, 7, 3, 8, 2),
+    Site("hidden_relu6", 9, 7, 8, 16, 1),
   ],
   ids=lambda site: site.key,
 )

@@ -14,7 +14,9 @@ import pytest
 from hwnas_jax.costs import calibration, fields, plan, runner, table, timings
 from hwnas_jax.io import onnx
 from hwnas_jax.nets.models import make_network
+from hwnas_jax.nets.ops import make_op
 from hwnas_jax.spaces.darts import Darts
+from hwnas_jax.spaces.spec import Site
 
 # Two cells, no reduction; and three, of which the middle one reduces.
 OPS = ("none", "max_pool_3x3", "skip_connect", "dil_conv_3x3")
@@ -83,6 +85,19 @@ def test_a_plan_holds_every_site_and_network(written):
   files = {str(p.relative_to(written)) for p in files if p.is_file()}
   assert files == names
   assert json.loads((written / "plan.json").read_text()) == document
+
+
+@pytest.mark.parametrize(
+  ("op", "channels", "inputs", "outputs"),
+  [("mb_k3_e1", 4, 1, 1), ("mb_k3_e1", 6, 3, 3), ("sep_conv_3x3", 4, 1, None)],
+)
+def test_layers_of_a_chain_add_into_nothing(op, channels, inputs, outputs):
+  site = Site(op, 4, 4, 4, channels)
+  shape = (2, 4, 4, 4)
+  links, count = plan._chain(site, make_op(site, "eval"), shape, 3)
+  assert count == inputs
+  found = links(*[np.ones(shape, np.float32)] * count)
+  assert (len(found) if isinstance(found, list) else None) == outputs
 
 
 def test_the_longer_chain_is_the_shorter_repeated(written):

@@ -13,6 +13,7 @@ import pytest
 from hwnas_jax.costs import timing
 from hwnas_jax.nets.ops import make_op
 from hwnas_jax.spaces import darts
+from hwnas_jax.spaces.mobile import SKELETONS, Chain
 from hwnas_jax.spaces.spec import Site
 
 EDGES = [
@@ -24,6 +25,12 @@ FIXED = [
   Site("factorized_reduce", 6, 6, 3, 4, 2),
   Site("classifier", 2, 2, 4, 3, 1),
   Site("stem_imagenet", 16, 16, 3, 4, 1),
+  Site("hidden_relu6", 2, 2, 4, 3, 1),
+]
+LAYERS = [
+  Site("mb_k3_e1_g2", 6, 5, 4, 4, 2),
+  Site("mb_k3_e3_relu6", 6, 5, 4, 4, 1),
+  Site("skip", 6, 5, 4, 8, 1),
 ]
 
 
@@ -44,8 +51,8 @@ def test_a_chain_of_an_edge_adds_up_every_output(site):
     np.testing.assert_allclose(chain.run(n), total, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("site", FIXED, ids=lambda site: site.key)
-def test_a_chain_of_a_fixed_site_gives_its_output(site):
+@pytest.mark.parametrize("site", FIXED + LAYERS, ids=lambda site: site.key)
+def test_a_chain_of_what_adds_into_nothing_gives_its_output(site):
   chain, once = timing.compile_chain(site, 2), single(site, 2)
   for n in (1, 6):
     for a, b in zip(*map(jax.tree.leaves, (chain.run(n), once)), strict=True):
@@ -138,6 +145,24 @@ def test_measure_sites(quick):
     assert entry.latency_ms == np.median(entry.samples_ms)
     low, high = np.percentile(entry.samples_ms, [25, 75])
     assert entry.spread_ms == pytest.approx(high - low)
+
+
+@pytest.mark.parametrize("op", ["skip", "skip_relu6", "identity"])
+def test_a_layer_that_gives_its_input_is_free(op, quick):
+  (entry,) = timing.measure_sites(
+    [Site(op, 6, 5, 4, 4)], 2, repeats=2, done={}, on_group=lambda _: None
+  )
+  assert (entry.kind, entry.latency_ms, entry.samples_ms) == ("op", 0.0, ())
+  assert not timing.is_free(Site(op, 6, 5, 4, 8))
+  assert not timing.is_free(Site("skip_connect", 6, 5, 4, 4))
+
+
+@pytest.mark.parametrize("name", SKELETONS)
+def test_what_every_chain_runs_is_fixed(name):
+  net = Chain(SKELETONS[name], (32, 32, 3), 10)
+  fixed = {site.op for site in net.space().fixed}
+  assert fixed <= set(timing.FIXED_OPS)
+  assert not set(net.ops) & set(timing.FIXED_OPS)
 
 
 def test_what_is_done_is_not_measured_again(quick):

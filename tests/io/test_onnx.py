@@ -15,6 +15,7 @@ from hwnas_jax.nets import conv
 from hwnas_jax.nets.models import make_network
 from hwnas_jax.nets.ops import make_op
 from hwnas_jax.spaces.darts import EIGHT, Darts
+from hwnas_jax.spaces.mobile import LIGHTNAS, Chain, Skeleton, Stage
 from hwnas_jax.spaces.nasbench201 import NasBench201
 from hwnas_jax.spaces.spec import Site
 
@@ -59,9 +60,21 @@ FIXED = [
   Site("relu_conv_1x1", 5, 6, 4, 6),
   Site("classifier", 5, 6, 4, 3),
 ]
+BOTTLENECKS = [
+  Site("mb_k3_e1", 5, 6, 4, 4),
+  Site("mb_k5_e3", 5, 6, 4, 8, 2),
+  Site("mb_k7_e6_relu6", 6, 7, 4, 4),
+  Site("mb_k3_relu6", 5, 6, 4, 4),
+  Site("skip", 5, 6, 4, 8, 2),
+  Site("skip_relu6", 5, 6, 4, 8),
+  Site("stem_3x3", 7, 6, 3, 4, 2),
+  Site("head_1x1_relu6", 5, 6, 4, 6),
+]
 
 
-@pytest.mark.parametrize("site", SITES + FIXED, ids=lambda s: s.key)
+@pytest.mark.parametrize(
+  "site", SITES + FIXED + BOTTLENECKS, ids=lambda s: s.key
+)
 def test_an_operation_equals_jax(site):
   shape = (2, site.height, site.width, site.channels_in)
   function, x = module_of(make_op(site, "eval"), shape)
@@ -95,6 +108,39 @@ def test_convolutions_and_pools_are_single_nodes():
   }
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_shuffle_is_the_pattern_that_deployers_know(stride):
+  site = Site("mb_k3_e1_g2", 6, 5, 8, 8, stride)
+  function, x = module_of(make_op(site, "eval"), (2, 6, 5, 8))
+  model = assert_equal(function, x)
+  kinds = [node.op_type for node in model.graph.node]
+  first = kinds.index("Reshape")
+  assert kinds[first : first + 3] == ["Reshape", "Transpose", "Reshape"]
+  count = nodes(model)
+  # Two products in two groups each, and the depthwise convolution.
+  assert (count["Transpose"], count["Reshape"], count["Conv"]) == (1, 2, 5)
+
+
+@pytest.mark.parametrize(
+  ("before", "after"),
+  [
+    ((2, 3, 4, 6), (2, 3, 4, 2, 3)),
+    ((2, 3, 4, 6), (2, 3, 2, 2, 6)),
+    ((2, 3, 4, 6), (2, 12, 6)),
+    ((2, 3, 4, 6), (2, 3, 24)),
+    ((2, 3, 4, 6), (6, 4, 6)),
+    ((2, 3, 4, 6), (2, 72)),
+    ((2, 3, 1, 6), (2, 3, 6, 1, 1)),
+    ((2, 4, 3, 2), (4, 2, 3, 2)),
+  ],
+)
+def test_reshapes(before, after):
+  x = np.random.default_rng(0).standard_normal(before, np.float32)
+  # What is behind it reads the axes in another order again.
+  assert_equal(lambda x: jnp.abs(x.reshape(after)).swapaxes(0, 1), x)
+  assert_equal(lambda x: x.swapaxes(1, 2).swapaxes(1, 2).reshape(after), x)
+
+
 def test_a_network_equals_jax():
   net = Darts(EIGHT, 3, 2, 4, (8, 8, 3), 5)
   # Every operation but `none`, and a node that nothing enters.
@@ -112,6 +158,16 @@ def test_a_network_of_nasbench201_equals_jax():
   )
   model = assert_equal(function, x)
   assert nodes(model)["Transpose"] == 0
+
+
+def test_a_chain_equals_jax():
+  stages = Stage(8, 2, 1), Stage(16, 1, 2)
+  skeleton = Skeleton(LIGHTNAS, True, 8, 2, 8, stages, head=16, hidden=24)
+  net = Chain(skeleton, (8, 8, 3), 5)
+  function, x = module_of(make_network(net, (0, 6, 3), "eval"), (2, 8, 8, 3))
+  model = assert_equal(function, x)
+  # ReLU6 is one node, and nothing is laid out anew.
+  assert nodes(model)["Transpose"] == 0 and nodes(model)["Clip"] == 8
 
 
 def test_layouts_meet():

@@ -82,3 +82,23 @@ def test_operations_without_weights_are_broken_lines():
 def test_label_is_escaped():
   svg = cells.cell_svg([], DARTS, COLOURS, '"><script>')
   assert ET.fromstring(svg).get("aria-label") == '"><script>'
+
+
+def test_a_chain_is_drawn_layer_by_layer():
+  ops = ["mb_k3_e6", "skip", "mb_k5_e1_g2"] * 4
+  colours = dict(zip(dict.fromkeys(ops), ("#1", "#2", "#3"), strict=True))
+  svg = ET.fromstring(cells.chain_svg(ops, colours, "a <chain>"))
+  assert svg.get("aria-label") == "a <chain>"
+  groups = svg.findall("g[@class='layer']")
+  tips = [g.findtext("title") for g in groups]
+  assert tips == [f"{i}: {op}" for i, op in enumerate(ops, 1)]
+  boxes = [g.find("rect") for g in groups]
+  assert [box.get("stroke") for box in boxes] == [colours[op] for op in ops]
+  assert [bool(box.get("stroke-dasharray")) for box in boxes] == [
+    op == "skip" for op in ops
+  ]
+  places = [(float(b.get("x")), float(b.get("y"))) for b in boxes]
+  assert len(set(places)) == 12 and len({y for _, y in places}) == 2
+  *_, width, height = map(float, svg.get("viewBox").split())
+  right, bottom = max(x for x, _ in places), max(y for _, y in places)
+  assert right + cells.LAYER[0] < width and bottom + cells.LAYER[1] < height

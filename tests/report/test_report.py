@@ -248,3 +248,21 @@ def test_damaged_family_is_refused(run, change, match):
 def test_command_line_says_what_is_wrong_in_one_line(tmp_path):
   with pytest.raises(SystemExit, match="^report: .*no family.json"):
     main([f"--workdir={tmp_path}"])
+
+
+def test_a_chain_has_layers_in_their_order(tmp_path, run_of):
+  run_of(tmp_path)
+
+  def to_chain(family):
+    names = [f"layer_{i:02}" for i in range(1, len(family["choices"]) + 1)]
+    rename = dict(zip(family["choices"], names, strict=True))
+    family["choices"] = names
+    for member in family["members"]:
+      member["genotype"] = {rename[c]: o for c, o in member["genotype"].items()}
+
+  edit(tmp_path, to_chain)
+  page = page_of(tmp_path)
+  family = writers.read_json(tmp_path / "family.json")
+  first = family["members"][0]["genotype"][family["choices"][0]]
+  assert f"1: {first}" in page.text
+  assert "Layers" in page.text and "Edges kept" not in page.text

@@ -1,0 +1,44 @@
+r"""A family for CIFAR-10 in the space of FBNet, priced by measurement.
+
+  python -m hwnas_jax.profile --config=configs/mobile.py
+  python -m hwnas_jax.main --config=configs/mobile.py --workdir=runs/mobile
+  python -m hwnas_jax.main --config=configs/mobile.py:smoke --workdir=/tmp/s
+
+The other chains: `--config.space.skeleton=lightnas_32` or `proxyless_32`; the
+names without `_32` are for images of 224x224. Needs a prepared data set:
+`python -m hwnas_jax.data cifar10`. Written for one accelerator; the result is
+not known yet.
+"""
+
+from ml_collections import ConfigDict
+
+from hwnas_jax import config as base
+
+
+def get_config(variant: str = "") -> ConfigDict:
+  """Variants: "" and "smoke" (mock data, under 60 s on 2 cores)."""
+  config = base.default()
+  config.data.update(name="cifar10", pad=4, flip=True)
+  config.space.update(name="mobile", skeleton="fbnet_32")
+  config.derive.update(rule="argmax")
+  config.search.update(num_steps=19_500, batch_size=64, bilevel=True)
+  config.latency.update(batch_size=64, repeats=30, calibration_networks=20)
+  config.train.update(
+    num_steps=39_000,  # 200 epochs
+    batch_size=256,
+    lr=0.1,
+    weight_decay=5e-4,
+    cutout=16,
+  )
+  if variant == "smoke":
+    config.data.name = "mock_cifar10"
+    config.space.skeleton = "tiny"
+    config.derive.update(num_scales=2, num_random=1)
+    config.search.update(
+      num_steps=10, batch_size=16, checkpoint_every=10, bilevel=False
+    )
+    config.latency.update(batch_size=8, repeats=3, calibration_networks=0)
+    config.train.update(num_steps=10, batch_size=16, checkpoint_every=10)
+  elif variant:
+    raise ValueError(f"no variant {variant!r}; there is smoke")
+  return config

@@ -1,0 +1,253 @@
+"""Chains: published sizes, supernet and derived network agree."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hwnas_jax.core import tree
+from hwnas_jax.core.compile import jit
+from hwnas_jax.core.types import ABSENT, Paths
+from hwnas_jax.costs import analytic
+from hwnas_jax.nets import conv, models
+from hwnas_jax.spaces.mobile import (
+  FBNET,
+  LIGHTNAS,
+  PROXYLESS,
+  SKELETONS,
+  Chain,
+  Skeleton,
+  Stage,
+)
+from hwnas_jax.train.step import init_variables
+
+# Research 4.5: a word a layer; `s2` is e1 with two groups.
+CELLS = {
+  "A": """skip k3e3 k3e1 skip skip k5e6 k3e3 k5e1 k3e3 k5e6 k5e3 k5s2 k5e6
+    k3e6 k5s2 k5e1 k3s2 k5e6 k5e6 k5e3 k5e6 k5e6""",
+  "B": """k3e1 k3e6 k5e1 k3e1 k3e1 k5e6 k5e3 k3e6 k5e6 k5e6 k5e1 skip k5e3
+    k5e6 k3e1 k5e1 k5e3 k5e6 k5e1 k5e6 k5e6 k3e6""",
+  "C": """k3e1 k3e6 skip k3e1 k3e1 k5e6 k5e3 k5e6 k3e6 k5e6 k5e3 k5e6 k5e6
+    k5e6 k5e6 k5e6 k5e3 k5e6 k5e6 k5e6 k5e6 k3e6""",
+}
+
+
+def fbnet(letter: str, head: int) -> tuple[Chain, tuple[int, ...]]:
+  given = SKELETONS["fbnet"]
+  skeleton = Skeleton(**{**vars(given), "head": head})
+  names = [
+    word
+    if word == "skip"
+    else f"mb_{word[:2]}_{word[2:]}".replace("s2", "e1_g2")
+    for word in CELLS[letter].split()
+  ]
+  return Chain(skeleton, (224, 224, 3), 1000), tuple(map(FBNET.index, names))
+
+
+def shapes_of(net, genotype, mode="train"):
+  module = models.make_network(net, genotype, mode)
+  images = jax.ShapeDtypeStruct((2, *net.image), jnp.float32)
+  return jax.eval_shape(module.init, jax.random.key(0), images)["params"]
+
+
+@pytest.mark.parametrize(
+  ("letter", "head", "expected"),
+  [
+    ("A", 1504, 4_264_792),
+    ("B", 1504, 4_163_128),
+    ("B", 1984, 4_813_048),
+    ("C", 1984, 5_572_200),
+  ],
+)
+def test_published_parameters_of_fbnet(letter, head, expected):
+  net, genotype = fbnet(letter, head)
+  costs = analytic.site_costs(net.space(), analytic.params)
+  assert analytic.genotype_cost(net, genotype, costs) == expected
+
+
+def test_a_network_has_the_parameters_of_its_sites():
+  net, genotype = fbnet("A", 1504)
+  assert tree.count(shapes_of(net, genotype)) == 4_264_792
+
+
+@pytest.mark.parametrize(
+  ("letter", "head", "published", "within"),
+  [
+    # The paper's; by how it counts, its A and C are not both to be had.
+    ("A", 1504, 249e6, 0.041),
+    ("B", 1984, 295e6, 0.006),
+    ("C", 1984, 375e6, 0.027),
+  ],
+)
+def test_published_macs_of_fbnet(letter, head, published, within):
+  net, genotype = fbnet(letter, head)
+  costs = analytic.site_costs(net.space(), analytic.macs)
+  found = analytic.genotype_cost(net, genotype, costs)
+  assert abs(found / published - 1) < within
+
+
+@pytest.mark.parametrize(
+  ("letter", "released"), [("B", 291.1e6), ("C", 378.2e6)]
+)
+def test_released_macs_of_fbnet(letter, released):
+  """The authors' code: no first 1x1 where e is 1, and another layer in B."""
+  net, genotype = fbnet(letter, 1984)
+  if letter == "B":
+    assert net.ops[genotype[10]] == "mb_k5_e1"
+    genotype = (*genotype[:10], net.ops.index("mb_k5_e6"), *genotype[11:])
+  costs = analytic.site_costs(net.space(), analytic.macs)
+  found = analytic.genotype_cost(net, genotype, costs)
+  for row, op in zip(net.space().sites, genotype, strict=True):
+    if net.ops[op].endswith("_e1"):
+      (site,) = row[op]
+      found -= site.height * site.width * site.channels_in**2
+  assert abs(found / released - 1) < 0.001
+
+
+@pytest.fixture(autouse=True)
+def quick():
+  """Convolutions as primitives: a fraction of the time to compile."""
+  with conv.tracing_for("gpu"):
+    yield
+
+
+def tiny(ops, **fields) -> Chain:
+  given = {"relu6": True, "first": 8, "hidden": 16} | fields
+  stages = Stage(8, 1, 1), Stage(16, 2, 2)
+  skeleton = Skeleton(
+    ops=ops, stem=8, stem_stride=2, stages=stages, head=24, **given
+  )
+  return Chain(skeleton, (10, 8, 2), 3)
+
+
+NETS = {
+  "fbnet": tiny((*FBNET[4:6], FBNET[8]), relu6=False, first=0, hidden=0),
+  "proxyless": tiny((PROXYLESS[0], *PROXYLESS[-2:]), hidden=0),
+  "lightnas": tiny((*LIGHTNAS[1:3], LIGHTNAS[6])),
+}
+# Of each, so that every operation runs where the shape stays and changes.
+GENOTYPES = {
+  "fbnet": ((0, 1, 2), (2, 2, 1), (1, 0, 0)),
+  "proxyless": ((0, 1, 2), (2, 0, 1)),
+  "lightnas": ((0, 2, 1), (2, 1, 2)),
+}
+CASES = [(name, g) for name, found in GENOTYPES.items() for g in found]
+
+
+@functools.cache
+def supernet(name):
+  """(apply, weights, images)."""
+  found = models.make_supernet(NETS[name])
+  weights = jax.jit(found.init)(jax.random.key(0))
+  images = jax.random.normal(jax.random.key(1), (6, *NETS[name].image))
+  return jit(found.apply), weights, images
+
+
+def one_hot(net, genotype):
+  return jax.nn.one_hot(jnp.asarray(genotype), len(net.ops))
+
+
+@pytest.mark.parametrize(("name", "genotype"), CASES)
+def test_one_hot_supernet_equals_derived(name, genotype):
+  net, (apply, weights, images) = NETS[name], supernet(name)
+  expected = apply(weights, one_hot(net, genotype), images)
+  params = models.inherit(net, genotype, weights)
+  assert tree.diff(shapes_of(net, genotype, "search"), params) == []
+  module = models.make_network(net, genotype, "search")
+  found, aux = jit(module.apply)({"params": params}, images)
+  assert aux is None and found.shape == (6, 3)
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+  assert float(jnp.ptp(found)) > 0
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_paths_are_the_mix_of_what_they_name(name):
+  net, (apply, weights, images) = NETS[name], supernet(name)
+  genotype = GENOTYPES[name][0]
+  mix = one_hot(net, genotype)
+  expected = apply(weights, mix, images)
+  active = jnp.asarray(genotype)[:, None]
+  found = apply(weights, mix, images, Paths(active))
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_mix_of_each_example_is_the_shared_one_where_rows_agree():
+  apply, weights, images = supernet("lightnas")
+  mix = jax.nn.softmax(jax.random.normal(jax.random.key(2), (3, 3)))
+  rows = jnp.broadcast_to(mix, (6, 3, 3))
+  found, expected = apply(weights, rows, images), apply(weights, mix, images)
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_what_a_layer_lacks_never_runs():
+  net, (apply, weights, images) = NETS["proxyless"], supernet("proxyless")
+  assert not net.space().allowed()[1, 2]
+  assert set(weights["layers"][1]) == set(net.ops[:2])
+  mix = one_hot(net, (0, 1, 2))
+  expected = apply(weights, mix, images)
+  # Neither a weight that a mix gives it, nor a path that names it, counts.
+  wrong = mix.at[1, 2].set(7.0)
+  np.testing.assert_allclose(apply(weights, wrong, images), expected)
+  active = jnp.asarray([[0, 1], [1, 2], [2, 0]])
+  found = apply(weights, mix, images, Paths(active))
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_an_identity_beside_the_layers():
+  apply, weights, images = supernet("proxyless")
+  nothing = jnp.zeros((3, 3))
+  skips = nothing.at[:, 2].set(0.5).at[1, 2].set(0.0)
+  # Half a skip and half an identity are a whole one. The strided layer has no
+  # skip: there its shortcut is alone, and BN makes nothing of its factor.
+  found = apply(weights, nothing, images, None, jnp.ones(()))
+  halves = apply(weights, skips, images, None, jnp.full((), 0.5))
+  assert float(jnp.ptp(found)) > 0
+  np.testing.assert_allclose(halves, found, rtol=1e-2, atol=1e-2)
+
+
+def test_only_what_is_chosen_gets_a_gradient():
+  net = NETS["fbnet"]
+  _, weights, images = supernet("fbnet")
+  apply = models.make_supernet(net).apply
+  genotype = (1, 0, 2)
+  mix = one_hot(net, genotype)
+  loss = lambda w: jnp.square(apply(w, mix, images)).sum()  # noqa: E731
+  grads = jit(jax.grad(loss))(weights)
+  for layer, chosen in zip(grads["layers"], genotype, strict=True):
+    for name, grad in layer.items():
+      moved = any(bool(jnp.any(leaf != 0)) for leaf in jax.tree.leaves(grad))
+      assert moved == (name == net.ops[chosen])
+
+
+@pytest.mark.parametrize(
+  ("genotype", "message"),
+  [
+    ((0, 2, 2), "layer_02 has no operation identity"),
+    ((0, ABSENT, 0), "layer_02 has no operation: a chain"),
+    ((0, 0), "genotype has 2 choices, the space has 3"),
+  ],
+)
+def test_what_is_no_chain_is_refused(genotype, message):
+  with pytest.raises(ValueError, match=message):
+    shapes_of(NETS["proxyless"], genotype)
+
+
+def test_evaluation_uses_running_statistics():
+  net, genotype = NETS["lightnas"], (2, 2, 0)
+  images = 3 + jax.random.normal(jax.random.key(0), (4, *net.image))
+  train, evaluate = (
+    models.make_network(net, genotype, mode) for mode in ("train", "eval")
+  )
+  params, stats = init_variables(train, jax.random.key(1))
+  variables = {"params": params, "batch_stats": stats}
+  run = jit(functools.partial(train.apply, mutable=["batch_stats"]))
+  _, updated = run(variables, images)
+  for part in ("stem", "first", "layer_03", "head", "hidden"):
+    for leaf in jax.tree.leaves(updated["batch_stats"][part]):
+      assert float(jnp.abs(leaf).max()) > 0
+  test = jit(lambda x: evaluate.apply({"params": params, **updated}, x)[0])
+  alike = jnp.concatenate([images[:1], images[2:], images[:1]])
+  first, *_, last = test(alike)
+  np.testing.assert_allclose(last, first, rtol=1e-4, atol=1e-5)
