@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from hwnas_jax import config as configuration
 from hwnas_jax.core import budget, conditions
 from hwnas_jax.core.conditions import Conditions
 from hwnas_jax.core.schedule import SCHEDULES
@@ -30,6 +31,7 @@ from hwnas_jax.nets import controllers
 from hwnas_jax.nets.derived import AUX_WINDOW
 from hwnas_jax.nets.models import make_network, make_supernet
 from hwnas_jax.nets.ops import Module
+from hwnas_jax.nets.tracing import trace
 from hwnas_jax.samplers.relaxed import SAMPLERS
 from hwnas_jax.search import query, reach
 from hwnas_jax.search.discretise import MASKS, RULES
@@ -61,9 +63,14 @@ def make_nets(config: ConfigDict) -> tuple[Spec, Spec]:
   Both have the same choices; the second's shapes are measured and priced.
 
   Raises:
-    ValueError: the space has no such networks for images of this size.
+    ValueError: the space has no such networks for images of this size, or
+      space.model cannot be searched.
   """
-  net = _make_net(config, *_image_and_classes(config))
+  image, num_classes = _image_and_classes(config)
+  if config.space.name == "custom":
+    found = trace(configuration.load_model(config), image, num_classes)
+    return found, found
+  net = _make_net(config, image, num_classes)
   derived = dataclasses.replace(
     net,
     num_cells=config.derive.num_cells or net.num_cells,

@@ -30,7 +30,6 @@ into. A link reads what the last one wrote. Where the operation changes the
 shape it reads an input of its own, or a compiler would find the links equal.
 """
 
-import dataclasses
 import functools
 import hashlib
 import operator
@@ -141,7 +140,7 @@ def _site_entry(
     with tracing_for("onnx"):
       model = onnx.to_onnx(function, [shape] * count)
     models[f"onnx/{name}.{length}.onnx"] = length, model.SerializeToString()
-  head = {"id": name, "kind": "site", "site": dataclasses.asdict(site)}
+  head = {"id": name, "kind": "site", "site": site.to_json()}
   programs = _stablehlo(name, lambda v, x: module.apply(v, x), module, shape)
   return head | _store(folder, models, programs)
 

@@ -27,6 +27,7 @@ from hwnas_jax.core.types import Array, Genotype, Params
 from hwnas_jax.costs.table import Entry
 from hwnas_jax.nets.models import make_network
 from hwnas_jax.nets.ops import Module, make_op
+from hwnas_jax.spaces.custom import OUTSIDE
 from hwnas_jax.spaces.spec import Site, Spec
 
 FIXED_OPS = (
@@ -37,6 +38,7 @@ FIXED_OPS = (
   "residual_block",
   "classifier",
   "norm_classifier",
+  OUTSIDE,
 )
 GROUP = 16  # sites compiled, timed and handed on together
 DIFFERENCE_MS = 8.0  # at least, between the lengths: far above timer and jitter

@@ -114,7 +114,7 @@ def _bar(counts: Mapping[str, int], ops: Sequence[str]) -> str:
 
 def _cells(run: Run, member: Member) -> str:
   colours = style.op_colours(run.family["ops"])
-  figures = []
+  figures = [] if cells.read_cells(member["genotype"]) else [_choices(member)]
   for kind, edges in cells.read_cells(member["genotype"]).items():
     name = _CELL_NAMES.get(kind, kind)
     svg = cells.cell_svg(
@@ -129,15 +129,25 @@ def _cells(run: Run, member: Member) -> str:
   return "".join(figures)
 
 
+def _choices(member: Member) -> str:
+  """What was chosen, line by line, where choices are not edges of a cell."""
+  rows = "".join(
+    f"<tr><th>{html.escape(choice)}</th><td>{html.escape(op)}</td></tr>"
+    for choice, op in member["genotype"].items()
+  )
+  return f"<table>{rows}</table>"
+
+
 def _facts(run: Run, member: Member) -> str:
   latency = member.get("latency") or {}
   condition = member.get("condition") or {}
+  kept, choices = len(member["genotype"]), len(run.family["choices"])
   facts = {
     "Fastest repeat": words.ms(latency.get("min_ms")),
     "Repeats": str(latency.get("repeats", "–")),
     "Training seeds": str(len(family.accuracies(member)) or "–"),
     "Parameters in operations": words.count(member.get("op_params")),
-    "Edges kept": f"{len(member['genotype'])} of {len(run.family['choices'])}",
+    "Choices kept": f"{kept} of {choices}",
   }
   if condition.get("scale") is not None:
     facts["Scale"] = words.number(condition["scale"])
