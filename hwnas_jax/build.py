@@ -39,6 +39,7 @@ from hwnas_jax.search.exact import Constraint
 from hwnas_jax.search.penalty import PENALTIES, TARGETED
 from hwnas_jax.search.state import CostTable, SearchData
 from hwnas_jax.search.step import Parts, Settings
+from hwnas_jax.spaces.custom import Custom
 from hwnas_jax.spaces.darts import OP_SETS, Darts
 from hwnas_jax.spaces.nasbench201 import NasBench201
 from hwnas_jax.spaces.spec import Space, Spec
@@ -68,7 +69,7 @@ def make_nets(config: ConfigDict) -> tuple[Spec, Spec]:
   """
   image, num_classes = _image_and_classes(config)
   if config.space.name == "custom":
-    found = trace(configuration.load_model(config), image, num_classes)
+    found = _trace_model(config, image, num_classes)
     return found, found
   net = _make_net(config, image, num_classes)
   derived = dataclasses.replace(
@@ -107,6 +108,16 @@ def _make_net(
     num_classes=num_classes,
     imagenet_stem=part.imagenet_stem,
   )
+
+
+def _trace_model(
+  config: ConfigDict, image: tuple[int, int, int], num_classes: int
+) -> Custom:
+  model = configuration.load_model(config)
+  try:
+    return trace(model, image, num_classes)
+  except ValueError as error:
+    raise ValueError(f"space.model={config.space.model!r}: {error}") from error
 
 
 def _check_darts(config: ConfigDict, net: Darts, derived: Darts) -> None:
