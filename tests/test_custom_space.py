@@ -1,22 +1,22 @@
 """A model of one's own through the package: config, table, job and query."""
 
 import json
-import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jobs import ROOT, run
+from jobs import ROOT
 
 from hwnas_jax import build
 from hwnas_jax import config as configuration
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs import timing
-from hwnas_jax.finished import load, write
+from hwnas_jax.finished import inherited, load, write
 from hwnas_jax.io import writers
 from hwnas_jax.nets.ops import make_op
-from hwnas_jax.report import html as report
+from hwnas_jax.run import main_job
+from hwnas_jax.search.query import Measurement
 from hwnas_jax.spaces.custom import OUTSIDE
 
 FOLDER = ROOT / "experiments" / "custom_space"
@@ -119,30 +119,38 @@ def test_a_table_keeps_programs(net, tmp_path):
     tables.load(path)
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-  """The folder of a whole smoke run."""
-  folder = tmp_path_factory.mktemp("runs") / "custom"
-  config = pathlib.Path("..") / FOLDER.relative_to(ROOT) / "config.py"
-  done = run(folder, config=f"{config}:smoke")
-  assert done.returncode == 0, done.stderr
-  return folder
+SMALL = """
+import flax.linen as nn
+from hwnas_jax.nets.choice import Choice
+
+class Small(nn.Module):
+  num_classes: int
+
+  @nn.compact
+  def __call__(self, x):
+    for index in range(2):
+      ops = {"conv1": nn.Conv(4, (1, 1)), "conv3": nn.Conv(4, (3, 3))}
+      x = nn.relu(Choice(ops, name=f"layer_{index}")(x))
+    return nn.Dense(self.num_classes)(x.mean((1, 2)))
+"""
 
 
-@pytest.mark.slow
-def test_the_main_job_runs_with_it(finished):
-  family = writers.read_json(finished / "family.json")
-  assert family["choices"] == [f"layer_{index}" for index in range(5)]
-  assert all(0 <= m["test_accuracy"] <= 1 for m in family["members"])
-  page = report.write_report(finished).read_text()
-  assert "<th>layer_0</th>" in page
-
-
-@pytest.mark.slow
-def test_a_finished_run_answers(finished, tmp_path):
-  found = load(finished)
-  answer = found.query("100%")
+def test_the_main_job_and_a_query_run_with_it(tmp_path):
+  """Without any norm: a model of 30 lines less."""
+  (tmp_path / "small.py").write_text(SMALL)
+  config = config_of(f"{tmp_path / 'small.py'}:Small")
+  config.search.update(num_steps=2, warmup_steps=1, checkpoint_every=2)
+  config.train.update(num_steps=2, checkpoint_every=2)
+  config.derive.update(num_scales=1, num_random=1)
+  page = main_job(config, str(tmp_path / "run"), "command").read_text()
+  assert "<th>layer_0</th><td>conv" in page
+  family = writers.read_json(tmp_path / "run" / "family.json")
+  assert family["choices"] == ["layer_0", "layer_1"]
+  found = load(tmp_path / "run")
+  answer = found.query("100%", measure=lambda genotype: Measurement(1e-3, 0.0))
   assert answer.certificate["kind"] == "measured"
-  folder = write(found, answer)
-  about = json.loads((folder / "certificate.json").read_text())
+  about = writers.read_json(write(found, answer) / "certificate.json")
   assert about["weights"] in ("trained", "inherited")
+  params, stats, accuracy = inherited(found, answer.genotype)
+  assert set(params) == {"layer_0", "layer_1", "Dense_0"} and stats == {}
+  assert 0 <= accuracy <= 1
