@@ -181,5 +181,7 @@ def _branches(
 
 def _output(choice: Choice, x: Array) -> Any:
   """Shape and type of what the operations give."""
-  module, key = template(choice, next(iter(choice.ops))), jax.random.key(0)
-  return jax.eval_shape(lambda x: module.init_with_output(key, x)[0], x)
+  module = template(choice, next(iter(choice.ops)))
+  # The key is made inside: outside it would be a part of the program.
+  init = lambda x: module.init_with_output(jax.random.key(0), x)[0]  # noqa: E731
+  return jax.eval_shape(init, x)

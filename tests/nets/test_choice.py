@@ -360,3 +360,14 @@ def test_logits_have_to_be_of_the_classes():
 def test_a_choice_alone_says_what_is_missing():
   with pytest.raises(ValueError, match="layer_0 runs no operation by itself"):
     Model("search").init(jax.random.key(0), jnp.zeros((1, *IMAGE)))
+
+
+def test_the_outside_is_the_model_without_its_choices():
+  (site,) = NET.space().fixed
+  module, x = make_op(site, "eval"), jnp.zeros((1, *IMAGE))
+  variables = jax.eval_shape(module.init, jax.random.key(0), x)
+  assert set(variables["params"]) == {"Conv_0", "Dense_0"}
+  done = jax.make_jaxpr(module.apply)(variables, x)
+  names = [eqn.primitive.name for eqn in done.eqns]
+  assert names.count("conv_general_dilated") == 1
+  assert not [name for name in names if "random" in name]
