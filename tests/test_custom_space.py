@@ -1,5 +1,6 @@
 """A model of one's own through the package: config, table, job and query."""
 
+import dataclasses
 import json
 
 import jax
@@ -112,6 +113,8 @@ def test_a_table_keeps_programs(net, tmp_path):
   tables.require(tables.load(path), space, 8)
   kinds = [e.kind for e in table.entries if e.site.op == OUTSIDE]
   assert kinds == ["fixed"]
+  own = dataclasses.replace(sites[0], op="residual_block")
+  assert timing.entry_of(own, [1.0]).kind == "op"
   document = json.loads(path.read_text())
   document["entries"][0]["program"] = 3
   path.write_text(json.dumps(document))

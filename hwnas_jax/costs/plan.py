@@ -171,7 +171,7 @@ def _chain(
   ]
   example = jax.ShapeDtypeStruct(shape, "float32")
   result = jax.eval_shape(module.apply, weights[0], example)
-  follows = site.op not in timing.FIXED_OPS and result.shape == shape
+  follows = not timing.is_fixed(site) and result.shape == shape
 
   def chain(*inputs: jax.Array) -> Any:
     outputs: list[Any] = []
@@ -179,7 +179,7 @@ def _chain(
       last = outputs[-1] if outputs else inputs[0]
       x = last if follows else inputs[index]
       outputs.append(module.apply(variables, x))
-    if site.op in timing.FIXED_OPS:  # which add into nothing
+    if timing.is_fixed(site):  # which add into nothing
       return outputs
     return functools.reduce(operator.add, outputs)
 

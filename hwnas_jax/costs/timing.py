@@ -38,7 +38,6 @@ FIXED_OPS = (
   "residual_block",
   "classifier",
   "norm_classifier",
-  OUTSIDE,
 )
 GROUP = 16  # sites compiled, timed and handed on together
 DIFFERENCE_MS = 8.0  # at least, between the lengths: far above timer and jitter
@@ -138,6 +137,13 @@ def compile_network(
   return CompiledNetwork(lambda: compiled(variables, images), sum(sizes) / 1e6)
 
 
+def is_fixed(site: Site) -> bool:
+  """Whether it adds into nothing: it is not on an edge, not at a choice."""
+  if site.program:  # a user's own operation may have any name
+    return site.op == OUTSIDE
+  return site.op in FIXED_OPS
+
+
 class Chain(NamedTuple):
   """A compiled loop: `run(n)` applies an operation `n * inner` times."""
 
@@ -157,7 +163,7 @@ def compile_chain(site: Site, batch_size: int) -> Chain:
   variables, x = random_inputs(module, shape)
   # A GPU's loop of unknown length asks the host before each iteration.
   inner = 1 if jax.default_backend() == "cpu" else 32
-  loop = functools.partial(_loop, module, site.op not in FIXED_OPS, inner)
+  loop = functools.partial(_loop, module, not is_fixed(site), inner)
   compiled = jit(loop).lower(variables, x, np.int32(1)).compile()
   return Chain(lambda n: compiled(variables, x, np.int32(n)), inner)
 
@@ -243,7 +249,7 @@ def _slopes(
 
 def entry_of(site: Site, samples_ms: list[float]) -> Entry:
   """A table's row of a site; without samples it costs nothing."""
-  kind = "fixed" if site.op in FIXED_OPS else "op"
+  kind = "fixed" if is_fixed(site) else "op"
   if not samples_ms:
     return Entry(site, kind, 0.0, 0.0, ())
   median = float(np.median(samples_ms))

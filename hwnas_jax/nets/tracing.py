@@ -63,9 +63,7 @@ def trace(
     calls = {mode: _run(model, image, num_classes, mode) for mode in MODES}
     _check_modes(calls)
     fixed = _outside(model, image, num_classes)
-  except flax.errors.FlaxError as error:
-    raise ValueError(f"{name}: {error}") from error
-  except ValueError as error:
+  except (flax.errors.FlaxError, ValueError) as error:
     raise ValueError(f"{name}: {error}") from error
   return Custom(name, image, num_classes, _space(calls, fixed), model)
 
