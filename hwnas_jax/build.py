@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from hwnas_jax import config as configuration
 from hwnas_jax.core import budget, conditions
 from hwnas_jax.core.compile import jit, repeat
 from hwnas_jax.core.conditions import Conditions
@@ -33,6 +34,7 @@ from hwnas_jax.nets.derived import AUX_WINDOW
 from hwnas_jax.nets.models import make_network, make_supernet
 from hwnas_jax.nets.ops import Module
 from hwnas_jax.nets.predictors import NETWORKS
+from hwnas_jax.nets.tracing import trace
 from hwnas_jax.samplers.relaxed import SAMPLERS
 from hwnas_jax.search import estimators, phases, query, reach
 from hwnas_jax.search.discretise import MASKS, RULES
@@ -49,6 +51,7 @@ from hwnas_jax.search.step import (
   init_state,
   make_step,
 )
+from hwnas_jax.spaces.custom import Custom
 from hwnas_jax.spaces.darts import OP_SETS, Darts
 from hwnas_jax.spaces.mobile import SKELETONS, Chain
 from hwnas_jax.spaces.nasbench201 import NasBench201
@@ -75,9 +78,14 @@ def make_nets(config: ConfigDict) -> tuple[Spec, Spec]:
   Both have the same choices; the second's shapes are measured and priced.
 
   Raises:
-    ValueError: the space has no such networks for images of this size.
+    ValueError: the space has no such networks for images of this size, or
+      space.model cannot be searched.
   """
-  net = _make_net(config, *_image_and_classes(config))
+  image, num_classes = _image_and_classes(config)
+  if config.space.name == "custom":
+    found = _trace_model(config, image, num_classes)
+    return found, found
+  net = _make_net(config, image, num_classes)
   if isinstance(net, Chain):
     return net, net
   derived = dataclasses.replace(
@@ -131,6 +139,16 @@ def _make_chain(
       f"space.skeleton={part.skeleton} is not for data.name="
       f"{config.data.name}: {error}"
     ) from error
+
+
+def _trace_model(
+  config: ConfigDict, image: tuple[int, int, int], num_classes: int
+) -> Custom:
+  model = configuration.load_model(config)
+  try:
+    return trace(model, image, num_classes)
+  except ValueError as error:
+    raise ValueError(f"space.model={config.space.model!r}: {error}") from error
 
 
 def _check_darts(config: ConfigDict, net: Darts, derived: Darts) -> None:

@@ -1,8 +1,12 @@
 """The whole configuration: defaults, and the checks before anything runs."""
 
 import copy
+import importlib
 import importlib.util
 import pathlib
+import sys
+import types
+from collections.abc import Callable
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -21,7 +25,7 @@ from hwnas_jax.spaces.darts import OP_SETS
 from hwnas_jax.spaces.mobile import SKELETONS
 
 CHOICES = {
-  "space.name": ("darts", "nasbench201", "mobile"),
+  "space.name": ("darts", "nasbench201", "mobile", "custom"),
   "space.ops": tuple(OP_SETS),
   "space.skeleton": tuple(SKELETONS),
   "controller.name": ("table", "pivots", "piecewise", "mlp", "mixture"),
@@ -53,6 +57,7 @@ _DEFAULTS: dict[str, Any] = {
   },
   "space": {
     "name": "darts",
+    "model": "",  # custom alone: FILE.py:NAME or package.module:NAME
     "ops": "eight",
     "num_cells": 8,  # nasbench201: of each of its three stages
     "num_nodes": 4,
@@ -197,11 +202,50 @@ def load(spec: str) -> ConfigDict:
     raise FileNotFoundError(
       f"no config file {path}; run from a checkout, or give its full path"
     )
-  module_spec = importlib.util.spec_from_file_location(path.stem, path)
+  return _run_file(path).get_config(variant)
+
+
+def _run_file(path: pathlib.Path) -> types.ModuleType:
+  name = str(path.resolve())
+  module_spec = importlib.util.spec_from_file_location(name, path)
   assert module_spec is not None and module_spec.loader is not None
   module = importlib.util.module_from_spec(module_spec)
+  sys.modules[name] = module  # where dataclasses look up annotations
   module_spec.loader.exec_module(module)
-  return module.get_config(variant)
+  return module
+
+
+def load_model(config: ConfigDict) -> Callable[..., Any]:
+  """What space.model names: a linen module's class, or what makes one.
+
+  Raises:
+    ValueError: it is not there; the message names the field.
+  """
+  spec = config.space.model
+  where, _, name = spec.rpartition(":")
+  problem = f"space.model={spec!r}: "
+  if not where or not name.isidentifier():
+    raise ValueError(
+      problem + "expected FILE.py:NAME or package.module:NAME, NAME being a"
+      " linen module's class"
+    )
+  path = pathlib.Path(where)
+  if path.suffix == ".py" and not path.is_file():
+    raise ValueError(problem + f"no file {path} here")
+  try:
+    module = (
+      _run_file(path)
+      if path.suffix == ".py"
+      else importlib.import_module(where)
+    )
+  except ImportError as error:
+    raise ValueError(problem + f"{error}") from error
+  found = getattr(module, name, None)
+  if not callable(found):
+    raise ValueError(
+      problem + f"{where} has no class or function of the name {name}"
+    )
+  return found
 
 
 def _field(config: ConfigDict, path: str) -> Any:
@@ -233,6 +277,7 @@ _READ_BY = {
   "derive.channels": ("darts", "nasbench201"),
   "space.skeleton": ("mobile",),
   "space.width": ("mobile",),
+  "space.model": ("custom",),
 }
 _RATES = (
   "train.drop_path train.label_smoothing search.weights_momentum"
@@ -279,13 +324,16 @@ def _check_steps(config: ConfigDict, part: str) -> list[str]:
 def _check_space(config: ConfigDict) -> list[str]:
   """Fields of another space."""
   preset = default()
-  return [
+  problems = [
     f"{path} is for space.name={' or '.join(spaces)} alone: leave it at"
     f" {_field(preset, path)!r}, got {_field(config, path)!r}"
     for path, spaces in _READ_BY.items()
     if config.space.name not in spaces
     and _field(config, path) != _field(preset, path)
   ]
+  if config.space.name == "custom" and not config.space.model:
+    problems.append("space.name=custom needs space.model, such as net.py:Net")
+  return problems
 
 
 def _check_together(config: ConfigDict) -> list[str]:

@@ -13,7 +13,9 @@ from hwnas_jax.samplers import discrete
 from hwnas_jax.samplers.relaxed import SAMPLERS
 from hwnas_jax.search import discretise, estimators
 from hwnas_jax.search.penalty import PENALTIES
+from hwnas_jax.spaces.custom import Custom
 from hwnas_jax.spaces.darts import Darts
+from hwnas_jax.spaces.mobile import Chain
 from hwnas_jax.spaces.nasbench201 import NasBench201
 
 _SAMPLERS: Mapping[str, Any] = {
@@ -23,7 +25,12 @@ _SAMPLERS: Mapping[str, Any] = {
   "reinforce": estimators.reinforce,
 }
 _BEHIND: dict[str, Mapping[str, Any]] = {
-  "space.name": {"darts": Darts, "nasbench201": NasBench201},
+  "space.name": {
+    "darts": Darts,
+    "nasbench201": NasBench201,
+    "mobile": Chain,
+    "custom": Custom,
+  },
   "controller.name": vars(controllers),
   "condition.name": vars(conditions),
   "cost.name": {"latency": price.cone, "paper": price.paper},

@@ -126,7 +126,7 @@ def summary(table: LatencyTable, space: Space) -> str:
     else "  ..."
     for e in shown
   ]
-  base = f"{tables.base_ms(table, space):.3f} ms: stem, preprocess, classifier"
+  base = f"{tables.base_ms(table, space):.3f} ms: what every network runs"
   head = f"{table.fingerprint}, batch {table.batch_size}: {len(rows)} sites"
   return "\n".join([head, *lines, f"  base {base}"])
 

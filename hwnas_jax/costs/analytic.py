@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 
-from hwnas_jax.core import tree
+from hwnas_jax.core import program, tree
 from hwnas_jax.core.types import Genotype, Params
+from hwnas_jax.nets.conv import tracing_for
 from hwnas_jax.nets.init import op_shapes
 from hwnas_jax.nets.ops import make_op
 from hwnas_jax.spaces.spec import Site, Space, Spec
@@ -43,8 +44,14 @@ def search_params(site: Site) -> int:
 def macs(site: Site) -> int:
   """Multiply-accumulates an image: convolutions and the classifier only.
 
-  Pooling, BN and additions count nothing, as in published numbers.
+  Pooling, BN and additions count nothing, as in published numbers. Those of a
+  user's own operation are counted in its trace.
+
+  Raises:
+    ValueError: of a user's own, in a loop of unknown length.
   """
+  if site.program:
+    return _traced_macs(site)
   weights = _derived_shapes(site)
   if site.op == "stem_imagenet":
     stages = [weights[f"ReluConvNorm_{i}"] for i in range(3)]
@@ -63,6 +70,18 @@ def macs(site: Site) -> int:
 
 # What a search may count in place of milliseconds.
 COUNTS: dict[str, Callable[[Site], float]] = {"params": params, "macs": macs}
+
+
+@functools.cache
+def _traced_macs(site: Site) -> int:
+  module = make_op(site, "eval")
+  shape = (1, site.height, site.width, site.channels_in)
+  x = jax.ShapeDtypeStruct(shape, jnp.float32)
+  variables = jax.eval_shape(module.init, jax.random.key(0), x)
+  # There a convolution is one primitive on every platform.
+  with tracing_for("onnx"):
+    closed = jax.make_jaxpr(lambda v, x: module.apply(v, x))(variables, x)
+  return program.macs(closed.jaxpr)
 
 
 def site_costs(space: Space, cost: Callable[[Site], float]) -> dict[str, float]:

@@ -31,7 +31,6 @@ changes the shape it reads an input of its own, or a compiler would find the
 links equal.
 """
 
-import dataclasses
 import functools
 import hashlib
 import operator
@@ -143,7 +142,7 @@ def _site_entry(
     with tracing_for("onnx"):
       model = onnx.to_onnx(function, [shape] * count)
     models[f"onnx/{name}.{length}.onnx"] = length, model.SerializeToString()
-  head = {"id": name, "kind": "site", "site": dataclasses.asdict(site)}
+  head = {"id": name, "kind": "site", "site": site.to_json()}
   programs = _stablehlo(name, lambda v, x: module.apply(v, x), module, shape)
   return head | _store(folder, models, programs)
 
@@ -174,7 +173,7 @@ def _chain(
   ]
   example = jax.ShapeDtypeStruct(shape, "float32")
   result = jax.eval_shape(module.apply, weights[0], example)
-  follows = site.op not in timing.FIXED_OPS and result.shape == shape
+  follows = not timing.is_fixed(site) and result.shape == shape
 
   def chain(*inputs: jax.Array) -> Any:
     outputs: list[Any] = []

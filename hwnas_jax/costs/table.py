@@ -17,6 +17,7 @@ Schema 1, these fields required:
   entries       a list of
     kind          "op" (an edge of a cell) or "fixed" (stem, preprocess, ...)
     op, height, width, channels_in, channels_out, stride     the spaces.Site
+    program       its digest of a user's own operation; others have none
     latency_ms    median of the samples; 0 and no samples for `none`
     spread_ms     their interquartile range
     samples_ms    raw samples, each the slope of a chain (costs.timing)
@@ -40,11 +41,10 @@ from hwnas_jax.costs import calibration as calibrations
 from hwnas_jax.costs import fields
 from hwnas_jax.costs.calibration import BASE, Calibration
 from hwnas_jax.io import writers
-from hwnas_jax.spaces.spec import Site, Space, Spec
+from hwnas_jax.spaces.spec import SHAPE_FIELDS, Site, Space, Spec
 
 SCHEMA = 1
 COMMAND = "python -m hwnas_jax.profile --config=... --out=..."
-_SITE_FIELDS = tuple(field.name for field in dataclasses.fields(Site))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,13 +214,19 @@ def base_ms(table: LatencyTable, space: Space) -> float:
 
 
 def _row(entry: Entry) -> dict[str, Any]:
-  row = {**dataclasses.asdict(entry), **dataclasses.asdict(entry.site)}
-  del row["site"]
-  return {**row, "samples_ms": list(entry.samples_ms)}
+  return {
+    "kind": entry.kind,
+    "latency_ms": entry.latency_ms,
+    "spread_ms": entry.spread_ms,
+    "samples_ms": list(entry.samples_ms),
+    **entry.site.to_json(),
+  }
 
 
 def _entry(row: dict[str, Any]) -> Entry:
-  site = Site(**{name: row[name] for name in _SITE_FIELDS})
+  site = Site(
+    **{name: row[name] for name in SHAPE_FIELDS}, program=row.get("program", "")
+  )
   return Entry(
     site,
     row["kind"],
@@ -264,7 +270,7 @@ _HEAD: dict[str, fields.Rule] = {
 _ROW: dict[str, fields.Rule] = {
   "kind": fields.one_of("op", "fixed"),
   "op": fields.TEXT,
-  **dict.fromkeys(_SITE_FIELDS[1:], fields.COUNT),
+  **dict.fromkeys(SHAPE_FIELDS[1:], fields.COUNT),
   "latency_ms": fields.NUMBER,
   "spread_ms": fields.NOT_NEGATIVE,
   "samples_ms": fields.NUMBERS,
@@ -274,7 +280,8 @@ _ROW: dict[str, fields.Rule] = {
 def _check(path: str | pathlib.Path, document: Any) -> None:
   fields.check(f"{path}", document, _HEAD)
   for index, row in enumerate(document["entries"]):
-    fields.check(f"{path}: entry {index}", row, _ROW)
+    rules = _ROW | ({"program": fields.TEXT} if "program" in row else {})
+    fields.check(f"{path}: entry {index}", row, rules)
   if "calibration" in document:
     _calibration(path, document)
   keys = [_entry(row).site.key for row in document["entries"]]

@@ -27,6 +27,7 @@ from hwnas_jax.core.types import Array, Genotype, Params
 from hwnas_jax.costs.table import Entry
 from hwnas_jax.nets.models import make_network
 from hwnas_jax.nets.ops import Module, make_op
+from hwnas_jax.spaces.custom import OUTSIDE
 from hwnas_jax.spaces.mobile import SKIPS
 from hwnas_jax.spaces.spec import Site, Spec
 
@@ -56,18 +57,25 @@ RETRIES = 3  # of a site whose median slope is not above zero
 _Name = TypeVar("_Name", bound=Hashable)
 
 
+@functools.cache
 def is_free(site: Site) -> bool:
   """Whether nothing runs there: `none`, or a layer that gives its input."""
+  if site.program:
+    module = make_op(site, "eval")
+    shape = (1, site.height, site.width, site.channels_in)
+    example = jax.ShapeDtypeStruct(shape, jnp.float32)
+    variables = jax.eval_shape(module.init, jax.random.key(0), example)
+    return not jax.make_jaxpr(module.apply)(variables, example).eqns
   return site.op == "none" or (site.op in SKIPS and site.keeps_shape)
 
 
 def adds(site: Site) -> bool:
   """Whether what it gives is added into a sum, as on an edge of a cell.
 
-  A fixed site's is not, nor a layer's of a chain.
+  A fixed site's is not, nor a layer's of a chain or of a user's model.
   """
   layer = site.op in SKIPS or site.op.startswith("mb_")
-  return not layer and site.op not in FIXED_OPS
+  return not (layer or site.program or is_fixed(site))
 
 
 def measure_sites(
@@ -162,6 +170,13 @@ def compile_network(
     memory.temp_size_in_bytes,
   )
   return CompiledNetwork(lambda: compiled(variables, images), sum(sizes) / 1e6)
+
+
+def is_fixed(site: Site) -> bool:
+  """Whether it adds into nothing: it is not on an edge, not at a choice."""
+  if site.program:  # a user's own operation may have any name
+    return site.op == OUTSIDE
+  return site.op in FIXED_OPS
 
 
 class Chain(NamedTuple):
@@ -269,7 +284,7 @@ def _slopes(
 
 def entry_of(site: Site, samples_ms: list[float]) -> Entry:
   """A table's row of a site; without samples it costs nothing."""
-  kind = "fixed" if site.op in FIXED_OPS else "op"
+  kind = "fixed" if is_fixed(site) else "op"
   if not samples_ms:
     return Entry(site, kind, 0.0, 0.0, ())
   median = float(np.median(samples_ms))

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from hwnas_jax.core.types import Genotype, Params
-from hwnas_jax.nets import derived, mobile, nasbench201, supernet
+from hwnas_jax.nets import custom, derived, mobile, nasbench201, supernet
 from hwnas_jax.nets.norm import Mode
 from hwnas_jax.nets.ops import Module
 from hwnas_jax.nets.supernet import Net
+from hwnas_jax.spaces.custom import Custom
 from hwnas_jax.spaces.darts import Darts
 from hwnas_jax.spaces.mobile import Chain
 from hwnas_jax.spaces.nasbench201 import NasBench201
@@ -25,6 +26,7 @@ class _Models(NamedTuple):
 
 
 _MODELS: dict[type, _Models] = {
+  Custom: _Models(custom.make_supernet, custom.Network, custom.inherit),
   Darts: _Models(supernet.make_supernet, derived.Network, derived.inherit),
   NasBench201: _Models(
     nasbench201.make_supernet, nasbench201.Network, nasbench201.inherit

@@ -204,8 +204,13 @@ def make_op(site: Site, mode: Mode, name: str | None = None) -> nn.Module:
   """The module that runs at a site; `name` as of any linen module.
 
   Raises:
-    ValueError: no operation has the site's name.
+    ValueError: no operation has the site's name, or the site of a user's own
+      was read from a file, which has no modules.
   """
+  if site.program:
+    if site.modules is None:
+      raise ValueError(f"{site.key} has no module: take it from its own space")
+    return site.modules[mode].copy(name=name)
   op, channels, stride = site.op, site.channels_out, site.stride
   if op in conv.POOLS:
     return Pool(op, stride, mode, name=name)

@@ -98,9 +98,13 @@ def _score(
 def shortcut(x: Array, y: Array) -> Array:
   """X in the shape of y, without weights: He et al. 2016's option A.
 
-  Where a choice is strided every s-th pixel is taken; channels that y has
-  more are zero, those that it has less are left out.
+  Where a choice is strided every s-th pixel is taken; pixels and channels that
+  y has more are zero, those that it has less are left out.
   """
-  stride = -(-x.shape[1] // y.shape[1])
-  x = x[:, ::stride, ::stride, : y.shape[-1]]
-  return jnp.pad(x, [(0, 0)] * 3 + [(0, y.shape[-1] - x.shape[-1])])
+  _, height, width, channels = y.shape
+  steps = [
+    -(-n // m) for n, m in zip(x.shape[1:3], (height, width), strict=True)
+  ]
+  x = x[:, :: steps[0], :: steps[1]][:, :height, :width, :channels]
+  more = [n - m for n, m in zip(y.shape[1:], x.shape[1:], strict=True)]
+  return jnp.pad(x, [(0, 0), *((0, n) for n in more)])

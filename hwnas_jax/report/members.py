@@ -141,15 +141,14 @@ def _cells(run: Run, member: Member) -> str:
 def _facts(run: Run, member: Member) -> str:
   latency = member.get("latency") or {}
   condition = member.get("condition") or {}
+  kept, choices = len(member["genotype"]), len(run.family["choices"])
   facts = {
     "Fastest repeat": words.ms(latency.get("min_ms")),
     "Repeats": str(latency.get("repeats", "–")),
     "Training seeds": str(len(family.accuracies(member)) or "–"),
     "Parameters in operations": words.count(member.get("op_params")),
+    "Choices kept": f"{kept} of {choices}",
   }
-  if not _is_chain(run):
-    kept, choices = len(member["genotype"]), len(run.family["choices"])
-    facts["Edges kept"] = f"{kept} of {choices}"
   if condition.get("scale") is not None:
     facts["Scale"] = words.number(condition["scale"])
   if condition.get("simplex"):

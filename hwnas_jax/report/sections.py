@@ -170,7 +170,7 @@ def prediction_html(run: Run) -> str:
   fixed = (
     ""
     if base is None
-    else f" Stem, preprocessing and classifier are {words.ms(base)} of each."
+    else f" What every network runs is {words.ms(base)} of each."
   )
   note = (
     "The prediction adds up the latencies of single operations; the"

@@ -8,12 +8,21 @@ a space through this class alone.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from hwnas_jax.core.graph import Graph
 from hwnas_jax.core.types import Genotype
+
+SHAPE_FIELDS = (
+  "op",
+  "height",
+  "width",
+  "channels_in",
+  "channels_out",
+  "stride",
+)
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -21,6 +30,9 @@ class Site:
   """One operation at one shape: a row of the latency table.
 
   height, width, channels_in describe the input; `stride` the operation.
+  program: of a user's own operation, the digest of what it does; its name
+    and shape do not say that.
+  modules: of a user's own operation, its module by mode.
   """
 
   op: str
@@ -29,12 +41,22 @@ class Site:
   channels_in: int
   channels_out: int
   stride: int = 1
+  program: str = ""
+  modules: Mapping[str, Any] | None = dataclasses.field(
+    default=None, compare=False, repr=False
+  )
 
   @property
   def key(self) -> str:
     """The row's name, e.g. `sep_conv_3x3 28x28x16->16 s1`."""
     shape = f"{self.height}x{self.width}x{self.channels_in}"
-    return f"{self.op} {shape}->{self.channels_out} s{self.stride}"
+    known = f"{self.op} {shape}->{self.channels_out} s{self.stride}"
+    return f"{known} #{self.program}" if self.program else known
+
+  def to_json(self) -> dict[str, Any]:
+    """Its fields, `Site(**fields)`; without the modules."""
+    names = SHAPE_FIELDS + ("program",) * bool(self.program)
+    return {name: getattr(self, name) for name in names}
 
   @property
   def out_size(self) -> tuple[int, int]:

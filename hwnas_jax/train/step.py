@@ -18,6 +18,7 @@ from hwnas_jax.core.types import Array, Params
 from hwnas_jax.data.arrays import Split, batch_indices
 from hwnas_jax.nets.init import draw
 from hwnas_jax.nets.ops import Module
+from hwnas_jax.spaces.custom import Custom
 
 
 @jax.tree_util.register_dataclass
@@ -50,12 +51,15 @@ TrainStep = Callable[[TrainState, Split], tuple[TrainState, Metrics]]
 
 
 def init_variables(network: Module, key: Array) -> tuple[Params, Params]:
-  """(params, running statistics) of a network, in one random draw."""
-  shapes = jax.eval_shape(
-    network.init,
-    jax.random.key(0),
-    jnp.zeros((1, *network.net.image), jnp.float32),
-  )
+  """(params, running statistics) of a network, in one random draw.
+
+  Those of a user's own model start as its modules say, one draw a tensor.
+  """
+  images = jnp.zeros((1, *network.net.image), jnp.float32)
+  if isinstance(network.net, Custom):
+    own = network.init(key, images)
+    return own["params"], own.get("batch_stats", {})
+  shapes = jax.eval_shape(network.init, jax.random.key(0), images)
   stats = {} if "batch_stats" not in shapes else shapes["batch_stats"]
   values = {"mean": jnp.zeros, "var": jnp.ones}
   stats = jax.tree_util.tree_map_with_path(

@@ -214,7 +214,7 @@ def test_genotype_of_another_space_has_no_cells(run):
   edit(folder, change)
   text = page_of(folder).text
   assert "Normal cell" not in text
-  assert "1 of 28" in text
+  assert "1 of 28" in text and "layer_1" in text
 
 
 def test_missing_family_names_the_command(run, tmp_path):

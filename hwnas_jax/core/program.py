@@ -1,0 +1,88 @@
+"""What a traced program costs and is, read from its jaxpr."""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from jax.extend import core
+
+_LOOPS = ("while", "cond")
+
+
+def macs(jaxpr: core.Jaxpr) -> int:
+  """Multiply-accumulates of its convolutions and matrix products.
+
+  Zeros that a transposed convolution multiplies with are counted.
+
+  Raises:
+    ValueError: some are in a loop of unknown length or behind a condition.
+  """
+  total = 0
+  for eqn in jaxpr.eqns:
+    inner = sum(macs(body) for body in _bodies(eqn))
+    if inner and eqn.primitive.name in _LOOPS:
+      raise ValueError(
+        f"multiply-accumulates inside {eqn.primitive.name!r} cannot be counted:"
+        " how often it runs is not known before"
+      )
+    total += inner * eqn.params.get("length", 1) + _own_macs(eqn)
+  return total
+
+
+def _own_macs(eqn: Any) -> int:
+  out = math.prod(eqn.outvars[0].aval.shape) if eqn.outvars else 0
+  if eqn.primitive.name == "dot_general":
+    (contracted, _), _ = eqn.params["dimension_numbers"]
+    left = eqn.invars[0].aval.shape
+    return out * math.prod(left[axis] for axis in contracted)
+  if eqn.primitive.name == "conv_general_dilated":
+    kernel = eqn.invars[1].aval.shape
+    outputs = kernel[eqn.params["dimension_numbers"].rhs_spec[0]]
+    return out * math.prod(kernel) // outputs
+  return 0
+
+
+def digest(jaxpr: core.Jaxpr) -> str:
+  """Eight hex digits of its operations, their shapes and how they connect.
+
+  Two programs of one digest take the same time. It is the same in every
+  process; another version of JAX may trace an operation in another way.
+  """
+  text = "\n".join(_lines(jaxpr, {}))
+  return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _lines(jaxpr: core.Jaxpr, numbers: dict[Any, int]) -> Iterator[str]:
+  """One line an operation; `numbers` names the variables by first use."""
+
+  def name(atom: Any) -> str:
+    if isinstance(atom, core.Literal):
+      return f"literal {atom.aval}"
+    return f"{numbers.setdefault(atom, len(numbers))} {atom.aval}"
+
+  yield ", ".join(map(name, jaxpr.invars))
+  for eqn in jaxpr.eqns:
+    inputs, outputs = map(name, eqn.invars), map(name, eqn.outvars)
+    params = {k: v for k, v in eqn.params.items() if _is_plain(v)}
+    yield f"{eqn.primitive} {sorted(params.items())} {[*inputs]} {[*outputs]}"
+    for body in _bodies(eqn):
+      yield from _lines(body, numbers)
+  yield ", ".join(map(name, jaxpr.outvars))
+
+
+def _is_plain(value: Any) -> bool:
+  """Whether its text is the same in every process: no objects, no addresses."""
+  if isinstance(value, tuple | list):
+    return all(map(_is_plain, value))
+  return value is None or isinstance(value, bool | int | float | str)
+
+
+def _bodies(eqn: Any) -> Iterator[core.Jaxpr]:
+  """The jaxprs that an operation runs."""
+  for value in eqn.params.values():
+    for part in value if isinstance(value, tuple | list) else (value,):
+      if isinstance(part, core.ClosedJaxpr):
+        yield part.jaxpr
+      elif isinstance(part, core.Jaxpr):
+        yield part

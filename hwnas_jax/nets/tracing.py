@@ -1,0 +1,236 @@
+"""Finds the search space of a user's model by tracing it.
+
+The model is run on shapes alone, every operation of every Choice, in each
+mode. An operation's site is the shape it sees; sites of one program are one
+row of the latency table. What is outside the choices is a fixed site: the
+model with every Choice replaced by a shortcut, which is its input where the
+shape stays and a slice or zeros added where it does not.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, get_args
+
+import flax.errors
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from hwnas_jax.core import program, tree
+from hwnas_jax.core.types import Array, Params
+from hwnas_jax.nets import choice as choices
+from hwnas_jax.nets.choice import Choice
+from hwnas_jax.nets.conv import tracing_for
+from hwnas_jax.nets.custom import Outside, instance
+from hwnas_jax.nets.norm import Mode
+from hwnas_jax.spaces.custom import OUTSIDE, Custom
+from hwnas_jax.spaces.spec import Site, Space
+
+MODES: tuple[Mode, ...] = get_args(Mode)
+# What tables, discretisers and costs know by name.
+RESERVED = ("none", OUTSIDE)
+
+
+class _Call(NamedTuple):
+  """A Choice is called: shapes without the batch, and shapes of variables."""
+
+  inputs: tuple[int, ...]
+  outputs: tuple[int, ...]
+  modules: dict[str, nn.Module]
+  variables: Params
+
+
+_Calls = dict[str, _Call]  # by the choice's label, in order
+_ByMode = dict[str, Any]
+
+
+def trace(
+  model: Callable[..., nn.Module], image: tuple[int, int, int], num_classes: int
+) -> Custom:
+  """The space of a model, without compiling or running anything.
+
+  Args:
+    model: a linen module's class, or a function that makes one; it is given
+      what it takes of `mode` and `num_classes`.
+    image: (height, width, channels) of the input.
+    num_classes: of the logits that it has to return.
+
+  Raises:
+    ValueError: the model has no Choice, or one that cannot be searched; the
+      message says which and why.
+  """
+  name = getattr(model, "__name__", repr(model))
+  try:
+    calls = {mode: _run(model, image, num_classes, mode) for mode in MODES}
+    _check_modes(calls)
+    fixed = _outside(model, image, num_classes)
+  except (flax.errors.FlaxError, ValueError) as error:
+    raise ValueError(f"{name}: {error}") from error
+  return Custom(name, image, num_classes, _space(calls, fixed), model)
+
+
+def _run(
+  model: Callable[..., nn.Module],
+  image: tuple[int, int, int],
+  num_classes: int,
+  mode: Mode,
+) -> _Calls:
+  """The call of every Choice in a mode."""
+  calls: _Calls = {}
+  module = instance(model, mode, num_classes)
+  x = jax.ShapeDtypeStruct((1, *image), jnp.float32)
+  with choices.running(_recorder(calls)):
+    logits, variables = jax.eval_shape(
+      module.init_with_output, jax.random.key(0), x
+    )
+  if not calls:
+    raise ValueError("it has no Choice: there is nothing to search")
+  shape = jax.tree.map(jnp.shape, logits)
+  if shape != (1, num_classes):
+    raise ValueError(f"it returns {shape}, expected logits (1, {num_classes})")
+  _check_variables(variables, mode)
+  _check_calls(calls, variables)
+  with choices.running(choices.every):  # without random streams
+    apply = lambda v, x: module.apply(v, x, mutable=["batch_stats"])  # noqa: E731
+    jax.eval_shape(apply, variables, x)
+  return calls
+
+
+def _recorder(calls: _Calls) -> choices.Run:
+  """`choices.every`, and remembers the call."""
+  inside: list[str] = []
+
+  def run(choice: Choice, x: Array) -> Array:
+    name = choices.label(choice)
+    if inside:
+      raise ValueError(f"the Choice {name} is inside the Choice {inside[0]}")
+    if name in calls:
+      raise ValueError(
+        f"the Choice {name} is called twice, or is inside nn.scan: write a"
+        " Choice for each call"
+      )
+    inside.append(name)
+    y = choices.every(choice, x)
+    inside.pop()
+    shapes = jax.tree.map(
+      lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype), dict(choice.variables)
+    )
+    modules: _ByMode = {op: choices.template(choice, op) for op in choice.ops}
+    call = _Call(x.shape[1:], y.shape[1:], modules, shapes)
+    calls[name] = call
+    return y
+
+  return run
+
+
+def _check_variables(variables: Params, mode: Mode) -> None:
+  allowed = {"params"} if mode == "search" else {"params", "batch_stats"}
+  more = sorted(set(variables) - allowed)
+  if more:
+    raise ValueError(
+      f"it keeps {', '.join(more)} in mode {mode!r}: a supernet keeps nothing"
+      " but weights. Normalise with hwnas_jax.nets.norm.BatchNorm(self.mode)"
+    )
+
+
+def _check_calls(calls: _Calls, variables: Params) -> None:
+  for name, call in calls.items():
+    for op in call.modules:
+      if op in RESERVED:
+        raise ValueError(
+          f"the Choice {name} has an operation {op!r}, a name of this"
+          " package's own: rename it"
+        )
+    for kind, part in call.variables.items():
+      whole = variables[kind]
+      for step in name.split("/"):
+        whole = whole[step]
+      if tree.diff(part, whole):
+        raise ValueError(
+          f"the Choice {name} is inside nn.vmap, which hides how often it runs:"
+          " write a Choice for each call"
+        )
+
+
+def _check_modes(calls: dict[Mode, _Calls]) -> None:
+  """Raises ValueError where a mode has other choices than another."""
+
+  def kinds(mode: Mode) -> list[str]:
+    return [
+      f"{name} {call.inputs} -> {call.outputs}: {', '.join(call.modules)}"
+      for name, call in calls[mode].items()
+    ]
+
+  first = kinds(MODES[0])
+  for mode in MODES[1:]:
+    differ = set(first) ^ set(kinds(mode))
+    if differ:
+      raise ValueError(
+        f"its choices are not the same in modes {MODES[0]!r} and {mode!r}:"
+        f" {'; '.join(sorted(differ))}"
+      )
+
+
+def _space(calls: dict[Mode, _Calls], fixed: Site) -> Space:
+  found = calls["search"]
+  ops = tuple(dict.fromkeys(op for c in found.values() for op in c.modules))
+
+  def sites(name: str, op: str) -> tuple[Site, ...]:
+    if op not in found[name].modules:
+      return ()
+    return (_op_site(op, {mode: calls[mode][name] for mode in MODES}),)
+
+  return Space(
+    ops=ops,
+    choices=tuple(found),
+    sites=tuple(tuple(sites(name, op) for op in ops) for name in found),
+    fixed=(fixed,),
+    group=tuple(range(len(found))),
+    keep=1,
+  )
+
+
+def _op_site(op: str, calls: dict[Mode, _Call]) -> Site:
+  call = calls["eval"]
+  height, width, channels = call.inputs
+  variables: _ByMode = {
+    mode: {k: part[op] for k, part in c.variables.items() if op in part}
+    for mode, c in calls.items()
+  }
+  modules: _ByMode = {mode: c.modules[op] for mode, c in calls.items()}
+  return Site(
+    op,
+    height,
+    width,
+    channels,
+    call.outputs[-1],
+    max(1, -(-height // call.outputs[0])),
+    _program(modules, variables, call.inputs),
+    modules,
+  )
+
+
+def _outside(
+  model: Callable[..., nn.Module], image: tuple[int, int, int], num_classes: int
+) -> Site:
+  """The site of all that is outside the choices."""
+  modules: _ByMode = {mode: Outside(model, num_classes, mode) for mode in MODES}
+  x = jax.ShapeDtypeStruct((1, *image), jnp.float32)
+  variables: _ByMode = {
+    mode: jax.eval_shape(module.init, jax.random.key(0), x)
+    for mode, module in modules.items()
+  }
+  digest = _program(modules, variables, image)
+  return Site(OUTSIDE, *image, num_classes, 1, digest, modules)
+
+
+def _program(
+  modules: _ByMode, variables: _ByMode, shape: tuple[int, ...]
+) -> str:
+  """Digest of what a module does in inference and of its weights in search."""
+  x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+  # There a convolution is one primitive: one digest on every platform.
+  with tracing_for("onnx"):
+    closed = jax.make_jaxpr(lambda v, x: modules["eval"].apply(v["eval"], x))(
+      variables, x
+    )
+  return program.digest(closed.jaxpr)

@@ -1,0 +1,373 @@
+"""Models of one's own: supernet and networks agree, sites are what is seen."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hwnas_jax.core import tree
+from hwnas_jax.core.compile import jit
+from hwnas_jax.core.types import Paths
+from hwnas_jax.costs import analytic
+from hwnas_jax.nets import models
+from hwnas_jax.nets.choice import Choice
+from hwnas_jax.nets.norm import BatchNorm, Mode
+from hwnas_jax.nets.ops import Identity, make_op
+from hwnas_jax.nets.tracing import trace
+from hwnas_jax.spaces import architecture
+from hwnas_jax.spaces.custom import OUTSIDE
+from hwnas_jax.spaces.spec import Site
+from hwnas_jax.train.step import init_variables
+
+IMAGE = (8, 6, 2)
+
+
+class Model(nn.Module):
+  """Three choices: one strided without a skip, one in a block."""
+
+  mode: Mode
+
+  @nn.compact
+  def __call__(self, x):
+    x = nn.Conv(4, (3, 3))(x)
+    for index, (channels, stride) in enumerate([(4, 1), (8, 2)]):
+      layer = [nn.relu, nn.Conv(channels, (3, 3), stride), BatchNorm(self.mode)]
+      ops = {
+        "conv3": nn.Sequential(layer),
+        "conv1": nn.Conv(channels, (1, 1), stride),
+      }
+      if stride == 1:
+        ops["skip"] = Identity()
+      x = Choice(ops, name=f"layer_{index}")(x)
+    x = nn.remat(Block)(name="block")(x)
+    return nn.Dense(3)(x.mean((1, 2)))
+
+
+class Block(nn.Module):
+  """A choice that is not on the top."""
+
+  def setup(self):
+    ops = {"skip": Identity(), "wide": nn.Conv(8, (5, 3), use_bias=False)}
+    self.inner = Choice(ops)
+
+  def __call__(self, x):
+    return nn.relu(self.inner(x))
+
+
+NET = trace(Model, IMAGE, 3)
+GENOTYPES = [(0, 0, 3), (1, 1, 2), (2, 0, 2)]
+
+
+@pytest.fixture(scope="module")
+def supernet():
+  net = models.make_supernet(NET)
+  weights = jit(net.init)(jax.random.key(0))
+  images = jax.random.normal(jax.random.key(1), (4, *IMAGE))
+  return jit(net.apply), weights, images
+
+
+def one_hot(genotype):
+  return jnp.asarray(architecture.one_hot(genotype, len(NET.ops)))
+
+
+def test_the_space_is_what_the_model_says():
+  space = NET.space()
+  assert space.choices == ("layer_0", "layer_1", "block/inner")
+  assert space.ops == ("conv3", "conv1", "skip", "wide")
+  assert space.allowed().tolist() == [
+    [True, True, True, False],
+    [True, True, False, False],
+    [False, False, True, True],
+  ]
+  assert NET.live((0, 0, 3)) == (True, True, True)
+  assert NET.graph().edges == ((0, 1), (1, 2), (2, 3))
+
+
+def test_sites_have_the_shapes_that_operations_see():
+  seen = []
+
+  def record(call, args, kwargs, context):
+    y = call(*args, **kwargs)
+    if context.method_name == "__call__" and len(context.module.path) > 1:
+      seen.append((context.module.path, args[0].shape[1:], y.shape[1:]))
+    return y
+
+  for genotype in GENOTYPES:
+    module = models.make_network(NET, genotype, "eval")
+    with nn.intercept_methods(record):
+      jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, *IMAGE)))
+  space, found = NET.space(), set()
+  for name, row in zip(space.choices, space.sites, strict=True):
+    for op, sites in zip(space.ops, row, strict=True):
+      for s in sites:
+        found.add((name, op, s.height, s.width, s.channels_in, s.channels_out))
+  runs = {
+    ("/".join(path[:-1]), path[-1], *x, y[-1])
+    for path, x, y in seen
+    if "/".join(path[:-1]) in space.choices
+  }
+  assert runs == found
+
+
+@pytest.mark.parametrize("genotype", GENOTYPES)
+def test_one_hot_supernet_equals_derived(supernet, genotype):
+  apply, weights, images = supernet
+  expected = apply(weights, one_hot(genotype), images)
+  params = models.inherit(NET, genotype, weights)
+  module = models.make_network(NET, genotype, "search")
+  fresh = jax.eval_shape(module.init, jax.random.key(0), images)
+  assert tree.diff(fresh["params"], params) == []
+  found, aux = jit(module.apply)({"params": params}, images)
+  assert aux is None and float(jnp.ptp(found)) > 0
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_paths_are_the_operations_they_name(supernet):
+  apply, weights, images = supernet
+  for genotype in GENOTYPES[:2]:
+    mix = one_hot(genotype)
+    paths = Paths(jnp.asarray(genotype)[:, None])
+    found = apply(weights, mix, images, paths)
+    expected = apply(weights, mix, images)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_mix_and_its_gradients(supernet):
+  apply, weights, images = supernet
+  allowed = NET.space().allowed()
+  mix = jnp.where(allowed, 0.4, 0.0)
+  each = jnp.broadcast_to(mix, (4, *mix.shape))
+  identity = jnp.float32(0.0)
+  plain = apply(weights, mix, images)
+  for other in (
+    apply(weights, each, images),
+    apply(weights, mix, images, None, identity),
+  ):
+    np.testing.assert_allclose(other, plain, rtol=1e-4, atol=1e-5)
+  more = apply(weights, mix, images, None, jnp.float32(1.0))
+  assert float(jnp.abs(more - plain).max()) > 1e-3
+  run = models.make_supernet(NET).apply
+  loss = lambda w, m: jnp.square(run(w, m, images)).sum()  # noqa: E731
+  d_weights, d_mix = jit(jax.grad(loss, (0, 1)))(weights, mix)
+  assert (np.asarray(d_mix) != 0).tolist() == allowed.tolist()
+  moved = [bool(jnp.any(g != 0)) for g in jax.tree.leaves(d_weights)]
+  # A bias in front of a norm does nothing.
+  assert moved.count(False) <= 2
+
+
+@pytest.mark.parametrize("genotype", GENOTYPES)
+def test_costs_are_those_of_the_network(genotype):
+  space, module = NET.space(), models.make_network(NET, genotype, "train")
+  params, stats = init_variables(module, jax.random.key(0))
+  costs = analytic.site_costs(space, analytic.params)
+  assert analytic.genotype_cost(NET, genotype, costs) == tree.count(params)
+  assert bool(stats) == (0 in genotype)
+
+
+def test_multiply_accumulates_are_counted():
+  costs = analytic.site_costs(NET.space(), analytic.macs)
+  found = analytic.genotype_cost(NET, (0, 1, 3), costs)
+  stem, head = 8 * 6 * 9 * 2 * 4, 8 * 3
+  layers = 8 * 6 * 9 * 4 * 4 + 4 * 3 * 4 * 8 + 4 * 3 * 15 * 8 * 8
+  assert found == stem + layers + head
+  assert NET.space().fixed[0].op == OUTSIDE
+
+
+def test_a_program_is_part_of_a_sites_name():
+  class Other(nn.Module):
+    """As Model's first choice, but dilated: the same shapes."""
+
+    @nn.compact
+    def __call__(self, x):
+      ops = {
+        "a": nn.Conv(2, (3, 3)),
+        "b": nn.Conv(2, (3, 3), kernel_dilation=2),
+      }
+      x = Choice(ops, name="first")(x)
+      ops = {"b": nn.Conv(2, (3, 3)), "c": nn.Conv(2, (3, 3))}
+      x = Choice(ops, name="second")(x)
+      return nn.Dense(3)(x.mean((1, 2)))
+
+  space = trace(Other, IMAGE, 3).space()
+  (a,), (dilated,) = space.sites[0][:2]
+  (b,), (c,) = space.sites[1][1:]
+  assert a.program == b.program == c.program != dilated.program
+  assert dilated.key == f"b 8x6x2->2 s1 #{dilated.program}"
+  assert Site(**a.to_json()) == a
+  with pytest.raises(ValueError, match="has no module"):
+    make_op(Site(**a.to_json()), "eval")
+  assert trace(Other, IMAGE, 3) == trace(Other, IMAGE, 3)
+
+
+def test_weights_start_as_the_model_says():
+  class Scaled(nn.Module):
+    """Multiplies with 7 at first."""
+
+    @nn.compact
+    def __call__(self, x):
+      ops = {"a": nn.Conv(2, (1, 1)), "b": Identity()}
+      x = Choice(ops, name="layer")(x)
+      gain = self.param("gain", nn.initializers.constant(7.0), (1,))
+      return nn.Dense(3)(x.mean((1, 2))) * gain[None]
+
+  net = trace(Scaled, IMAGE, 3)
+  weights = models.make_supernet(net).init(jax.random.key(0))
+  network = models.make_network(net, (1,), "train")
+  params, stats = init_variables(network, jax.random.key(0))
+  assert weights["gain"] == params["gain"] == 7.0 and stats == {}
+  with pytest.raises(ValueError, match="an operation at each of its 1"):
+    models.inherit(net, (-1,), weights)
+
+
+def small(ops, **more):
+  """A model of one choice."""
+
+  class Small(nn.Module):
+    """Called Small in messages."""
+
+    @nn.compact
+    def __call__(self, x):
+      x = Choice(ops(), name="layer")(more.get("before", Identity())(x))
+      return nn.Dense(3)(x.reshape(x.shape[0], -1))
+
+  return Small
+
+
+class Twice(nn.Module):
+  """Two choices of one name."""
+
+  @nn.compact
+  def __call__(self, x):
+    for _ in range(2):
+      x = Choice({"a": Identity()}, name="layer")(x)
+    return x.mean((1, 2))
+
+
+class Shared(nn.Module):
+  """One choice, called twice."""
+
+  @nn.compact
+  def __call__(self, x):
+    layer = Choice({"a": nn.Conv(2, (1, 1))}, name="layer")
+    return layer(layer(x)).mean((1, 2))
+
+
+class Nothing(nn.Module):
+  """No choice."""
+
+  @nn.compact
+  def __call__(self, x):
+    return nn.Dense(3)(x.mean((1, 2)))
+
+
+class Step(nn.Module):
+  """What a scan repeats."""
+
+  @nn.compact
+  def __call__(self, x):
+    return Block(name="block")(x), None
+
+
+class Scanned(nn.Module):
+  """A choice in a scan."""
+
+  @nn.compact
+  def __call__(self, x):
+    axes, split = {"params": 0}, {"params": True}
+    steps = nn.scan(Step, variable_axes=axes, split_rngs=split, length=2)
+    x, _ = steps(name="steps")(nn.Conv(8, (1, 1))(x))
+    return nn.Dense(3)(x.mean((1, 2)))
+
+
+class Mapped(nn.Module):
+  """A choice in a vmap."""
+
+  @nn.compact
+  def __call__(self, x):
+    axes, split = {"params": 0}, {"params": True}
+    blocks = nn.vmap(
+      Block,
+      in_axes=None,
+      axis_size=2,
+      variable_axes=axes,
+      split_rngs=split,
+    )
+    y = blocks(name="blocks")(nn.Conv(8, (1, 1))(x))
+    return nn.Dense(3)(y.mean((0, 2, 3)))
+
+
+class Modal(nn.Module):
+  """Another choice in search than after."""
+
+  mode: Mode
+
+  @nn.compact
+  def __call__(self, x):
+    ops = {"a": nn.Conv(3, (1, 1)), "b": nn.Conv(3, (3, 3))}
+    if self.mode == "train":
+      del ops["b"]
+    return Choice(ops, name="layer")(x).mean((1, 2))
+
+
+def dropping(x):
+  return nn.Dropout(0.5, deterministic=False)(x)
+
+
+@pytest.mark.parametrize(
+  ("model", "message"),
+  [
+    (Nothing, "Nothing: it has no Choice"),
+    (Twice, "Twice: .*layer.* Name in use"),
+    (Shared, "Choice layer is called twice"),
+    (Scanned, "steps/block/inner is called twice, or is inside nn"),
+    (Mapped, "blocks/inner is inside nn.vmap"),
+    (Modal, "not the same in modes 'search' and 'train': layer"),
+    (lambda width: Nothing(), "it needs width"),
+    (lambda: 3, "makes a int"),
+    (
+      small(lambda: {"a": Identity(), "b": nn.Conv(3, (3, 3), 2)}),
+      r"Small: the Choice layer sees 8 x 6 x 2, .*a \(8, 6, 2\), b \(4, 3, 3\)",
+    ),
+    (
+      small(lambda: {"a": Identity()}, before=lambda x: x.mean((1, 2))),
+      "the Choice layer sees 2 an example: it takes images",
+    ),
+    (
+      small(lambda: {"a": nn.BatchNorm(use_running_average=True)}),
+      "keeps batch_stats in mode 'search'",
+    ),
+    (small(lambda: {"none": Identity()}), "'none', a name of this package"),
+    (
+      small(lambda: {"a": Choice({"b": Identity()}, name="c")}),
+      "is inside the Choice layer",
+    ),
+    (small(lambda: {"a": Identity()}, before=dropping), "dropout"),
+    (small(lambda: [Identity()]), "takes a dict of modules by name"),
+    (small(dict), "takes a dict of modules by name"),
+  ],
+)
+def test_what_cannot_be_searched_is_refused(model, message):
+  with pytest.raises(ValueError, match=message):
+    trace(model, IMAGE, 3)
+
+
+def test_logits_have_to_be_of_the_classes():
+  with pytest.raises(ValueError, match=r"returns \(1, 3\), expected.*\(1, 5\)"):
+    trace(Model, IMAGE, 5)
+
+
+def test_a_choice_alone_says_what_is_missing():
+  with pytest.raises(ValueError, match="layer_0 runs no operation by itself"):
+    Model("search").init(jax.random.key(0), jnp.zeros((1, *IMAGE)))
+
+
+def test_the_outside_is_the_model_without_its_choices():
+  (site,) = NET.space().fixed
+  module, x = make_op(site, "eval"), jnp.zeros((1, *IMAGE))
+  variables = jax.eval_shape(module.init, jax.random.key(0), x)
+  assert set(variables["params"]) == {"Conv_0", "Dense_0"}
+  done = jax.make_jaxpr(module.apply)(variables, x)
+  names = [eqn.primitive.name for eqn in done.eqns]
+  assert names.count("conv_general_dilated") == 1
+  assert not [name for name in names if "random" in name]
