@@ -14,33 +14,23 @@ import optax
 from ml_collections import ConfigDict
 
 from hwnas_jax import config as configuration
-from hwnas_jax.core import budget, conditions
+from hwnas_jax.core import conditions
 from hwnas_jax.core.compile import jit, repeat
 from hwnas_jax.core.conditions import Conditions
 from hwnas_jax.core.rng import stream
 from hwnas_jax.core.schedule import SCHEDULES
 from hwnas_jax.core.types import Array, Genotype
-from hwnas_jax.costs import analytic, predictor, price
-from hwnas_jax.costs.predictor import Predictor
-from hwnas_jax.costs.table import (
-  LatencyTable,
-  base_ms,
-  price_array,
-  raw_costs,
-)
+from hwnas_jax.costs import price
 from hwnas_jax.data import arrays, augment, load
 from hwnas_jax.nets import controllers
 from hwnas_jax.nets.derived import AUX_WINDOW
 from hwnas_jax.nets.models import make_network, make_supernet
 from hwnas_jax.nets.ops import Module
-from hwnas_jax.nets.predictors import NETWORKS
 from hwnas_jax.nets.tracing import trace
+from hwnas_jax.pricing import make_penalty
 from hwnas_jax.samplers.relaxed import SAMPLERS
-from hwnas_jax.search import estimators, phases, query, reach
-from hwnas_jax.search.discretise import MASKS, RULES
+from hwnas_jax.search import estimators, phases
 from hwnas_jax.search.estimators import Estimator, Metrics
-from hwnas_jax.search.exact import Constraint
-from hwnas_jax.search.penalty import PENALTIES, TARGETED
 from hwnas_jax.search.phases import Phase, Span
 from hwnas_jax.search.regularise import entropy_penalty
 from hwnas_jax.search.state import CostTable, SearchData, SearchState
@@ -224,125 +214,6 @@ def _make_controller(
   return controllers.masked(found, space)
 
 
-def make_reference(
-  config: ConfigDict, net: Spec, derived: Spec, table: LatencyTable | None
-) -> CostTable:
-  """What the step is given: measured ms; parameters, MACs or sites, counted."""
-  if config.cost.name == "paper":
-    space = net.space()
-    counts = [[len(sites) for sites in row] for row in space.sites]
-    return CostTable(jnp.asarray(counts, jnp.float32), jnp.zeros(()))
-  space = derived.space()
-  if config.cost.name in analytic.COUNTS:
-    costs = analytic.site_costs(space, analytic.COUNTS[config.cost.name])
-    array = jnp.asarray(space.cost_array(costs), jnp.float32)
-    return CostTable(array, jnp.asarray(space.base_cost(costs), jnp.float32))
-  assert table is not None
-  return CostTable(
-    jnp.asarray(price_array(table, space)),
-    jnp.asarray(base_ms(table, space), jnp.float32),
-    _load_predictor(config, derived, table),
-  )
-
-
-def _load_predictor(
-  config: ConfigDict, derived: Spec, table: LatencyTable
-) -> Predictor | None:
-  """What cost.predictor names.
-
-  Raises:
-    FileNotFoundError, ValueError: see `predictor.load`; or it is not over
-      this table.
-  """
-  path = config.cost.predictor
-  if not path or path in NETWORKS:  # a kind: not trained yet
-    return None
-  found = predictor.load(path)
-  over = derived.space().cost_array(raw_costs(table))
-  if found.graph != derived.graph() or not np.array_equal(
-    found.reference, over
-  ):
-    raise ValueError(
-      f"cost.predictor={path} was trained over another table than"
-      f" {table.fingerprint}'s, or for another space: train one with"
-      " `python -m hwnas_jax.profile --predictor=...`"
-    )
-  return found
-
-
-def make_reach(
-  config: ConfigDict, space: Space, reference: CostTable
-) -> reach.Reach:
-  """What the space reaches on the table that `reference` was read from."""
-  costs = np.asarray(reference.reference)
-  return reach.reach(space, costs, float(reference.base), config.derive.rule)
-
-
-def make_target_ms(
-  config: ConfigDict, space: Space, reference: CostTable
-) -> float | None:
-  """The latency a search aims at, None where its penalty has no target.
-
-  Raises:
-    ValueError: no architecture of the space can have that latency.
-  """
-  if config.penalty.name not in TARGETED:
-    return None
-  costs, base = np.asarray(reference.reference), float(reference.base)
-  low, high = reach.bounds_ms(space, costs, base, config.derive.rule)
-  wanted = budget.parse(config.penalty.target, "penalty.target")
-  target = budget.to_ms(wanted, high)
-  if not low <= target <= high:
-    raise ValueError(
-      f"penalty.target={wanted} is {target:.4g} ms, out of reach: this space's"
-      f" architectures take {low:.4g} ms ({low / high:.1%}) to {high:.4g} ms by"
-      " this table"
-    )
-  # Of a mix: it may drop every choice.
-  cheapest = base + np.where(space.allowed(), costs, np.inf).min(1).sum()
-  if config.penalty.name == "log_product" and cheapest <= 1:
-    raise ValueError(
-      "penalty.name=log_product needs latencies above 1 ms, a mix can have"
-      f" {cheapest:.3g} ms: use another penalty or a larger latency.batch_size"
-    )
-  return target
-
-
-def make_rule(
-  config: ConfigDict, space: Space, reference: CostTable
-) -> Callable[[Space, np.ndarray], Genotype]:
-  """What turns logits [E, O] into a genotype.
-
-  derive.rule; but a search by dual ascent has to take its target, and a rule
-  that is one jump of a choice off does not; and derive.max_skips is kept.
-  """
-  name = config.derive.rule
-  if config.derive.max_skips:
-    return functools.partial(
-      query.capped, rule=name, op=SKIP, most=config.derive.max_skips
-    )
-  if config.penalty.name != "dual_ascent":
-    return RULES[name]
-  target_ms = make_target_ms(config, space, reference)
-  assert target_ms is not None
-  costs, base = np.asarray(reference.reference), float(reference.base)
-  timed = Constraint("latency", costs, base, target_ms)
-  return functools.partial(query.aim, rule=name, timed=timed)
-
-
-def _make_penalty(
-  config: ConfigDict, space: Space, reference: CostTable
-) -> dict[str, Any]:
-  """The fields of Parts that price a mix."""
-  make, strength = PENALTIES[config.penalty.name], config.penalty.strength
-  target = make_target_ms(config, space, reference)
-  if target is None:
-    return {"penalty": make()}
-  mask = functools.partial(MASKS[config.derive.rule], space)
-  own = {"strength": strength} if strength else {}
-  return {"penalty": make(target, **own), "derived": mask}
-
-
 def make_augment(
   config: ConfigDict, dataset: arrays.Dataset, cutout: int
 ) -> Callable[[Array, Array], Array]:
@@ -385,7 +256,7 @@ def make_parts(
     controller_optimiser=optax.adam(part.controller_lr, b1=part.controller_b1),
     skip=space.ops.index(SKIP) if SKIP in space.ops else None,
     **_make_regularisers(config),
-    **_make_penalty(config, space, reference),
+    **make_penalty(config, space, reference),
   )
   settings = Settings(
     num_steps=part.num_steps,

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax import build
+from hwnas_jax import build, checks
 from hwnas_jax import config as configuration
 from hwnas_jax.core import tree
 from hwnas_jax.core.compile import jit
@@ -55,6 +55,7 @@ def find(workdir: str, name: str, batch_size: int | None) -> Found:
   folder = pathlib.Path(workdir).expanduser()
   saved = writers.read_json(folder / "config.json")["config"]
   config = configuration.restore(saved)
+  checks.check(config)
   net, home = build.make_nets(config)[1], _home(folder, name)
   edges = writers.read_json(home / "architecture.json")["edges"]
   genotype = architecture.from_json(net.space(), edges)

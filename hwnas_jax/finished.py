@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from hwnas_jax import build, run
+from hwnas_jax import build, checks, pricing, run
 from hwnas_jax import config as configuration
 from hwnas_jax.core import budget as budgets
 from hwnas_jax.core.compile import jit
@@ -114,6 +114,7 @@ def load(workdir: str | pathlib.Path) -> Family:
   folder = pathlib.Path(workdir).expanduser()
   saved = writers.read_json(folder / "config.json")["config"]
   config = configuration.restore(saved)
+  checks.check(config)
   if (config.condition.name, config.cost.name) != ("cone", "latency"):
     raise ValueError(
       f"{folder} has condition.name={config.condition.name} and"
@@ -130,7 +131,7 @@ def load(workdir: str | pathlib.Path) -> Family:
   net, derived = build.make_nets(config)
   table = tables.load(folder / "table.json")
   dataset = build.load_dataset(config)
-  reference = build.make_reference(config, net, derived, table)
+  reference = pricing.make_reference(config, net, derived, table)
   found = run.search(config, folder, net, reference, dataset)
   state, parts, columns = found
   measured = _measured(folder, derived)

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from hwnas_jax.config import CHOICES
+from hwnas_jax.checks import CHOICES
 from hwnas_jax.core import conditions
 from hwnas_jax.core.schedule import SCHEDULES
 from hwnas_jax.costs import price

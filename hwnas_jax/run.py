@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from hwnas_jax import build, training
-from hwnas_jax import config as configuration
+from hwnas_jax import build, checks, pricing, training
 from hwnas_jax.core import tree
 from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Genotype
@@ -60,7 +59,7 @@ def main_job(config: ConfigDict, workdir: str, command: str) -> pathlib.Path:
     FileNotFoundError: the data set is absent.
     io.loop.Stopped: asked to stop; the same command resumes.
   """
-  configuration.check(config)
+  checks.check(config)
   load.check(config.data.name, config.data.data_dir or None)
   net, derived = build.make_nets(config)
   # A table that does not fit leaves no folder that a better one is refused in.
@@ -70,11 +69,11 @@ def main_job(config: ConfigDict, workdir: str, command: str) -> pathlib.Path:
   dataset = build.load_dataset(config)
   latency = _table(config, folder, derived, given)
   config = _with_predictor(config, folder, derived, latency)
-  reference = build.make_reference(config, net, derived, latency)
+  reference = pricing.make_reference(config, net, derived, latency)
   if latency:
-    print(build.make_reach(config, net.space(), reference))
+    print(pricing.make_reach(config, net.space(), reference))
   state, parts, columns = search(config, folder, net, reference, dataset)
-  rule = build.make_rule(config, net.space(), reference)
+  rule = pricing.make_rule(config, net.space(), reference)
   members, sweep, shares = derive(config, net, parts, state, columns, rule)
   genotypes = [m.genotype for m in members]
   accuracies = training.train(config, folder, dataset, derived, genotypes)
@@ -117,8 +116,8 @@ def _given_table(
     return None
   found = table.load(config.latency.table)
   table.require(found, derived.space(), config.latency.batch_size)
-  reference = build.make_reference(config, net, derived, found)
-  build.make_target_ms(config, net.space(), reference)
+  reference = pricing.make_reference(config, net, derived, found)
+  pricing.make_target_ms(config, net.space(), reference)
   return found
 
 
@@ -288,7 +287,7 @@ def _points(
   config: ConfigDict, size: int
 ) -> tuple[list[str], list[tuple[list[float], float]]]:
   """Names and conditions of the family."""
-  if config.condition.name in configuration.SCALED:
+  if config.condition.name in checks.SCALED:
     part = config.condition
     points = family.scale_grid(
       size, part.low, part.high, config.derive.num_scales

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwnas_jax import build
+from hwnas_jax import build, checks, pricing
 from hwnas_jax import config as configuration
 from hwnas_jax.data import embedded
 from hwnas_jax.search.state import CostTable
@@ -97,7 +97,7 @@ def test_the_auxiliary_head_needs_room(name, fits):
 def test_the_reference_counts_sites_in_paper_mode():
   config = small(cost__name="paper", space__num_cells=8)
   net, derived = build.make_nets(config)
-  counts = build.make_reference(config, net, derived, None).reference
+  counts = pricing.make_reference(config, net, derived, None).reference
   # Eight cells: six normal, two reducing.
   assert counts[: len(net.edges)].tolist() == [[6] * 3] * len(net.edges)
   assert counts[len(net.edges) :].tolist() == [[2] * 3] * len(net.edges)
@@ -142,7 +142,7 @@ def aimed(target, name="dual_ascent", **fields):
     derive__rule="argmax",
     **fields,
   )
-  configuration.check(config)
+  checks.check(config)
   return config, build.make_nets(config)[0].space()
 
 
@@ -151,7 +151,7 @@ def aimed(target, name="dual_ascent", **fields):
   [("5ms", 5.0), ("0.5x", 5.5), ("60%", 6.6), ("100%", 11.0), ("3ms", 3.0)],
 )
 def test_a_target_is_of_the_largest_architecture(target, wanted_ms):
-  found = build.make_target_ms(*aimed(target), TABLE)
+  found = pricing.make_target_ms(*aimed(target), TABLE)
   np.testing.assert_allclose(found, wanted_ms, rtol=1e-6)
 
 
@@ -160,34 +160,34 @@ def test_a_target_is_of_the_largest_architecture(target, wanted_ms):
 def test_a_target_out_of_reach_is_refused_with_the_range(target, name):
   message = rf"penalty.target={target} is .* 3 ms \(27.3%\) to 11 ms"
   with pytest.raises(ValueError, match=message):
-    build.make_target_ms(*aimed(target, name), TABLE)
+    pricing.make_target_ms(*aimed(target, name), TABLE)
 
 
 @pytest.mark.parametrize("target_ms", [4.0, 7.0, 10.0])
 def test_dual_ascent_derives_what_takes_its_target(target_ms):
   config, space = aimed(f"{target_ms}ms")
   logits = np.random.default_rng(0).normal(size=space.shape)
-  genotype = build.make_rule(config, space, TABLE)(space, logits)
+  genotype = pricing.make_rule(config, space, TABLE)(space, logits)
   costs = np.asarray(TABLE.reference)
   assert 1 + sum(costs[e, o] for e, o in enumerate(genotype)) == target_ms
   config.penalty.name = "hinge"
-  plain = build.make_rule(config, space, TABLE)(space, logits)
+  plain = pricing.make_rule(config, space, TABLE)(space, logits)
   assert plain == tuple(logits.argmax(1))
 
 
 def test_without_a_target_nothing_is_refused():
   config = small()
   space = build.make_nets(config)[0].space()
-  assert build.make_target_ms(config, space, TABLE) is None
+  assert pricing.make_target_ms(config, space, TABLE) is None
   tiny = TABLE._replace(base=0.0 * TABLE.base)
-  assert build.make_reach(config, space, tiny).smallest_ms < 3
+  assert pricing.make_reach(config, space, tiny).smallest_ms < 3
 
 
 def test_a_logarithm_of_a_mix_below_1_ms_is_refused():
   tiny = CostTable(0.1 * TABLE.reference, 0.1 * TABLE.base)
   with pytest.raises(ValueError, match="log_product .*a mix can have 0.3 ms"):
-    build.make_target_ms(*aimed("1.05ms", "log_product"), tiny)
-  build.make_target_ms(*aimed("0.9ms", "power"), tiny)
+    pricing.make_target_ms(*aimed("1.05ms", "log_product"), tiny)
+  pricing.make_target_ms(*aimed("0.9ms", "power"), tiny)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.25])

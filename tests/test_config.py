@@ -5,6 +5,7 @@ import pathlib
 import pytest
 from ml_collections import ConfigDict
 
+from hwnas_jax import checks
 from hwnas_jax import config as configuration
 from hwnas_jax.listing import listing
 
@@ -39,7 +40,7 @@ def test_there_are_configs():
 @pytest.mark.parametrize("variant", ["", ":smoke"])
 def test_a_config_loads_and_passes(path, variant):
   config = configuration.load(f"{path}{variant}")
-  configuration.check(config)
+  checks.check(config)
   assert leaves(config) == leaves(configuration.default())
 
 
@@ -62,7 +63,7 @@ def test_an_absent_file_is_refused(tmp_path):
 
 
 def test_the_default_passes():
-  configuration.check(configuration.default())
+  checks.check(configuration.default())
 
 
 def test_an_unknown_field_cannot_be_set():
@@ -76,11 +77,11 @@ def test_a_field_keeps_its_type():
     configuration.default().search.num_steps = "many"
 
 
-@pytest.mark.parametrize("field", configuration.CHOICES)
+@pytest.mark.parametrize("field", checks.CHOICES)
 def test_a_choice_that_there_is_not_is_refused(field):
   value = 7 if field == "controller.sign" else "nonsense"
   with pytest.raises(ValueError, match=f"{field} must be one of .*{value}"):
-    configuration.check(changed(**{field.replace(".", "__"): value}))
+    checks.check(changed(**{field.replace(".", "__"): value}))
 
 
 AIMED = {
@@ -99,7 +100,7 @@ def test_what_must_be_positive_is(field, value):
   kind = type(configuration._field(config, field))
   config.update_from_flattened_dict({field: kind(value)})
   with pytest.raises(ValueError, match=rf"{field} must be > 0, got {value}"):
-    configuration.check(config)
+    checks.check(config)
 
 
 @pytest.mark.parametrize(
@@ -122,18 +123,18 @@ def test_a_field_is_refused_in_a_space_that_does_not_read_it(
   field, value, home, other
 ):
   fields = {field.replace(".", "__"): value}
-  configuration.check(changed(space__name=home, **fields))
-  configuration.check(changed(space__name=other))
+  checks.check(changed(space__name=home, **fields))
+  checks.check(changed(space__name=other))
   message = rf"{field} is for space.name=.*{home}.* alone.*got {value!r}"
   with pytest.raises(ValueError, match=message):
-    configuration.check(changed(space__name=other, **fields))
+    checks.check(changed(space__name=other, **fields))
 
 
 @pytest.mark.parametrize("field", RATES)
 @pytest.mark.parametrize("value", [-0.1, 1.0])
 def test_a_rate_is_in_its_range(field, value):
   with pytest.raises(ValueError, match=rf"{field} must be in \[0, 1\)"):
-    configuration.check(changed(**{field.replace(".", "__"): value}))
+    checks.check(changed(**{field.replace(".", "__"): value}))
 
 
 @pytest.mark.parametrize(
@@ -198,7 +199,7 @@ def test_a_rate_is_in_its_range(field, value):
 )
 def test_what_does_not_go_together_is_refused(fields, message):
   with pytest.raises(ValueError, match=message):
-    configuration.check(changed(**fields))
+    checks.check(changed(**fields))
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ def test_what_does_not_go_together_is_refused(fields, message):
   ],
 )
 def test_what_goes_together_passes(fields):
-  configuration.check(changed(**fields))
+  checks.check(changed(**fields))
 
 
 def test_all_faults_are_named_at_once():
@@ -225,14 +226,14 @@ def test_all_faults_are_named_at_once():
     space__ops="nine", search__batch_size=0, train__num_steps=3, train__lr=-1.0
   )
   with pytest.raises(ValueError, match="the config is wrong") as error:
-    configuration.check(config)
+    checks.check(config)
   names = "space.ops", "search.batch_size", "train.num_steps", "train.lr"
   assert all(name in str(error.value) for name in names)
 
 
 def test_the_listing_tells_every_choice():
   lines = listing().splitlines()
-  for field, choices in configuration.CHOICES.items():
+  for field, choices in checks.CHOICES.items():
     start = lines.index(f"config.{field}") + 1
     told = [line.split()[0] for line in lines[start : start + len(choices)]]
     assert told == ['""' if c == "" else str(c) for c in choices]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwnas_jax import build
+from hwnas_jax import build, checks, pricing
 from hwnas_jax import config as configuration
 from hwnas_jax.core import graph as graphs
 from hwnas_jax.core.types import ABSENT, Condition
@@ -117,11 +117,11 @@ def test_a_config_names_it(predictor, tmp_path):
   path = tmp_path / "p.npz"
   predictors.save(path, predictor[0])
   config = configured(path)
-  configuration.check(config)
+  checks.check(config)
   net, derived = build.make_nets(config)
   assert derived == CELL
   table = table_of(CELL)
-  reference = build.make_reference(config, net, derived, table)
+  reference = pricing.make_reference(config, net, derived, table)
   (mix,) = architecture.one_hot([(3, 0, 1, 2, 4, 3)], 5)
   assert reference.of(mix) == predictors.cost(predictor[0], mix)
   other = dataclasses.replace(
@@ -131,9 +131,9 @@ def test_a_config_names_it(predictor, tmp_path):
     ),
   )
   with pytest.raises(ValueError, match=r"p\.npz was trained over another tab"):
-    build.make_reference(config, net, derived, other)
+    pricing.make_reference(config, net, derived, other)
   with pytest.raises(FileNotFoundError, match="absent"):
-    build.make_reference(configured("absent.npz"), net, derived, table)
+    pricing.make_reference(configured("absent.npz"), net, derived, table)
 
 
 @pytest.mark.parametrize(
@@ -148,4 +148,4 @@ def test_a_config_names_it(predictor, tmp_path):
 )
 def test_it_needs_one_hot_samples_of_its_table(field, value):
   with pytest.raises(ValueError, match=f"cost.predictor needs .*{field}"):
-    configuration.check(configured("p.npz", **{field: value}))
+    checks.check(configured("p.npz", **{field: value}))

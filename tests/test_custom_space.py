@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jobs import ROOT
 
-from hwnas_jax import build
+from hwnas_jax import build, checks
 from hwnas_jax import config as configuration
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs import timing
@@ -40,7 +40,7 @@ def net():
 def test_the_tutorial_is_short_and_passes(net):
   assert len((FOLDER / "net.py").read_text().splitlines()) < 40
   for variant in ("", ":smoke"):
-    configuration.check(configuration.load(f"{FOLDER / 'config.py'}{variant}"))
+    checks.check(configuration.load(f"{FOLDER / 'config.py'}{variant}"))
   with pytest.raises(ValueError, match="no variant 'x'"):
     configuration.load(f"{FOLDER / 'config.py'}:x")
   assert net.ops == ("conv1", "conv3", "conv5", "skip")
@@ -86,7 +86,7 @@ def test_annotations_may_be_text(tmp_path):
 def test_fields_of_other_spaces_are_refused(fields, message):
   config = config_of("net.py:Net", **fields)
   with pytest.raises(ValueError, match=message):
-    configuration.check(config)
+    checks.check(config)
 
 
 def test_a_site_is_timed_as_its_module_runs(net):

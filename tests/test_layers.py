@@ -21,6 +21,7 @@ LAYERS = (
   ("nets", "samplers", "costs", "data", "io"),
   ("search", "train", "report"),
   ("config", "presets"),
+  ("checks", "pricing"),
   ("build", "listing"),
   ("training",),
   ("run",),

@@ -56,7 +56,7 @@ def our_block(kind: str, batch: int, steps: int) -> tuple[Block, Any]:
   """(a dispatch of `steps` steps, seconds and bytes of its compilation)."""
   import jax
 
-  from hwnas_jax import build
+  from hwnas_jax import build, pricing
   from hwnas_jax.core.compile import jit, repeat
   from hwnas_jax.core.rng import stream
   from hwnas_jax.io.cache import use_compilation_cache
@@ -65,7 +65,7 @@ def our_block(kind: str, batch: int, steps: int) -> tuple[Block, Any]:
   use_compilation_cache()
   config = make_config(kind, batch, steps)
   dataset, (net, _) = build.load_dataset(config), build.make_nets(config)
-  reference = build.make_reference(config, net, net, None)
+  reference = pricing.make_reference(config, net, net, None)
   parts, settings, _ = build.make_parts(config, net, reference, dataset)
   data, _ = build.make_search_data(config, dataset)
   (span,) = spans = build.make_phases(config)

@@ -19,7 +19,7 @@ import matplotlib
 import numpy as np
 from ml_collections import ConfigDict
 
-from hwnas_jax import build, run
+from hwnas_jax import build, pricing, run
 from hwnas_jax import config as configuration
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs import analytic, measure, table, timing
@@ -62,7 +62,7 @@ def controller_genotypes(
   if not (workdir / "family.json").exists():
     raise ValueError(f"{workdir} holds no finished run: finish it first")
   dataset = build.load_dataset(config)
-  reference = build.make_reference(config, *nets, found)
+  reference = pricing.make_reference(config, *nets, found)
   state, parts, columns = run.search(
     config, workdir, nets[0], reference, dataset
   )

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from hwnas_jax import build
+from hwnas_jax import build, checks, pricing
 from hwnas_jax import config as configuration
 from hwnas_jax.core.rng import stream
 from hwnas_jax.costs import measure, table
@@ -76,13 +76,13 @@ class Searches:
   ) -> None:
     self.config, self.net = config, net
     self.dataset = build.load_dataset(config)
-    self.reference = build.make_reference(config, net, net, latency)
+    self.reference = pricing.make_reference(config, net, net, latency)
     self.compiled: dict[Any, Callable] = {}
 
   def run(self, job: dict[str, Any]) -> dict[str, Any]:
     """What one search found, by the table."""
     config = apply(self.config, job)
-    configuration.check(config)
+    checks.check(config)
     parts, settings, _ = build.make_parts(
       config, self.net, self.reference, self.dataset
     )
@@ -194,8 +194,8 @@ def main() -> None:
   config = make_config(args)
   latency = read_table(args, config)
   net, _ = build.make_nets(config)
-  reference = build.make_reference(config, net, net, latency)
-  reach = build.make_reach(config, net.space(), reference)
+  reference = pricing.make_reference(config, net, net, latency)
+  reach = pricing.make_reach(config, net.space(), reference)
   low, high = reach.smallest_ms, reach.largest_ms
   about = {
     "config": config.to_dict(),

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from hwnas_jax import build, run, training
+from hwnas_jax import build, checks, pricing, run, training
 from hwnas_jax import config as configuration
 from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Array, Genotype, Params
@@ -57,7 +57,7 @@ def make_config(args: argparse.Namespace) -> ConfigDict:
   config.controller.sign = 1 if args.variant == "published" else -1
   if args.variant == "penalty_only":
     config.data.name = "mock_fashion_mnist"  # never reaches the controller
-  configuration.check(config)
+  checks.check(config)
   return config
 
 
@@ -84,7 +84,7 @@ def search_by_penalty(
   config: ConfigDict, net: Spec, dataset: arrays.Dataset
 ) -> Found:
   """The search of `run.search`, same draws, without a supernet."""
-  reference = build.make_reference(config, net, net, None)
+  reference = pricing.make_reference(config, net, net, None)
   parts, settings, columns = build.make_parts(config, net, reference, dataset)
   parts = parts._replace(net=constant_net(net.num_classes))
   data, _ = build.make_search_data(config, dataset)
@@ -104,7 +104,7 @@ def search(
     return search_by_penalty(config, net, dataset)
   if variant == "shuffled_labels":
     dataset = shuffle_labels(dataset, config.seed)
-  reference = build.make_reference(config, net, net, None)
+  reference = pricing.make_reference(config, net, net, None)
   return run.search(config, folder, net, reference, dataset)
 
 
