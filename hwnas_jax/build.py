@@ -27,7 +27,7 @@ from hwnas_jax.nets.derived import AUX_WINDOW
 from hwnas_jax.nets.models import make_network, make_supernet
 from hwnas_jax.nets.ops import Module
 from hwnas_jax.nets.tracing import trace
-from hwnas_jax.pricing import make_penalty
+from hwnas_jax.pricing import make_penalty, skip_of
 from hwnas_jax.samplers.relaxed import SAMPLERS
 from hwnas_jax.search import estimators, phases
 from hwnas_jax.search.estimators import Estimator, Metrics
@@ -54,7 +54,6 @@ _SHAPES = {
   "cifar10": ((32, 32, 3), 10),
   "fashion_mnist": ((28, 28, 1), 10),
 }
-SKIP = "skip_connect"
 
 
 def load_dataset(config: ConfigDict) -> arrays.Dataset:
@@ -234,7 +233,7 @@ def make_parts(
   """(parts of the method, numbers of its step, priced columns)."""
   space, part = net.space(), config.search
   columns = price.priced_columns(np.asarray(reference.reference))
-  drawn = make_conditions(config, len(columns))
+  drawn, skip = make_conditions(config, len(columns)), skip_of(space)
   schedule = SCHEDULES[config.temperature.name]
   parts = Parts(
     net=make_supernet(net),
@@ -254,7 +253,7 @@ def make_parts(
       part.weights_clip,
     ),
     controller_optimiser=optax.adam(part.controller_lr, b1=part.controller_b1),
-    skip=space.ops.index(SKIP) if SKIP in space.ops else None,
+    skip=space.ops.index(skip) if skip else None,
     **_make_regularisers(config),
     **make_penalty(config, space, reference),
   )

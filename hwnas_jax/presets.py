@@ -14,6 +14,8 @@ def smoke(config: ConfigDict) -> None:
   )
   if config.space.name == "darts":
     config.space.update(ops="three", num_cells=1, num_nodes=2, channels=4)
+  elif config.space.name == "mobile":
+    config.space.skeleton = "tiny"
   else:
     config.space.update(num_cells=1, channels=4)
   part = config.search

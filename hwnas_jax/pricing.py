@@ -24,9 +24,14 @@ from hwnas_jax.search.discretise import MASKS, RULES
 from hwnas_jax.search.exact import Constraint
 from hwnas_jax.search.penalty import PENALTIES, TARGETED
 from hwnas_jax.search.state import CostTable
+from hwnas_jax.spaces.mobile import SKIPS
 from hwnas_jax.spaces.spec import Space, Spec
 
-SKIP = "skip_connect"
+
+def skip_of(space: Space) -> str | None:
+  """The operation of a space that only hands on its input, if it has one."""
+  found = [op for op in space.ops if op in ("skip_connect", *SKIPS)]
+  return found[0] if found else None
 
 
 def make_reference(
@@ -123,8 +128,14 @@ def make_rule(
   """
   name = config.derive.rule
   if config.derive.max_skips:
+    skip = skip_of(space)
+    if skip is None:
+      raise ValueError(
+        "derive.max_skips: this space has no operation that skips:"
+        f" {', '.join(space.ops)}"
+      )
     return functools.partial(
-      query.capped, rule=name, op=SKIP, most=config.derive.max_skips
+      query.capped, rule=name, op=skip, most=config.derive.max_skips
     )
   if config.penalty.name != "dual_ascent":
     return RULES[name]

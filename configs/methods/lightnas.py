@@ -1,0 +1,59 @@
+r"""LightNAS (Luo et al., DAC 2022; research 7.2).
+
+python -m hwnas_jax.main --config=configs/methods/lightnas.py --workdir=runs/l
+python -m hwnas_jax.main --config=configs/methods/lightnas.py:smoke \
+    --workdir=/tmp/s
+
+On CIFAR-10, in a 32x32 form of its space that is ours. Exact: 21 layers of 7
+operations, 10 epochs of weights alone by ordered sampling, then epochs of
+weights and of logits in turns, 90 in all; Gumbel straight-through on one path,
+temperature 5 times e^-0.1 an epoch after the tenth; a regressor predicts the
+latency of the one-hot sample; the multiplier by ascent on the derived network's
+gap to the target, learning slowed near it at the end.
+Changed: the ascent is damped (`search.penalty`), and the network is derived so
+that it takes its target; the weights of what does not run get no gradient of a
+constant (research 9.1); the logits do not decay; the architecture set is half
+of the training data, not the test data. The smoke run prices by the table: it
+measures no networks. Its result here is not known yet.
+"""
+
+from ml_collections import ConfigDict
+
+from hwnas_jax import config as base
+from hwnas_jax import presets
+
+
+def get_config(variant: str = "") -> ConfigDict:
+  """Variants: "" and "smoke"."""
+  config = base.default()
+  config.data.update(name="cifar10", pad=4, flip=True)
+  config.space.update(name="mobile", skeleton="lightnas_32")
+  config.controller.name = "table"
+  config.condition.name = "fixed"
+  config.cost.predictor = "mlp"
+  config.penalty.update(name="dual_ascent", on="sampled", target="50%")
+  config.sampler.update(name="gdas", warmup="ordered", per_example=False)
+  # By the epoch: 5 e^(-0.1 e), and flat at its start for the warm-up's ten.
+  config.temperature.update(name="exponential", start=5.0, end=5e-3)
+  config.search.update(
+    num_steps=17_460,  # 90 epochs of 194 steps
+    batch_size=128,
+    warmup_steps=1_940,
+    epoch_steps=194,
+    bilevel=True,
+    weights_lr=0.1,
+    weights_decay=3e-5,
+    controller_lr=1e-3,
+    steps_per_dispatch=2,
+    checkpoint_every=1_940,
+  )
+  config.latency.calibration_networks = 200
+  config.derive.rule = "argmax"
+  config.train.update(
+    num_steps=39_000, batch_size=256, lr=0.1, label_smoothing=0.1
+  )
+  if variant == "smoke":
+    presets.smoke(config)
+    return config
+  presets.no_variant(variant)
+  return config

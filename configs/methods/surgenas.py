@@ -1,0 +1,44 @@
+r"""SurgeNAS (Luo et al., IEEE TC 2022; research 7.1).
+
+python -m hwnas_jax.main --config=configs/methods/surgenas.py --workdir=runs/s
+python -m hwnas_jax.main --config=configs/methods/surgenas.py:smoke \
+    --workdir=/tmp/s
+
+Exact, as far as its abstract and the code of LightNAS tell: one-level, ordered
+sampling (every operation of every layer once a step, one path live), the
+identity beside every layer decaying linearly to 0, a graph network that
+predicts latency, on straight-through samples.
+Reconstructed, for the paper cannot be read: the space (FBNet's, on CIFAR-10 in
+32x32), the graph network's layers, its 200 networks, the identity's start at
+0.1, the constant of the latency, all schedules. The identity has no weights
+where shapes change. The smoke run prices by the table: it measures no networks.
+Its result here is not known yet.
+"""
+
+from ml_collections import ConfigDict
+
+from hwnas_jax import config as base
+from hwnas_jax import presets
+
+
+def get_config(variant: str = "") -> ConfigDict:
+  """Variants: "" and "smoke"."""
+  config = base.default()
+  config.data.update(name="cifar10", pad=4, flip=True)
+  config.space.update(name="mobile", skeleton="fbnet_32")
+  config.controller.name = "table"
+  config.condition.update(name="fixed", high=1.0)
+  config.cost.predictor = "graph"
+  config.penalty.on = "sampled"
+  config.sampler.update(name="ordered", per_example=False)
+  config.temperature.update(start=1.0, end=1.0)
+  config.regularise.identity = 0.1
+  config.search.update(num_steps=19_500, weights_fraction=1.0, weights_lr=0.025)
+  config.latency.calibration_networks = 200
+  config.derive.rule = "argmax"
+  config.train.update(num_steps=39_000, batch_size=256, lr=0.1)
+  if variant == "smoke":
+    presets.smoke(config)
+    return config
+  presets.no_variant(variant)
+  return config
