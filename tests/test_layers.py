@@ -25,8 +25,8 @@ LAYERS = (
   ("build", "listing"),
   ("training",),
   ("run",),
-  ("finished", "deploy"),
-  ("main", "profile", "query", "export"),
+  ("finished", "deploy", "comfort"),
+  ("main", "profile", "query", "export", "scale"),
 )
 RANK = {part: rank for rank, row in enumerate(LAYERS) for part in row}
 SAME_ROW = {("costs", "nets"), ("costs", "io")}  # never the reverse

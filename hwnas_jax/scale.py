@@ -1,0 +1,53 @@
+"""Scales a found network up while the device takes no longer for it.
+
+python -m hwnas_jax.scale --workdir=runs/digits --id=1a2b3c4d
+"""
+
+import sys
+from collections.abc import Sequence
+
+from absl import app, flags, logging
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "run folder", required=True)
+_ID = flags.DEFINE_string("id", None, "of a network", required=True)
+_WIDTHS = flags.DEFINE_list(
+  "widths", ["1.25", "1.5", "1.75", "2", "2.5", "3"], "times its channels"
+)
+_SIDES = flags.DEFINE_list("sides", ["1.25", "1.5"], "times its image's sides")
+_TOLERANCE = flags.DEFINE_float(
+  "tolerance", 0.02, "of its latency, that a larger one may take more"
+)
+
+
+def _main(argv: Sequence[str]) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+  # After the flags, so that `--help` and a wrong flag answer at once.
+  from hwnas_jax import comfort
+  from hwnas_jax.io.cache import use_compilation_cache
+
+  use_compilation_cache()
+  logging.set_verbosity(logging.WARNING)
+  try:
+    widths, sides = (
+      [float(v) for v in flag.value] for flag in (_WIDTHS, _SIDES)
+    )
+    if min([1.0, *widths, *sides]) <= 0 or _TOLERANCE.value < 0:
+      raise ValueError("--widths, --sides and --tolerance are factors above 0")
+    found = comfort.run(
+      _WORKDIR.value, _ID.value, widths, sides, _TOLERANCE.value
+    )
+  except (ValueError, FileNotFoundError) as error:
+    sys.exit(f"scale: {error}")
+  for point in sorted(found["points"], key=lambda p: p["macs"]):
+    mark = "  <- knee" if point == found["knee"] else ""
+    print(
+      f"width {point['width']:<5g} side {point['side']:<5g}"
+      f" {point['macs'] / 1e6:10.3f} M MACs {point['latency_ms']:9.3f} ms"
+      f" (IQR {point['spread_ms']:.3f}){mark}"
+    )
+  print(f"{_WORKDIR.value}/networks/{_ID.value}/comfort.svg")
+
+
+if __name__ == "__main__":
+  app.run(_main)
