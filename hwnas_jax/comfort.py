@@ -22,8 +22,9 @@ from hwnas_jax.io.progress import Progress
 from hwnas_jax.report import scaling
 from hwnas_jax.search.query import Measurement
 from hwnas_jax.spaces import architecture, mobile
-from hwnas_jax.spaces.custom import Custom
+from hwnas_jax.spaces.darts import Darts
 from hwnas_jax.spaces.mobile import Chain
+from hwnas_jax.spaces.nasbench201 import NasBench201
 from hwnas_jax.spaces.spec import Spec
 
 GROUP = 8  # networks measured in turn
@@ -51,15 +52,16 @@ def scaled(net: Spec, width: float, side: float) -> Spec:
   Raises:
     ValueError: a user's own model, whose shapes are its own.
   """
-  if isinstance(net, Custom):
-    raise ValueError("a model of one's own has no width to scale")
   height, breadth, depth = net.image
-  sides = (max(4, 4 * round(n * side / 4)) for n in (height, breadth))
-  image = (*sides, depth) if side != 1 else net.image
+  if side != 1:
+    height, breadth = (max(4, 4 * round(n * side / 4)) for n in net.image[:2])
+  image = height, breadth, depth
   if isinstance(net, Chain):
     return dataclasses.replace(net, image=image, width=net.width * width)
-  channels = mobile.scaled(net.channels, width) if width != 1 else net.channels
-  return dataclasses.replace(net, image=image, channels=channels)
+  if isinstance(net, Darts | NasBench201):
+    wide = mobile.scaled(net.channels, width) if width != 1 else net.channels
+    return dataclasses.replace(net, image=image, channels=wide)
+  raise ValueError("a model of one's own has no width to scale")
 
 
 def explore(

@@ -7,7 +7,6 @@ from matplotlib import figure as figures
 
 from hwnas_jax.report import style
 
-
 # width and side relative to the network's own, macs, latency_ms, spread_ms
 Point = Mapping[str, float]
 
