@@ -26,14 +26,14 @@ def device(nets):
 
 
 def test_the_knee_has_the_most_work_that_costs_no_more():
-  points = comfort.explore(NET, GENOTYPE, [1.5, 2, 3], [1.5], device)
+  points = comfort.explore(NET, GENOTYPE, [2, 2.5, 3], [1.5], device)
   assert (points[0].width, points[0].side) == (1, 1)
   assert len(points) == 8
   found = comfort.knee(points, 0.02)
   assert (found.width, found.side, found.latency_ms) == (2, 1, 1.0)
   assert found.macs > 2 * points[0].macs and found.params > points[0].params
   # With room for a half more the widest of small images is it.
-  assert comfort.knee(points, 0.5).width == 3
+  assert comfort.knee(points, 0.5).width == 2.5
   assert comfort.knee(points[:1], 0.0) == points[0]
 
 
@@ -57,7 +57,7 @@ def test_scaling_keeps_the_choices(net):
 
 
 def test_a_figure_marks_the_knee():
-  points = comfort.explore(NET, GENOTYPE, [1.5, 2, 3], [1.5], device)
+  points = comfort.explore(NET, GENOTYPE, [2, 2.5, 3], [1.5], device)
   rows = [point._asdict() for point in points]
   fig = scaling.figure(rows, comfort.knee(points, 0.02)._asdict(), 0.02)
   (ax,) = fig.axes

@@ -89,15 +89,15 @@ AIMED = {
   "penalty__target": "60%",
   "condition__name": "fixed",
 }
-POSITIVE = configuration._POSITIVE
-RATES = configuration._RATES
+POSITIVE = checks._POSITIVE
+RATES = checks._RATES
 
 
 @pytest.mark.parametrize("field", POSITIVE)
 @pytest.mark.parametrize("value", [0, -1])
 def test_what_must_be_positive_is(field, value):
   config = configuration.default()
-  kind = type(configuration._field(config, field))
+  kind = type(checks._field(config, field))
   config.update_from_flattened_dict({field: kind(value)})
   with pytest.raises(ValueError, match=rf"{field} must be > 0, got {value}"):
     checks.check(config)

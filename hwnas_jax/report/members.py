@@ -112,18 +112,15 @@ def _bar(counts: Mapping[str, int], ops: Sequence[str]) -> str:
   )
 
 
-def _is_chain(run: Run) -> bool:
-  return not cells.read_cells(dict.fromkeys(run.family["choices"], ""))
-
-
 def _cells(run: Run, member: Member) -> str:
   colours = style.op_colours(run.family["ops"])
   figures = []
-  if _is_chain(run):
-    found = member["genotype"]
+  found = member["genotype"]
+  if not cells.read_cells(found):
     layers = [found[c] for c in run.family["choices"] if c in found]
     svg = cells.chain_svg(layers, colours, f"Layers of {member['name']}")
-    return f"<figure><figcaption>Layers</figcaption>{svg}</figure>"
+    figure = f"<figure><figcaption>Layers</figcaption>{svg}</figure>"
+    return figure + _choices(member)
   for kind, edges in cells.read_cells(member["genotype"]).items():
     name = _CELL_NAMES.get(kind, kind)
     svg = cells.cell_svg(
@@ -136,6 +133,15 @@ def _cells(run: Run, member: Member) -> str:
       f"<figure><figcaption>{html.escape(name)}</figcaption>{svg}</figure>"
     )
   return "".join(figures)
+
+
+def _choices(member: Member) -> str:
+  """What was chosen, line by line, where choices are not edges of a cell."""
+  rows = "".join(
+    f"<tr><th>{html.escape(choice)}</th><td>{html.escape(op)}</td></tr>"
+    for choice, op in member["genotype"].items()
+  )
+  return f"<table>{rows}</table>"
 
 
 def _facts(run: Run, member: Member) -> str:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from hwnas_jax.core.types import Paths
+from hwnas_jax.nets import nasbench201
 from hwnas_jax.nets.models import make_supernet
 from hwnas_jax.nets.paths import mix_all, run_paths, shortcut
-from hwnas_jax.spaces.darts import EIGHT, Darts
+from hwnas_jax.spaces.darts import THREE, Darts
 from hwnas_jax.spaces.nasbench201 import NasBench201
 
 X = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype(np.float32)
@@ -82,21 +83,33 @@ def test_all_paths_are_the_mix():
   np.testing.assert_allclose(found[1], 2 * wanted[1], rtol=1e-5)
 
 
-NETS = [Darts(EIGHT, 3, 2, 4, (8, 8, 2), 3), NasBench201(1, 4, (8, 8, 2), 3)]
+NETS = [Darts(THREE, 1, 2, 4, (8, 8, 2), 3), NasBench201(1, 2, (4, 4, 2), 3)]
+
+
+def part_of(net):
+  """(apply, weights, images); of NAS-Bench-201 one stage: it is quick."""
+  supernet = make_supernet(net)
+  weights = jax.jit(supernet.init)(jax.random.key(0))
+  images = jax.random.normal(jax.random.key(1), (2, *net.image))
+  if isinstance(net, Darts):
+    return supernet.apply, weights, images
+
+  def stage(weights, mix, images, paths):
+    return nasbench201._stage(net, 0, weights, mix, images, paths, None)
+
+  return stage, weights["stages"][0]["edges"], images
 
 
 @pytest.mark.parametrize("net", NETS)
 def test_a_supernets_path_is_its_one_hot_mix(net):
-  supernet = make_supernet(net)
-  weights = jax.jit(supernet.init)(jax.random.key(0))
-  images = jax.random.normal(jax.random.key(1), (2, *net.image))
+  apply, weights, images = part_of(net)
   num_choices, num_ops = net.space().shape
   active = jax.random.randint(jax.random.key(2), (num_choices, 1), 0, num_ops)
   mix = jax.nn.one_hot(active[:, 0], num_ops)
   every = jnp.broadcast_to(jnp.arange(num_ops), (num_choices, num_ops))
 
   def value(weights, mix, paths):
-    return jnp.square(supernet.apply(weights, mix, images, paths)).sum()
+    return jnp.square(apply(weights, mix, images, paths)).sum()
 
   of = jax.jit(jax.value_and_grad(value, (0, 1)))
   wanted, (of_weights, of_mix) = of(weights, mix, None)

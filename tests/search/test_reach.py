@@ -1,5 +1,6 @@
 """What a space reaches: against all of its architectures, and by hand."""
 
+import dataclasses
 import math
 
 import jax
@@ -9,13 +10,13 @@ import pytest
 
 from hwnas_jax.search import discretise, reach
 from hwnas_jax.spaces import darts
-from hwnas_jax.spaces.spec import Space
+from hwnas_jax.spaces.spec import Site, Space
 
 # Two groups, of three choices and of one; `none` is not always the cheapest.
 SMALL = Space(
   ops=("a", "none", "b"),
   choices=("0", "1", "2", "3"),
-  sites=(((), (), ()),) * 4,
+  sites=(((Site("any", 1, 1, 1, 1),),) * 3,) * 4,
   fixed=(),
   group=(0, 0, 0, 1),
   keep=2,
@@ -76,3 +77,16 @@ def test_it_says_so_in_a_line():
   line = str(reach.Reach(1.234, 2.5, 10.04, 18.04))
   assert "1.23 ms smallest, 2.5 ms typical, 10 ms largest" in line
   assert "10^18.0 architectures" in line and "\n" not in line
+
+
+def test_what_a_choice_lacks_counts_nowhere():
+  sites = (SMALL.sites[0][:2] + ((),), *SMALL.sites[1:])
+  space = dataclasses.replace(SMALL, sites=sites)
+  costs = REFERENCE.copy()
+  costs[0, 2] = 100.0
+  low, high = reach.bounds_ms(space, costs, 0.0, "argmax")
+  rest = costs[1:]
+  assert math.isclose(high, costs[0, :2].max() + rest.max(1).sum())
+  assert math.isclose(low, costs[0, :2].min() + rest.min(1).sum())
+  assert reach.typical_ms(space, costs, 0.0, "argmax") < high
+  assert math.isclose(10 ** reach.log10_size(space, "argmax"), 2 * 27)

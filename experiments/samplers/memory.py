@@ -1,0 +1,114 @@
+"""How much memory one path takes: nothing is run, steps are compiled.
+
+  python experiments/samplers/memory.py
+
+The search step on FBNet's chain in its 32x32 form, 22 layers of 9 operations,
+weights and logits at once, by ordered sampling and by the softmax mixture;
+beside them a training step of the largest network of the space, rematerialised
+alike (a chain whose layers have that one operation). Temporary memory of a
+compiled step is a constant (gradients and other buffers in the shape of the
+weights) plus a part that grows with the batch: the activations. That part, at
+--batch, is what is compared: the difference between --batch and its half,
+twice. Ways that --json already has are skipped.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from hwnas_jax import build, checks, pricing
+from hwnas_jax import config as configuration
+from hwnas_jax.core.compile import jit
+from hwnas_jax.core.rng import stream
+from hwnas_jax.io import versions, writers
+from hwnas_jax.search.step import init_state, make_step
+from hwnas_jax.spaces.mobile import SKELETONS, Chain
+
+RESULTS = pathlib.Path(__file__).parent / "memory.json"
+LARGEST = "mb_k5_e6"
+WAYS = {
+  "ordered": ("ordered", None),
+  "softmax": ("softmax", None),
+  "largest": ("softmax", (LARGEST,)),
+}
+
+
+def make_config(sampler: str, batch: int) -> Any:
+  """One-level search steps on mock CIFAR-10."""
+  config = configuration.default()
+  config.data.name = "mock_cifar10"
+  config.space.update(name="mobile", skeleton="fbnet_32")
+  config.controller.name, config.condition.name = "table", "fixed"
+  config.cost.name, config.penalty.name = "macs", "none"
+  config.sampler.update(name=sampler, per_example=False)
+  config.derive.rule = "argmax"
+  config.search.update(batch_size=batch, steps_per_dispatch=1)
+  checks.check(config)
+  return config
+
+
+def compiled(
+  sampler: str, ops: tuple[str, ...] | None, batch: int, skeleton: str
+) -> dict[str, float]:
+  """Bytes and seconds of one compiled step."""
+  config = make_config(sampler, batch)
+  dataset, (net, _) = build.load_dataset(config), build.make_nets(config)
+  assert isinstance(net, Chain)
+  changes = {"ops": ops} if ops else {}
+  frame = dataclasses.replace(SKELETONS[skeleton], **changes)
+  net = dataclasses.replace(net, skeleton=frame)
+  reference = pricing.make_reference(config, net, net, None)
+  parts, settings, _ = build.make_parts(config, net, reference, dataset)
+  data, _ = build.make_search_data(config, dataset)
+  (span,) = spans = build.make_phases(config)
+  state = jax.eval_shape(lambda: init_state(parts, spans, stream(0, "search")))
+  step = jit(make_step(parts, settings, span.phase), donate_argnums=0)
+  start = time.perf_counter()
+  memory = step.lower(state, data, reference).compile().memory_analysis()
+  return {
+    "temp_bytes": memory.temp_size_in_bytes,
+    "compile_s": round(time.perf_counter() - start, 1),
+    "weights_bytes": sum(
+      jnp.dtype(leaf.dtype).itemsize * leaf.size
+      for leaf in jax.tree.leaves(state.weights)
+    ),
+  }
+
+
+def main() -> None:
+  """Compiles what --json lacks; prints the comparison."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--json", type=pathlib.Path, default=RESULTS)
+  parser.add_argument("--batch", type=int, default=128)
+  parser.add_argument("--skeleton", default="fbnet_32", choices=SKELETONS)
+  args = parser.parse_args()
+  results = writers.read_json(args.json) if args.json.exists() else {}
+  for way, (sampler, ops) in WAYS.items():
+    for batch in (args.batch // 2, args.batch):
+      name = f"{way} {args.skeleton} batch={batch}"
+      if name not in results:
+        found = compiled(sampler, ops, batch, args.skeleton)
+        results[name] = found | {"versions": versions.versions()}
+        writers.write_json(args.json, results)
+        print(name, found, flush=True)
+  growth = {}
+  for way in WAYS:
+    half, whole = (
+      results[f"{way} {args.skeleton} batch={b}"]["temp_bytes"]
+      for b in (args.batch // 2, args.batch)
+    )
+    growth[way] = 2 * (whole - half)
+  for way, grown in growth.items():
+    print(
+      f"{way:10}{grown / 2**20:10.1f} MiB of activations,"
+      f" {grown / growth['largest']:.2f} of the largest network's"
+    )
+
+
+if __name__ == "__main__":
+  main()
