@@ -231,8 +231,8 @@ def halves(
 
   Args:
     dataset_size: N, the number of training examples.
-    fraction: Share of the weights' part, in (0, 1); the rest is the
-      architecture's part.
+    fraction: Share of the weights' part, in (0, 1]; the rest is the
+      architecture's part, which 1 leaves empty.
     seed: The split is a function of the three arguments alone.
 
   Returns:
@@ -240,10 +240,10 @@ def halves(
     Record `digest(train_index, val_index)` with the run.
 
   Raises:
-    ValueError: A part would be empty.
+    ValueError: A part would be empty, but by a fraction of 1.
   """
   size = round(dataset_size * fraction)
-  if not 0 < size < dataset_size:
+  if not 0 < size < dataset_size + (fraction == 1):
     raise ValueError(
       f"fraction {fraction} of {dataset_size} examples leaves a part empty: "
       "both parts of the split need at least one."

@@ -125,7 +125,7 @@ class TestBatchIndices:
 
 
 class TestHalves:
-  @pytest.mark.parametrize(("fraction", "size"), [(0.5, 50), (0.8, 81)])
+  @pytest.mark.parametrize(("fraction", "size"), [(0.5, 50), (0.8, 81), (1.0, 101)])
   def test_parts(self, fraction, size):
     train, val = arrays.halves(101, fraction, seed=3)
     assert train.dtype == val.dtype == np.int32
@@ -144,7 +144,7 @@ class TestHalves:
       arrays.halves(100, 0.5, 0)[0] != arrays.halves(100, 0.5, 1)[0]
     ).any()
 
-  @pytest.mark.parametrize("fraction", [0.0, 0.01, 1.0, 1.5, -0.5])
+  @pytest.mark.parametrize("fraction", [0.0, 0.01, 0.99, 1.5, -0.5])
   def test_refuses_an_empty_part(self, fraction):
     with pytest.raises(ValueError, match="leaves a part empty"):
       arrays.halves(10, fraction, 0)
