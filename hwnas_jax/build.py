@@ -349,6 +349,20 @@ def make_search_data(
   return data, arrays.digest(*halves)
 
 
+def held_out(
+  config: ConfigDict, dataset: arrays.Dataset, count: int
+) -> tuple[Array, Array]:
+  """The fixed batch (images, labels) that the weights never saw.
+
+  Where the search left nothing out, it is of what the weights saw.
+  """
+  data, _ = make_search_data(config, dataset)
+  unseen = data.controller_index
+  rows = (unseen if len(unseen) else data.weights_index)[:count]
+  images = augment.normalise(data.images[rows], dataset.mean, dataset.std)
+  return images, data.labels[rows]
+
+
 def make_training(
   config: ConfigDict, dataset: arrays.Dataset, net: Spec, genotype: Genotype
 ) -> tuple[Module, optax.GradientTransformation, TrainStep]:

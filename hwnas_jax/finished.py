@@ -323,7 +323,7 @@ class _Query:
     of = self.of
     new = [g for g in genotypes if g not in of.losses]
     if new:
-      images, labels = held_out(of)
+      images, labels = build.held_out(of.config, of.dataset, BATCH)
       found = query.rank(
         of.parts.net, len(of.net.ops), of.state.weights, images, labels, new
       )
@@ -386,18 +386,6 @@ def reach_ms(of: Family, table: LatencyTable) -> tuple[float, float]:
     space.base_cost(costs),
     of.config.derive.rule,
   )
-
-
-def held_out(of: Family) -> tuple[jax.Array, jax.Array]:
-  """The fixed batch (images, labels) that the weights never saw.
-
-  Where the search left nothing out, it is of what the weights saw.
-  """
-  data, _ = build.make_search_data(of.config, of.dataset)
-  unseen = data.controller_index
-  rows = (unseen if len(unseen) else data.weights_index)[:BATCH]
-  images = normalise(data.images[rows], of.dataset.mean, of.dataset.std)
-  return images, data.labels[rows]
 
 
 def measure_here(

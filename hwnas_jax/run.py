@@ -34,12 +34,13 @@ from hwnas_jax.costs.calibration import Rule
 from hwnas_jax.data import arrays, load
 from hwnas_jax.io import loop, versions, writers
 from hwnas_jax.report.html import write_report
-from hwnas_jax.search import discretise, family
+from hwnas_jax.search import collapse, discretise, family
 from hwnas_jax.search.state import CostTable, SearchState
 from hwnas_jax.search.step import Parts
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 
+HELD_OUT = 512  # examples that tell whether the search has collapsed
 TERNARY_SIDE = 12  # points along a side of the report's ternary map
 
 
@@ -75,6 +76,7 @@ def main_job(config: ConfigDict, workdir: str, command: str) -> pathlib.Path:
   state, parts, columns = search(config, folder, net, reference, dataset)
   rule = pricing.make_rule(config, net.space(), reference)
   members, sweep, shares = derive(config, net, parts, state, columns, rule)
+  _tell_collapse(config, net, parts, state, dataset, sweep)
   genotypes = [m.genotype for m in members]
   accuracies = training.train(config, folder, dataset, derived, genotypes)
   result = _family(config, folder, derived, latency, members, accuracies)
@@ -246,7 +248,10 @@ def derive(
     condition = {"simplex": list(simplex), "scale": scale}
     members.setdefault(genotype, Member(name, genotype, condition))
     found = architecture.identity(space, genotype)
-    sweep.append({"name": name, "condition": condition, "id": found})
+    edges = architecture.to_json(space, genotype)
+    sweep.append(
+      {"name": name, "condition": condition, "id": found, "genotype": edges}
+    )
   rng = np.random.default_rng(config.seed)
   for index, genotype in enumerate(
     family.distinct(
@@ -267,6 +272,36 @@ def derive(
     for (simplex, scale), rows in zip(grid, at(grid), strict=True)
   ]
   return list(members.values()), sweep, shares
+
+
+def _tell_collapse(
+  config: ConfigDict,
+  net: Spec,
+  parts: Parts,
+  state: SearchState,
+  dataset: arrays.Dataset,
+  sweep: list[dict[str, Any]],
+) -> None:
+  """Adds the signs of a collapse to each point, and prints the alarms."""
+  conditions = [point["condition"] for point in sweep]
+  logits = family.logits_of(
+    parts.controller,
+    parts.conditions,
+    state.controller,
+    [(c["simplex"], c["scale"]) for c in conditions],
+  )
+  found = collapse.signs(
+    parts.net,
+    state.weights,
+    *build.held_out(config, dataset, HELD_OUT),
+    logits,
+    [architecture.from_json(net.space(), p["genotype"]) for p in sweep],
+    parts.skip,
+  )
+  for point, signs in zip(sweep, found, strict=True):
+    point["collapse"] = signs
+    for alarm in signs["alarms"]:
+      print(f"{point['name']}: {alarm}")
 
 
 def _sampled(

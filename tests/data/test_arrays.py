@@ -125,7 +125,9 @@ class TestBatchIndices:
 
 
 class TestHalves:
-  @pytest.mark.parametrize(("fraction", "size"), [(0.5, 50), (0.8, 81), (1.0, 101)])
+  @pytest.mark.parametrize(
+    ("fraction", "size"), [(0.5, 50), (0.8, 81), (1.0, 101)]
+  )
   def test_parts(self, fraction, size):
     train, val = arrays.halves(101, fraction, seed=3)
     assert train.dtype == val.dtype == np.int32
