@@ -239,3 +239,58 @@ def test_the_listing_tells_every_choice():
     assert told == ['""' if c == "" else str(c) for c in choices]
   line = next(line for line in lines if line.startswith("  reinmax"))
   assert "Second-order straight-through" in line
+
+
+GDAS = {"sampler__name": "gdas", "sampler__per_example": False}
+
+
+@pytest.mark.parametrize(
+  ("fields", "message"),
+  [
+    ({"sampler__name": "gdas"}, "runs one path for the whole batch"),
+    (
+      {"sampler__name": "two_gates", "sampler__per_example": False},
+      "controller.name must be table",
+    ),
+    (
+      GDAS | {"sampler__name": "reinmax"},
+      "needs temperatures of 1 or more: temperature.end",
+    ),
+    ({"sampler__num_samples": 0}, "sampler.num_samples must be 1 or more"),
+    ({"search__order": "exact"}, "search.order=exact needs search.bilevel"),
+    ({"search__every": 2}, "search.every=2 needs search.bilevel"),
+    ({"search__every": 0}, "search.every must be 1 or more"),
+    (
+      GDAS | {"search__order": "difference", "search__bilevel": True},
+      "differentiates the mixture: sampler.name must be one of softmax",
+    ),
+    (
+      {
+        "search__epoch_steps": 100,
+        "search__every": 2,
+        "search__bilevel": True,
+      },
+      "search.epoch_steps alternates whole epochs",
+    ),
+    ({"search__warmup_steps": 15}, "search.warmup_steps .15. must be a mult"),
+    (
+      {"controller__name": "piecewise", "condition__name": "fixed"},
+      "controller.name=piecewise reads a scale",
+    ),
+    ({"condition__name": "devices"}, "search.bilevel must be True"),
+    ({"derive__num_samples": 3}, "condition.name must be fixed"),
+    (
+      GDAS
+      | {
+        "cost__predictor": "mlp",
+        "condition__name": "fixed",
+        "penalty__on": "sampled",
+      },
+      "latency.calibration_networks must be 20 or more",
+    ),
+    ({"cost__name": "joules"}, "cost.name must be one of latency, paper"),
+  ],
+)
+def test_parts_that_do_not_go_together_are_named(fields, message):
+  with pytest.raises(ValueError, match=message):
+    checks.check(changed(**fields))

@@ -5,11 +5,11 @@
 Every method of configs/methods searches DARTS's cells of three operations (3
 cells, C=8) on the digits for the same number of steps and of examples a step,
 by one latency table, measured once; what it derives is trained alike, then
-measured. Beside them random architectures, and `fixed`: the price cone's method
-at one price. Three seeds each. What a method needs otherwise (schedule, sampler,
-controller, penalty) is its config's; a target is 60 % of the largest latency;
-predictors are trained on 30 measured networks. A run that was stopped goes on,
-and what is in --json is skipped.
+measured. Beside them stand random architectures, and `fixed`: the price cone's
+method at one price. Three seeds each. What a method needs otherwise (schedule,
+sampler, controller, penalty) is its config's; a target is 60 % of the largest
+latency; predictors are trained on 30 measured networks. A run that was stopped
+goes on, and what is in --json is skipped.
 """
 
 import argparse
