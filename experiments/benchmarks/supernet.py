@@ -15,6 +15,7 @@ also gathers and crops its images, which PyTorch is handed ready. Results go to
 import argparse
 import importlib.metadata
 import json
+import math
 import os
 import pathlib
 import resource
@@ -256,7 +257,7 @@ def print_case(name: str, result: dict[str, Any]) -> None:
       f"  {cache} cache: trace {row['trace_s']:.1f} s, lower"
       f" {row['lower_s']:.1f} s, compile {row['compile_s']:.1f} s,"
       f" {row['temp_mib']:.0f} MiB temporary, up to"
-      f" {row.get('compile_peak_rss_mib', 0):.0f} MiB to compile"
+      f" {row.get('compile_peak_rss_mib', math.nan):.0f} MiB to compile"
     )
 
 
