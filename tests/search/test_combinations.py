@@ -72,11 +72,11 @@ def apply(weights, mix, images, paths=None, identity=None):
 NET = Net(lambda key: {"w": jnp.linspace(0.1, 1.0, 6).reshape(2, 3)}, apply)
 
 
-def run(estimator, law, controller, **changes):
+def run(estimator, law, emits, **changes):
   """Two steps: (state before, state after, metrics)."""
   parts = Parts(
     net=NET,
-    controller=controller,
+    controller=emits,
     conditions=law,
     price=price.cone((0, 1, 2)),
     temperature=schedule.linear(1.0, 1.0),
@@ -116,7 +116,7 @@ def pairs():
       yield name, fitting[(index + shift) % len(fitting)]
 
 
-@pytest.mark.parametrize(("name", "turn"), pairs())
+@pytest.mark.parametrize(("name", "turn"), list(pairs()))
 def test_a_sampler_under_a_schedule(name, turn):
   fixed, table = conditions.fixed(3, 1.0), controllers.table(SPACE)
   before, after, metrics = run(
@@ -130,7 +130,7 @@ def test_a_sampler_under_a_schedule(name, turn):
 
 
 @pytest.mark.parametrize(
-  ("law", "controller"), itertools.product(LAWS, CONTROLLERS)
+  ("law", "controller"), list(itertools.product(LAWS, CONTROLLERS))
 )
 def test_a_controller_under_a_condition(law, controller):
   before, after, metrics = run(
