@@ -201,15 +201,17 @@ def test_a_finished_run_answers_a_budget(asked, tmp_path):
 
 def test_a_query_keeps_every_limit(asked):
   family, measure = asked
-  free = family.query("100%", measure=measure)
   cost = functools.partial(
     analytic.genotype_cost,
     family.derived,
     site_cost=analytic.site_costs(family.derived.space(), analytic.params),
   )
-  limit = cost(free.genotype) - 1
+  skips = family.derived.ops.index("skip_connect")
+  limit = cost((skips,) * len(family.derived.space().choices))
   kept = family.query("100%", limits={"params": limit}, measure=measure)
-  assert cost(kept.genotype) <= limit
+  assert cost(kept.genotype) == limit
+  with pytest.raises(ValueError, match="no architecture keeps .* 'params'"):
+    family.query("100%", limits={"params": limit - 1}, measure=measure)
   with pytest.raises(ValueError, match="unknown limit"):
     family.query("100%", limits={"flops": 1.0}, measure=measure)
 
