@@ -14,6 +14,8 @@ from hwnas_jax.io import checkpoint, writers
 pytestmark = pytest.mark.slow
 SEARCH_ONLY = (
   "--config.search.num_steps=100",
+  # Slow enough that a signal does not come too late.
+  "--config.search.batch_size=256",
   "--config.search.steps_per_dispatch=10",
   "--config.search.checkpoint_every=10",
   "--config.train.num_steps=0",
