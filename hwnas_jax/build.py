@@ -32,7 +32,7 @@ from hwnas_jax.samplers.relaxed import SAMPLERS
 from hwnas_jax.search import estimators, phases
 from hwnas_jax.search.estimators import Estimator, Metrics
 from hwnas_jax.search.phases import Phase, Span
-from hwnas_jax.search.regularise import entropy_penalty
+from hwnas_jax.search.regularise import entropy
 from hwnas_jax.search.state import CostTable, SearchData, SearchState
 from hwnas_jax.search.step import (
   Parts,
@@ -272,8 +272,7 @@ def _make_regularisers(config: ConfigDict) -> dict[str, Any]:
   if part.identity:
     found["identity"] = lambda progress: part.identity * (1.0 - progress)
   if part.entropy:
-    strength = lambda progress: part.entropy  # noqa: E731
-    found["regulariser"] = entropy_penalty(strength)
+    found["regulariser"] = lambda logits: part.entropy * entropy(logits)
   return found
 
 

@@ -1,14 +1,16 @@
 """What a config may say: all of it is checked before anything runs."""
 
+import pathlib
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from hwnas_jax.config import default
+from hwnas_jax.config import default, restore
 from hwnas_jax.core import budget
 from hwnas_jax.core.schedule import SCHEDULES
 from hwnas_jax.costs import analytic
 from hwnas_jax.costs.predictor_fit import MIN_SAMPLES
+from hwnas_jax.io import writers
 from hwnas_jax.nets.predictors import NETWORKS as PREDICTORS
 from hwnas_jax.samplers.relaxed import SAMPLERS
 from hwnas_jax.search.discretise import RULES
@@ -75,6 +77,18 @@ _RATES = (
   "train.drop_path train.label_smoothing search.weights_momentum"
   " train.momentum search.controller_b1"
 ).split()
+
+
+def read_run(folder: pathlib.Path) -> ConfigDict:
+  """The checked config of a run folder.
+
+  Raises:
+    FileNotFoundError: there is no run.
+    ValueError: another version wrote it; or see `check`.
+  """
+  config = restore(writers.read_json(folder / "config.json")["config"])
+  check(config)
+  return config
 
 
 def check(config: ConfigDict) -> None:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from hwnas_jax import build, checks
-from hwnas_jax import config as configuration
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs import analytic, timing
 from hwnas_jax.io import versions, writers
@@ -143,7 +142,7 @@ def _measure(
     for i, net in enumerate(nets)
   }
   rows = timing.measure_networks(compiled, repeats)
-  return [Measurement(row["median_ms"], row["iqr_ms"]) for row in rows.values()]
+  return [Measurement.of(row) for row in rows.values()]
 
 
 def run(
@@ -160,10 +159,7 @@ def run(
     ValueError: its space cannot be scaled.
   """
   folder = pathlib.Path(workdir).expanduser()
-  config = configuration.restore(
-    writers.read_json(folder / "config.json")["config"]
-  )
-  checks.check(config)
+  config = checks.read_run(folder)
   net = build.make_nets(config)[1]
   home = folder / "networks" / name
   edges = writers.read_json(home / "architecture.json")["edges"]

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax import build, checks
-from hwnas_jax import config as configuration
 from hwnas_jax.core import tree
 from hwnas_jax.core.compile import jit
 from hwnas_jax.core.types import Array, Params
@@ -53,9 +52,7 @@ def find(workdir: str, name: str, batch_size: int | None) -> Found:
     ValueError: its weights are not those of its architecture.
   """
   folder = pathlib.Path(workdir).expanduser()
-  saved = writers.read_json(folder / "config.json")["config"]
-  config = configuration.restore(saved)
-  checks.check(config)
+  config = checks.read_run(folder)
   net, home = build.make_nets(config)[1], _home(folder, name)
   edges = writers.read_json(home / "architecture.json")["edges"]
   genotype = architecture.from_json(net.space(), edges)

@@ -21,7 +21,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from hwnas_jax import build, checks, pricing, run
-from hwnas_jax import config as configuration
 from hwnas_jax.core import budget as budgets
 from hwnas_jax.core.compile import jit
 from hwnas_jax.core.types import Genotype, Params
@@ -112,9 +111,7 @@ def load(workdir: str | pathlib.Path) -> Family:
     ValueError: its search is not finished, or has no family over scales.
   """
   folder = pathlib.Path(workdir).expanduser()
-  saved = writers.read_json(folder / "config.json")["config"]
-  config = configuration.restore(saved)
-  checks.check(config)
+  config = checks.read_run(folder)
   if (config.condition.name, config.cost.name) != ("cone", "latency"):
     raise ValueError(
       f"{folder} has condition.name={config.condition.name} and"
@@ -155,8 +152,8 @@ def _measured(folder: pathlib.Path, net: Spec) -> dict[Genotype, Measurement]:
   if not path.exists():
     return {}
   return {
-    architecture.from_json(net.space(), row["genotype"]): Measurement(
-      row["latency"]["median_ms"], row["latency"]["iqr_ms"]
+    architecture.from_json(net.space(), row["genotype"]): Measurement.of(
+      row["latency"]
     )
     for row in writers.read_json(path)["members"]
   }
@@ -397,7 +394,7 @@ def measure_here(
     return Measurement(np.inf, 0.0)
   name = architecture.identity(net.space(), genotype)
   row = timing.measure_networks({name: compiled}, REPEATS)[name]
-  return Measurement(row["median_ms"], row["iqr_ms"])
+  return Measurement.of(row)
 
 
 def write(of: Family, answer: Answer) -> pathlib.Path:

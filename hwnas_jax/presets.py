@@ -30,10 +30,17 @@ def smoke(config: ConfigDict) -> None:
   config.train.update(num_steps=0, auxiliary_weight=0.0, drop_path=0.0)
 
 
-def no_variant(variant: str) -> None:
-  """Raises ValueError if a config was asked for a variant but `smoke`."""
-  if variant:
+def vary(config: ConfigDict, variant: str) -> ConfigDict:
+  """The config, or for the variant "smoke" its `smoke`.
+
+  Raises:
+    ValueError: another variant.
+  """
+  if variant == "smoke":
+    smoke(config)
+  elif variant:
     raise ValueError(f"no variant {variant!r}; there is smoke")
+  return config
 
 
 def darts_retraining(config: ConfigDict) -> None:

@@ -76,7 +76,7 @@ def main_job(config: ConfigDict, workdir: str, command: str) -> pathlib.Path:
   state, parts, columns = search(config, folder, net, reference, dataset)
   rule = pricing.make_rule(config, net.space(), reference)
   members, sweep, shares = derive(config, net, parts, state, columns, rule)
-  _tell_collapse(config, net, parts, state, dataset, sweep)
+  _tell_collapse(config, net, parts, state, dataset, members, sweep)
   genotypes = [m.genotype for m in members]
   accuracies = training.train(config, folder, dataset, derived, genotypes)
   result = _family(config, folder, derived, latency, members, accuracies)
@@ -248,10 +248,7 @@ def derive(
     condition = {"simplex": list(simplex), "scale": scale}
     members.setdefault(genotype, Member(name, genotype, condition))
     found = architecture.identity(space, genotype)
-    edges = architecture.to_json(space, genotype)
-    sweep.append(
-      {"name": name, "condition": condition, "id": found, "genotype": edges}
-    )
+    sweep.append({"name": name, "condition": condition, "id": found})
   rng = np.random.default_rng(config.seed)
   for index, genotype in enumerate(
     family.distinct(
@@ -280,9 +277,12 @@ def _tell_collapse(
   parts: Parts,
   state: SearchState,
   dataset: arrays.Dataset,
+  members: list[Member],
   sweep: list[dict[str, Any]],
 ) -> None:
   """Adds the signs of a collapse to each point, and prints the alarms."""
+  space = net.space()
+  by_id = {architecture.identity(space, m.genotype): m for m in members}
   conditions = [point["condition"] for point in sweep]
   logits = family.logits_of(
     parts.controller,
@@ -295,7 +295,7 @@ def _tell_collapse(
     state.weights,
     *build.held_out(config, dataset, HELD_OUT),
     logits,
-    [architecture.from_json(net.space(), p["genotype"]) for p in sweep],
+    [by_id[point["id"]].genotype for point in sweep],
     parts.skip,
   )
   for point, signs in zip(sweep, found, strict=True):

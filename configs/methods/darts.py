@@ -32,8 +32,4 @@ def get_config(variant: str = "") -> ConfigDict:
     num_steps=19_500, bilevel=True, order="difference", controller_lr=3e-4
   )
   presets.darts_retraining(config)
-  if variant == "smoke":
-    presets.smoke(config)
-    return config
-  presets.no_variant(variant)
-  return config
+  return presets.vary(config, variant)

@@ -39,8 +39,4 @@ def get_config(variant: str = "") -> ConfigDict:
   )
   config.derive.update(rule="argmax", num_scales=5)
   config.train.update(num_steps=62_500, batch_size=96, cutout=16, drop_path=0.2)
-  if variant == "smoke":
-    presets.smoke(config)
-    return config
-  presets.no_variant(variant)
-  return config
+  return presets.vary(config, variant)

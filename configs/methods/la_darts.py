@@ -34,8 +34,4 @@ def get_config(variant: str = "") -> ConfigDict:
   config.search.update(num_steps=19_500, bilevel=True, controller_lr=3e-4)
   config.latency.calibration_networks = 200
   presets.darts_retraining(config)
-  if variant == "smoke":
-    presets.smoke(config)
-    return config
-  presets.no_variant(variant)
-  return config
+  return presets.vary(config, variant)

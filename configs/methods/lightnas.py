@@ -52,8 +52,4 @@ def get_config(variant: str = "") -> ConfigDict:
   config.train.update(
     num_steps=39_000, batch_size=256, lr=0.1, label_smoothing=0.1
   )
-  if variant == "smoke":
-    presets.smoke(config)
-    return config
-  presets.no_variant(variant)
-  return config
+  return presets.vary(config, variant)

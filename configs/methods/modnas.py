@@ -42,9 +42,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.train.update(
     num_steps=39_000, batch_size=256, lr=0.1, weight_decay=5e-4
   )
-  if variant == "smoke":
-    presets.smoke(config)
+  presets.vary(config, variant)
+  if variant:
     config.condition.num_devices = 2
-    return config
-  presets.no_variant(variant)
   return config

@@ -46,9 +46,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.train.update(
     num_steps=39_000, batch_size=256, lr=0.1, label_smoothing=0.1
   )
-  if variant == "smoke":
-    presets.smoke(config)
+  presets.vary(config, variant)
+  if variant:
     config.penalty.name = "power"
-    return config
-  presets.no_variant(variant)
   return config

@@ -21,8 +21,4 @@ _EXPERIMENT_1 = pathlib.Path(__file__).parents[1] / "fashion_mnist.py"
 def get_config(variant: str = "") -> ConfigDict:
   """Variants: "" and "smoke"."""
   config = base.load(f"{_EXPERIMENT_1}")
-  if variant == "smoke":
-    presets.smoke(config)
-    return config
-  presets.no_variant(variant)
-  return config
+  return presets.vary(config, variant)

@@ -37,8 +37,4 @@ def get_config(variant: str = "") -> ConfigDict:
   config.latency.calibration_networks = 200
   config.derive.rule = "argmax"
   config.train.update(num_steps=39_000, batch_size=256, lr=0.1)
-  if variant == "smoke":
-    presets.smoke(config)
-    return config
-  presets.no_variant(variant)
-  return config
+  return presets.vary(config, variant)

@@ -120,10 +120,10 @@ def ordered(key: Array, logits: Array, temperature: Array) -> Mix:
   """
   noisy = logits + jax.random.gumbel(key, logits.shape, logits.dtype)
   order = jnp.argsort(-noisy, -1)
+  rank = jnp.argsort(order)
   count = (jax.nn.softmax(logits) > 0).sum(-1, keepdims=True)
   turns = jnp.arange(logits.shape[-1])[None, :] % count
   order = jnp.take_along_axis(order, turns, 1)  # [E, O]: the k-th operation
-  rank = jnp.argsort(jnp.argsort(-noisy, -1), -1)
 
   def path(k: Array) -> Mix:
     left = rank >= turns[:, k][:, None]

@@ -45,6 +45,11 @@ class Measurement(NamedTuple):
   median_ms: float
   spread_ms: float
 
+  @classmethod
+  def of(cls, row: Mapping[str, float]) -> "Measurement":
+    """From a network's row of `timing.measure_networks`."""
+    return cls(row["median_ms"], row["iqr_ms"])
+
 
 Known = tuple[Candidate, Measurement]
 

@@ -1,10 +1,7 @@
-"""Regularisers of the logits, and how far a search has made up its mind."""
-
-from collections.abc import Callable
+"""How far a search has made up its mind."""
 
 import jax
 
-from hwnas_jax.core.schedule import Schedule
 from hwnas_jax.core.types import Array
 
 
@@ -13,11 +10,3 @@ def entropy(logits: Array) -> Array:
   probabilities = jax.nn.softmax(logits)
   terms = jax.scipy.special.xlogy(probabilities, probabilities)
   return -terms.sum(-1).mean()
-
-
-def entropy_penalty(strength: Schedule) -> Callable[[Array, Array], Array]:
-  """(logits, progress) -> strength(progress) * entropy.
-
-  A strength above 0 sharpens the choices, one below keeps them open.
-  """
-  return lambda logits, progress: strength(progress) * entropy(logits)

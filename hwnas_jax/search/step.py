@@ -52,7 +52,7 @@ class Parts(NamedTuple):
     with a target; without one it is not looked at.
   identity: how much of its input each choice adds, by the run's progress
     (SurgeNAS; research 7.1); None is nothing.
-  regulariser: (logits[E, O], progress) -> [], added to the controller's loss.
+  regulariser: logits[E, O] -> [], added to the controller's loss.
   skip: the column of the operation whose share is logged as an alarm.
   """
 
@@ -67,7 +67,7 @@ class Parts(NamedTuple):
   penalty: Penalty = additive()
   derived: Callable[[Array], Array] | None = None
   identity: Schedule | None = None
-  regulariser: Callable[[Array, Array], Array] | None = None
+  regulariser: Callable[[Array], Array] | None = None
   skip: int | None = None
 
 
@@ -258,7 +258,7 @@ def _of_controller(
     lambda c: parts.controller.apply(c, features), controller
   )
   if parts.regulariser is not None:
-    d_logits += jax.grad(parts.regulariser)(logits, given.progress)
+    d_logits += jax.grad(parts.regulariser)(logits)
   # Adam forgets a gradient's scale but not its spread: unweighted, the
   # dearest conditions would drown the cross-entropy of all others.
   weight = 1.0 / (1.0 + given.condition.scale)
