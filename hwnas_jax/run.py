@@ -352,10 +352,8 @@ def _family(
   """Measures all networks, interleaved, and describes each."""
   space = net.space()
   names = [architecture.identity(space, m.genotype) for m in members]
-  compiled = {
-    name: timing.compile_network(net, m.genotype, config.latency.batch_size)
-    for name, m in zip(names, members, strict=True)
-  }
+  genotypes = {n: m.genotype for n, m in zip(names, members, strict=True)}
+  compiled = timing.compile_networks(net, genotypes, config.latency.batch_size)
   measured = timing.measure_networks(compiled, config.latency.repeats)
   rows = [
     _describe(net, latency, name, member, measured[name], tested)

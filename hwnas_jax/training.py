@@ -4,7 +4,7 @@ A small network compiles for longer than it trains: on 2 cores the one is done
 while the other goes on.
 """
 
-import concurrent.futures
+import contextlib
 import functools
 import pathlib
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from hwnas_jax import build
-from hwnas_jax.core.compile import jit, repeat
+from hwnas_jax.core.compile import ahead, jit, repeat
 from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.data import arrays
@@ -65,15 +65,10 @@ def train(
     return [[] for _ in genotypes]
   done = {g: home / "metrics.json" for g, home in homes.items()}
   todo = [g for g in homes if not done[g].exists()]
-  pool = concurrent.futures.ThreadPoolExecutor(1)
-  compiled = [
-    pool.submit(_compile, config, dataset, net, genotype) for genotype in todo
-  ]
-  try:
+  compiled = ahead(functools.partial(_compile, config, dataset, net), todo)
+  with contextlib.closing(compiled):
     for genotype, programs in zip(todo, compiled, strict=True):
-      _train(config, homes[genotype], dataset, programs.result())
-  finally:
-    pool.shutdown(cancel_futures=True)
+      _train(config, homes[genotype], dataset, programs)
   found = {g: writers.read_json(path) for g, path in done.items()}
   return [found[g]["test_accuracies"] for g in genotypes]
 

@@ -126,10 +126,8 @@ def measure_all(
   net = build.make_nets(config)[1]
   space, costs = net.space(), table.costs(found)
   names = {architecture.identity(space, g): (kind, g) for kind, g in networks}
-  compiled = {
-    name: timing.compile_network(net, genotype, found.batch_size)
-    for name, (_, genotype) in names.items()
-  }
+  genotypes = {name: genotype for name, (_, genotype) in names.items()}
+  compiled = timing.compile_networks(net, genotypes, found.batch_size)
   measured = timing.measure_networks(compiled, repeats)
   return [
     {

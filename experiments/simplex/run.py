@@ -190,10 +190,7 @@ def retrain(
     config, folder, dataset, net, list(genotypes.values())
   )
   accuracies = dict(zip(genotypes, tested, strict=True))
-  compiled = {
-    name: timing.compile_network(net, genotype, config.latency.batch_size)
-    for name, genotype in genotypes.items()
-  }
+  compiled = timing.compile_networks(net, genotypes, config.latency.batch_size)
   measured = timing.measure_networks(compiled, config.latency.repeats)
   return {
     "networks": {

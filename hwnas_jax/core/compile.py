@@ -1,6 +1,7 @@
 """jax.jit as this package uses it."""
 
-from collections.abc import Callable
+import concurrent.futures
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 import jax
@@ -34,3 +35,18 @@ def repeat(step: Callable[..., Any], count: int) -> Callable[..., Any]:
     return state, jax.tree.map(jnp.mean, metrics)
 
   return steps
+
+
+def ahead(
+  compiled: Callable[[Any], Any], things: Iterable[Any]
+) -> Generator[Any, None, None]:
+  """`compiled` of each thing, in order; the next ones are on their way.
+
+  Two at a time: XLA compiles a program on one core for the most part, and may
+  take GiB for it.
+  """
+  pool = concurrent.futures.ThreadPoolExecutor(2)
+  try:
+    yield from pool.map(compiled, things)
+  finally:
+    pool.shutdown(cancel_futures=True)

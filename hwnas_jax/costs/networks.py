@@ -5,7 +5,6 @@ stopped measurement goes on: device and batch size, and a row a network with
 its space, architecture and what `timing.measure_networks` says.
 """
 
-import concurrent.futures
 import dataclasses
 import pathlib
 from collections.abc import Callable, Sequence
@@ -192,12 +191,9 @@ def profile_networks(
 def _measure(
   net: Spec, genotypes: list[Genotype], batch_size: int, repeats: int
 ) -> list[dict[str, float]]:
-  with concurrent.futures.ThreadPoolExecutor(2) as pool:
-    compiled = pool.map(
-      lambda g: timing.compile_network(net, g, batch_size), genotypes
-    )
-    named = dict(zip(map(str, range(len(genotypes))), compiled, strict=True))
-  return list(timing.measure_networks(named, repeats).values())
+  named = {str(i): genotype for i, genotype in enumerate(genotypes)}
+  compiled = timing.compile_networks(net, named, batch_size)
+  return list(timing.measure_networks(compiled, repeats).values())
 
 
 def _stored(path: pathlib.Path, table: LatencyTable) -> dict[str, Any]:

@@ -9,7 +9,6 @@ nothing leaves the loop. Samples of different operations are interleaved, so
 slow spells of a shared machine fall on all of them.
 """
 
-import concurrent.futures
 import dataclasses
 import functools
 import math
@@ -22,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from hwnas_jax.core.compile import jit
+from hwnas_jax.core.compile import ahead, jit
 from hwnas_jax.core.types import Array, Genotype, Params
 from hwnas_jax.costs.table import Entry
 from hwnas_jax.nets.models import make_network
@@ -172,6 +171,14 @@ def compile_network(
   return CompiledNetwork(lambda: compiled(variables, images), sum(sizes) / 1e6)
 
 
+def compile_networks(
+  net: Spec, genotypes: Mapping[_Name, Genotype], batch_size: int
+) -> dict[_Name, CompiledNetwork]:
+  """`compile_network` of each."""
+  one = functools.partial(compile_network, net, batch_size=batch_size)
+  return dict(zip(genotypes, ahead(one, genotypes.values()), strict=True))
+
+
 def is_fixed(site: Site) -> bool:
   """Whether it adds into nothing: it is not on an edge, not at a choice."""
   if site.program:  # a user's own operation may have any name
@@ -255,8 +262,7 @@ def _measure_group(
   sites: Sequence[Site], batch_size: int, repeats: int
 ) -> list[Entry]:
   timed = [site for site in sites if not is_free(site)]
-  with concurrent.futures.ThreadPoolExecutor(2) as pool:
-    chains = list(pool.map(lambda s: compile_chain(s, batch_size), timed))
+  chains = list(ahead(lambda s: compile_chain(s, batch_size), timed))
   lengths = {c: _long_length(c) for c in chains}
   slopes = _slopes(dict(zip(timed, chains, strict=True)), lengths, repeats)
   return [entry_of(site, slopes.get(site, [])) for site in sites]

@@ -22,6 +22,7 @@ class Phase(NamedTuple):
     else the controller steps first, on its own examples, then the weights.
   order: of the controller's gradient where it looks ahead at the weights'
     step (`search.hypergradient`); "first" does not.
+  start: from this step on the controller is updated, the weights from 0.
   every: the controller is updated at every n-th step.
   same_key: the controller's sample is drawn by the weights' key.
   """
@@ -31,6 +32,7 @@ class Phase(NamedTuple):
   controller: bool = True
   joint: bool = False
   order: str = "first"
+  start: int = 0
   every: int = 1
   same_key: bool = False
 
@@ -55,12 +57,15 @@ def plan(
   Args:
     main: what is repeated until the end.
     num_steps: of the whole search.
-    warmup_steps: at first, of the weights alone.
+    warmup_steps: at first, of the weights alone; by the same compiled step as
+      what follows, unless that is another one.
     warmup: the estimator of the warm-up, where it is another one.
     epoch_steps: weights and controller alternate, each for so many steps
       (FBNet, LightNAS); 0: both at every step.
   """
   alone = main._replace(controller=False, joint=False, order="first", every=1)
+  if not (warmup or epoch_steps):
+    return [Span(main._replace(start=warmup_steps), num_steps)]
   spans = []
   if warmup_steps:
     estimator = warmup or main.estimator

@@ -326,7 +326,7 @@ def _turn_controller(
   state: SearchState,
   key: Array,
 ) -> tuple[SearchState, Metrics]:
-  """The controller's own step, at every n-th step of the search."""
+  """The controller's own step, where it is due."""
 
   def at(given: _Given) -> tuple[Params, Metrics, State]:
     features = parts.conditions.features(given.condition)
@@ -351,10 +351,31 @@ def _turn_controller(
     after = _with_controller(parts, settings, phase, given, state, grads, key)
     return after, metrics
 
-  if phase.every == 1:
+  if phase.every == 1 and not phase.start:
     return turn(state)
-  due = state.step % phase.every == 0
-  return lax.cond(due, lambda s: turn(s)[0], lambda s: s, state), {}
+  # The other metrics are of the weights' examples, due or not.
+  return lax.cond(
+    _due(phase, state.step), lambda s: turn(s)[0], lambda s: s, state
+  ), {}
+
+
+def _due(phase: Phase, step: Array) -> Array:
+  """Whether the controller is updated at a step."""
+  return (step >= phase.start) & (step % phase.every == 0)
+
+
+def _where(due: Array, after: SearchState, before: SearchState) -> SearchState:
+  """What a controller's step changes, taken from one state or the other."""
+  names = "controller", "controller_optimiser", "penalty", "estimator"
+  changed = {
+    name: jax.tree.map(
+      functools.partial(jnp.where, due),
+      getattr(after, name),
+      getattr(before, name),
+    )
+    for name in names
+  }
+  return dataclasses.replace(before, **changed)
 
 
 def _with_weights(
@@ -412,11 +433,17 @@ def make_step(parts: Parts, settings: Settings, phase: Phase) -> Step:
       wrt = BOTH if phase.joint else (WEIGHTS,)
       grads, metrics, kept = train(wrt, state.weights, logits)
       if phase.joint:
-        state = dataclasses.replace(state, estimator=kept)
         own = _of_controller(parts, given, state.controller, grads.logits)
-        state = _with_controller(
-          parts, settings, phase, given, state, own, weights_key
+        after = _with_controller(
+          parts,
+          settings,
+          phase,
+          given,
+          dataclasses.replace(state, estimator=kept),
+          own,
+          weights_key,
         )
+        state = _where(_due(phase, state.step), after, state)
       state = _with_weights(parts, state, grads.weights)
     metrics = _logged(parts, given, state, metrics)
     return dataclasses.replace(state, step=state.step + 1), metrics

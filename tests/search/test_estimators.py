@@ -211,10 +211,17 @@ def test_without_a_warm_up_there_is_one_phase():
   assert phases.plan(MAIN, 50) == [phases.Span(MAIN, 50)]
 
 
-def test_a_warm_up_looks_nowhere_ahead():
+def test_a_warm_up_is_no_step_of_its_own():
+  assert phases.plan(MAIN, 50, warmup_steps=5) == [
+    phases.Span(MAIN._replace(start=5), 50)
+  ]
+
+
+def test_a_warm_up_by_another_estimator_looks_nowhere_ahead():
   main = MAIN._replace(order="exact", every=4)
-  warm, then = phases.plan(main, 50, warmup_steps=5)
-  assert warm.phase == MAIN._replace(controller=False)
+  other = EVERY["ordered"]
+  warm, then = phases.plan(main, 50, warmup_steps=5, warmup=other)
+  assert warm.phase == Phase(other, controller=False)
   assert then == phases.Span(main, 50)
 
 

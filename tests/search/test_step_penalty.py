@@ -242,11 +242,11 @@ def test_the_multiplier_follows_the_derived_network(rule, bilevel):
 
 def test_the_multiplier_waits_for_the_warm_up():
   parts = aimed(3.0)
-  alone = phases.plan(JOINT, 300, warmup_steps=3)[0].phase
-  steps = jax.jit(make_step(parts, SETTINGS, alone))
+  ((phase, _),) = phases.plan(JOINT, 300, warmup_steps=3)
+  steps = jax.jit(make_step(parts, SETTINGS, phase))
   warm, _ = run(steps, start(parts), 3)
   assert warm.penalty["multiplier"] == warm.penalty["gap"] == 0
-  after, _ = run(jax.jit(make_step(parts, SETTINGS, JOINT)), warm)
+  after, _ = run(steps, warm)
   assert after.penalty["multiplier"] != 0
 
 
