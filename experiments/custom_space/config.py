@@ -33,9 +33,10 @@ def get_config(variant: str = "") -> ConfigDict:
   )
   if variant == "smoke":
     config.derive.update(num_scales=2, num_random=1)
-    config.search.update(num_steps=40, warmup_steps=20, checkpoint_every=20)
+    config.search.update(num_steps=20, warmup_steps=10, checkpoint_every=10)
     config.latency.repeats = 3
-    config.train.update(num_steps=20, checkpoint_every=20)
+    config.train.update(num_steps=10, checkpoint_every=10)
+    config.search.batch_size = config.train.batch_size = 16
   elif variant:
     raise ValueError(f"config.py has no variant {variant!r}; it has smoke")
   return config

@@ -128,7 +128,7 @@ def test_weights_of_unused_operations_get_no_gradient():
   supernet = make_supernet(net)
   skip = net.ops.index("skip_connect")
   mix = one_hot((skip,) * 10, 3)
-  weights = supernet.init(jax.random.key(0))
+  weights = jax.jit(supernet.init)(jax.random.key(0))
   images = jax.random.normal(jax.random.key(1), (2, *net.image))
   loss = lambda w: jnp.square(supernet.apply(w, mix, images)).sum()  # noqa: E731
   grads = jax.jit(jax.grad(loss))(weights)
