@@ -2,8 +2,8 @@
 
   python experiments/digits/run.py --workdir=runs/digits_seeds
 
-Runs `python -m hwnas_jax.main` once a seed, with a compilation cache of its
-own: the first run finds it empty, the others do not. A run that was stopped
+Runs `python -m hwnas_jax.main` once a seed, each with an empty compilation
+cache of its own. A run that was stopped
 goes on; one that is in --json is skipped. Spearman is of scale and measured
 latency over the family's sweep: -1 is a family that pays exactly what it is
 asked to.
@@ -46,7 +46,7 @@ def run(config: str, seed: int, workdir: pathlib.Path) -> dict[str, Any]:
   resumed = folder.exists()
   command = [sys.executable, "-m", "hwnas_jax.main", f"--config={config}"]
   command += [f"--config.seed={seed}", f"--workdir={folder}"]
-  env = {**os.environ, "HWNAS_CACHE_DIR": str(workdir / "cache")}
+  env = {**os.environ, "HWNAS_CACHE_DIR": str(workdir / f"cache_{seed}")}
   start = time.perf_counter()
   subprocess.run(command, check=True, env=env)
   seconds = time.perf_counter() - start
