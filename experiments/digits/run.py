@@ -3,10 +3,9 @@
   python experiments/digits/run.py --workdir=runs/digits_seeds
 
 Runs `python -m hwnas_jax.main` once a seed, each with an empty compilation
-cache of its own. A run that was stopped
-goes on; one that is in --json is skipped. Spearman is of scale and measured
-latency over the family's sweep: -1 is a family that pays exactly what it is
-asked to.
+cache of its own. A run that was stopped goes on; one that is in --json is
+skipped. Spearman is of scale and measured latency over the family's sweep: -1
+is a family that pays exactly what it is asked to.
 """
 
 import argparse
