@@ -36,7 +36,7 @@ def get_config(variant: str = "") -> ConfigDict:
   )
   if variant == "smoke":
     config.space.update(num_nodes=2, channels=4)
-    config.derive.update(num_scales=3, num_random=1)
+    config.derive.update(num_scales=2, num_random=1)
     config.search.update(num_steps=40, warmup_steps=0, checkpoint_every=20)
     config.latency.repeats = 3
     config.train.update(num_steps=20, checkpoint_every=20)

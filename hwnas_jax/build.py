@@ -23,9 +23,11 @@ from hwnas_jax.core.types import Array, Genotype
 from hwnas_jax.costs import price
 from hwnas_jax.data import arrays, augment, load
 from hwnas_jax.nets import controllers
+from hwnas_jax.nets.conditioned import Fold, conditioned, plain
 from hwnas_jax.nets.derived import AUX_WINDOW
 from hwnas_jax.nets.models import make_network, make_supernet
 from hwnas_jax.nets.ops import Module
+from hwnas_jax.nets.supernet import Net
 from hwnas_jax.nets.tracing import trace
 from hwnas_jax.pricing import make_penalty, skip_of
 from hwnas_jax.samplers.relaxed import SAMPLERS
@@ -190,7 +192,7 @@ def make_conditions(config: ConfigDict, size: int) -> Conditions:
 
 
 def _make_controller(
-  config: ConfigDict, space: Space, drawn: Conditions
+  config: ConfigDict, space: Space | controllers.Rows, drawn: Conditions
 ) -> controllers.Controller:
   part = config.controller
   if part.name == "pivots":
@@ -210,7 +212,19 @@ def _make_controller(
     found = controllers.mixture(space, drawn, part.num_experts)
   else:
     found = controllers.table(space)
-  return controllers.masked(found, space)
+  return found
+
+
+def _make_supernet(
+  config: ConfigDict, net: Spec, drawn: Conditions
+) -> tuple[Net, Fold]:
+  """(the supernet, what folds its weights)."""
+  supernet = make_supernet(net)
+  if not config.controller.classifier:
+    return supernet, plain
+  return conditioned(
+    supernet, lambda rows: _make_controller(config, rows, drawn)
+  )
 
 
 def make_augment(
@@ -235,9 +249,12 @@ def make_parts(
   columns = price.priced_columns(np.asarray(reference.reference))
   drawn, skip = make_conditions(config, len(columns)), skip_of(space)
   schedule = SCHEDULES[config.temperature.name]
+  supernet, fold = _make_supernet(config, net, drawn)
+  controller = _make_controller(config, space, drawn)
   parts = Parts(
-    net=make_supernet(net),
-    controller=_make_controller(config, space, drawn),
+    net=supernet,
+    fold=fold,
+    controller=controllers.masked(controller, space),
     conditions=drawn,
     price=price.paper(columns, config.cost.kappa)
     if config.cost.name == "paper"

@@ -72,6 +72,7 @@ _READ_BY = {
   "space.skeleton": ("mobile",),
   "space.width": ("mobile",),
   "space.model": ("custom",),
+  "controller.classifier": ("darts", "mobile"),
 }
 _RATES = (
   "train.drop_path train.label_smoothing search.weights_momentum"
@@ -156,21 +157,7 @@ def _check_together(config: ConfigDict) -> list[str]:
       f"condition.name=simplex has no scale: cost.name={config.cost.name}"
       f" needs fixed, {', '.join(SCALED)}"
     )
-  controller = config.controller.name
-  if condition != "fixed" and controller == "table":
-    problems.append(
-      f"controller.name=table cannot hear condition.name={condition}; use"
-      " controller.name=pivots or condition.name=fixed"
-    )
-  if condition not in SCALED and controller in ("piecewise", "mixture"):
-    problems.append(
-      f"controller.name={controller} reads a scale: condition.name must be one"
-      f" of {', '.join(SCALED)}, got {condition}"
-    )
-  if controller == "piecewise" and config.controller.num_pivots < 2:
-    problems.append(
-      "controller.name=piecewise needs controller.num_pivots >= 2"
-    )
+  problems += _check_controller(config)
   if config.derive.num_samples and condition != "fixed":
     problems.append(
       "derive.num_samples draws from one network's logits: condition.name must"
@@ -198,6 +185,32 @@ def _check_together(config: ConfigDict) -> list[str]:
     problems.append(
       f"search.weights_fraction ({fraction}) must be in (0, 1], and below 1"
       " with search.bilevel"
+    )
+  return problems
+
+
+def _check_controller(config: ConfigDict) -> list[str]:
+  """It has to hear what it is told."""
+  condition, problems = config.condition.name, []
+  controller = config.controller.name
+  if condition != "fixed" and controller == "table":
+    problems.append(
+      f"controller.name=table cannot hear condition.name={condition}; use"
+      " controller.name=pivots or condition.name=fixed"
+    )
+  if config.controller.classifier and controller == "table":
+    problems.append(
+      "controller.classifier=True needs a controller that hears the condition,"
+      " not controller.name=table"
+    )
+  if condition not in SCALED and controller in ("piecewise", "mixture"):
+    problems.append(
+      f"controller.name={controller} reads a scale: condition.name must be one"
+      f" of {', '.join(SCALED)}, got {condition}"
+    )
+  if controller == "piecewise" and config.controller.num_pivots < 2:
+    problems.append(
+      "controller.name=piecewise needs controller.num_pivots >= 2"
     )
   return problems
 

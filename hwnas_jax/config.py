@@ -51,6 +51,7 @@ _DEFAULTS: dict[str, Any] = {
     "sign": -1,
     "reference_std": 1e-3,  # of the pivots' logits at first
     "train_pivots": False,
+    "classifier": False,  # generates the classifier's weights too
   },
   "condition": {
     "name": "cone",

@@ -118,6 +118,11 @@ def load(workdir: str | pathlib.Path) -> Family:
       f" cost.name={config.cost.name}: a query needs a family over scales,"
       " cone and latency"
     )
+  if config.controller.classifier:
+    raise ValueError(
+      f"{folder} has controller.classifier=True, a classifier a condition: a"
+      " query ranks networks by one that all share"
+    )
   steps = checkpoint.steps(folder / "search" / "checkpoints")
   if max(steps, default=0) < config.search.num_steps:
     raise ValueError(

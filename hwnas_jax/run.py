@@ -14,6 +14,7 @@ import functools
 import pathlib
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -284,16 +285,16 @@ def _tell_collapse(
   space = net.space()
   by_id = {architecture.identity(space, m.genotype): m for m in members}
   conditions = [point["condition"] for point in sweep]
+  points = [(c["simplex"], c["scale"]) for c in conditions]
   logits = family.logits_of(
-    parts.controller,
-    parts.conditions,
-    state.controller,
-    [(c["simplex"], c["scale"]) for c in conditions],
+    parts.controller, parts.conditions, state.controller, points
   )
   found = collapse.signs(
     parts.net,
+    parts.fold,
     state.weights,
     *build.held_out(config, dataset, HELD_OUT),
+    jax.vmap(parts.conditions.features)(family.conditions_of(points)),
     logits,
     [by_id[point["id"]].genotype for point in sweep],
     parts.skip,

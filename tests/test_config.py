@@ -117,6 +117,7 @@ def test_what_must_be_positive_is(field, value):
     ("derive.num_cells", 3, "darts", "mobile"),
     ("space.skeleton", "lightnas", "mobile", "darts"),
     ("space.width", 0.5, "mobile", "nasbench201"),
+    ("controller.classifier", True, "mobile", "nasbench201"),
   ],
 )
 def test_a_field_is_refused_in_a_space_that_does_not_read_it(
@@ -153,6 +154,14 @@ def test_a_rate_is_in_its_range(field, value):
     (
       {"controller__name": "table"},
       "controller.name=table cannot hear condition.name=cone",
+    ),
+    (
+      {
+        "controller__name": "table",
+        "controller__classifier": True,
+        "condition__name": "fixed",
+      },
+      "controller.classifier=True needs a controller that hears",
     ),
     ({"sampler__name": "softmax"}, "sampler.per_example needs .*noise"),
     ({"latency__calibration_networks": 2}, "calibration_networks .*, got 2"),

@@ -9,10 +9,11 @@ import pytest
 
 from hwnas_jax import build, checks, pricing
 from hwnas_jax import config as configuration
+from hwnas_jax import run as main_job
 from hwnas_jax.core import graph as graphs
 from hwnas_jax.core.types import ABSENT, Condition
+from hwnas_jax.costs import networks, predictor_fit
 from hwnas_jax.costs import predictor as predictors
-from hwnas_jax.costs import predictor_fit
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.table import Entry, LatencyTable
 from hwnas_jax.search.state import CostTable
@@ -134,6 +135,34 @@ def test_a_config_names_it(predictor, tmp_path):
     pricing.make_reference(config, net, derived, other)
   with pytest.raises(FileNotFoundError, match="absent"):
     pricing.make_reference(configured("absent.npz"), net, derived, table)
+
+
+def test_a_kind_is_trained_once_on_measured_networks(
+  predictor, tmp_path, monkeypatch, capsys
+):
+  config, table = configured("graph"), table_of(CELL)
+  config.latency.calibration_networks = 30
+  asked = []
+
+  def profile_chosen(net, latency, out, rule, count, repeats):
+    asked.append((net, out, count))
+    return networks.Measured(genotypes(CELL), [1.0] * count)
+
+  def train_on(kind, net, costs, drawn, measured_ms):
+    assert (kind, costs) == ("graph", tables.raw_costs(table))
+    assert (drawn, measured_ms) == (genotypes(CELL), [1.0] * 30)
+    return predictor[0]
+
+  monkeypatch.setattr(networks, "profile_chosen", profile_chosen)
+  monkeypatch.setattr(predictor_fit, "train_on", train_on)
+  for _ in range(2):
+    found = main_job._with_predictor(config, tmp_path, CELL, table)
+    assert found.cost.predictor == str(tmp_path / "predictor.npz")
+  assert asked == [(CELL, tmp_path / "table.json", 30)]
+  assert "graph: mean error" in capsys.readouterr().out
+  assert config.cost.predictor == "graph"  # what is recorded
+  plain = configured("")
+  assert main_job._with_predictor(plain, tmp_path, CELL, table) is plain
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,16 @@ from hwnas_jax.spaces.spec import Space
 FORBIDDEN = -1e9
 
 
+class Rows(NamedTuple):
+  """What a controller gives, where that is not the logits of a Space.
+
+  shape: (E, O). group: [E], rows of one group share what is grouped.
+  """
+
+  shape: tuple[int, int]
+  group: tuple[int, ...]
+
+
 class Controller(NamedTuple):
   """init(key) -> params; apply(params, features[D]) -> logits[E, O]."""
 
@@ -40,7 +50,7 @@ def masked(controller: Controller, space: Space) -> Controller:
   return Controller(controller.init, apply)
 
 
-def table(space: Space) -> Controller:
+def table(space: Space | Rows) -> Controller:
   """Free logits, deaf to the condition (DARTS): 1e-3 * N(0, 1) at first."""
 
   def init(key: Array) -> Params:
@@ -54,7 +64,7 @@ def table(space: Space) -> Controller:
 
 
 def pivots(
-  space: Space,
+  space: Space | Rows,
   conditions: Conditions,
   num_pivots: int = 5,
   sign: int = -1,
@@ -112,7 +122,7 @@ def pivots(
   return Controller(init, apply)
 
 
-def piecewise(space: Space, num_knots: int = 5) -> Controller:
+def piecewise(space: Space | Rows, num_knots: int = 5) -> Controller:
   """Logits that are piecewise linear in the scale (DARTS-CC; research 2.2).
 
   With u = the normalised log scale in [0, 1] and knots q_0 <= ... <= q_K a
@@ -142,7 +152,7 @@ def piecewise(space: Space, num_knots: int = 5) -> Controller:
 
 
 def mlp(
-  space: Space, conditions: Conditions, widths: Sequence[int] = (64, 64)
+  space: Space | Rows, conditions: Conditions, widths: Sequence[int] = (64, 64)
 ) -> Controller:
   """A dense network from the condition to all logits; it starts near zero.
 
@@ -177,7 +187,7 @@ def mlp(
 
 
 def mixture(
-  space: Space,
+  space: Space | Rows,
   conditions: Conditions,
   num_experts: int = 10,
   num_rows: int = 11,

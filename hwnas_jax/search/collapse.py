@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.core.types import Array, Genotype, Params
+from hwnas_jax.nets.conditioned import Fold
 from hwnas_jax.nets.supernet import Net
 from hwnas_jax.search.regularise import entropy
 from hwnas_jax.spaces import architecture
@@ -22,23 +23,33 @@ SKIPS = 0.5  # of the choices that are kept
 GAP = 0.2  # of the accuracy
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def _accuracies(
-  net: Net, mixes: Array, weights: Params, images: Array, labels: Array
+  net: Net,
+  fold: Fold,
+  mixes: Array,
+  features: Array,
+  weights: Params,
+  images: Array,
+  labels: Array,
 ) -> Array:
-  """Accuracy with each of the mixes [N, E, O]: [N]."""
+  """Accuracy with each of the mixes [N, E, O] under features [N, D]: [N]."""
 
-  def one(mix: Array) -> Array:
-    return (net.apply(weights, mix, images).argmax(-1) == labels).mean()
+  def one(given: tuple[Array, Array]) -> Array:
+    mix, features = given
+    outputs = net.apply(fold(weights, features), mix, images)
+    return (outputs.argmax(-1) == labels).mean()
 
-  return jax.lax.map(one, mixes)
+  return jax.lax.map(one, (mixes, features))
 
 
 def signs(
   net: Net,
+  fold: Fold,
   weights: Params,
   images: Array,
   labels: Array,
+  features: Array,
   logits: np.ndarray,
   genotypes: Sequence[Genotype],
   skip: int | None,
@@ -47,9 +58,11 @@ def signs(
 
   Args:
     net: the supernet.
+    fold: its weights under a condition.
     weights: the supernet's.
     images: float32[B, H, W, C] that the weights never saw.
     labels: int32[B].
+    features: [N, D] of the conditions.
     logits: [N, E, O] that the networks were derived from.
     genotypes: [N] those networks.
     skip: the column of the operation that skips, if there is one.
@@ -61,11 +74,12 @@ def signs(
   """
   soft = jax.nn.softmax(jnp.asarray(logits))
   hard = jnp.asarray(architecture.one_hot(genotypes, logits.shape[-1]))
-  of = functools.partial(
-    _accuracies, net, weights=weights, images=images, labels=labels
-  )
   # In one call: the two are one compile.
-  accuracies = np.asarray(of(jnp.concatenate([soft, hard]))).reshape(2, -1)
+  mixes = jnp.concatenate([soft, hard])
+  twice = jnp.concatenate([features, features])
+  accuracies = np.asarray(
+    _accuracies(net, fold, mixes, twice, weights, images, labels)
+  ).reshape(2, -1)
   rows: list[dict[str, Any]] = []
   for index, genotype in enumerate(genotypes):
     row: dict[str, Any] = {

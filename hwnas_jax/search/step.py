@@ -23,6 +23,7 @@ from hwnas_jax.core.schedule import Schedule
 from hwnas_jax.core.types import Array, Condition, Mix, Params
 from hwnas_jax.costs.price import Price
 from hwnas_jax.data.arrays import batch_indices
+from hwnas_jax.nets.conditioned import Fold, plain
 from hwnas_jax.nets.controllers import Controller
 from hwnas_jax.nets.supernet import Net
 from hwnas_jax.search import hypergradient, min_norm, phases
@@ -54,6 +55,7 @@ class Parts(NamedTuple):
     (SurgeNAS; research 7.1); None is nothing.
   regulariser: logits[E, O] -> [], added to the controller's loss.
   skip: the column of the operation whose share is logged as an alarm.
+  fold: the weights that `net` applies under a condition.
   """
 
   net: Net
@@ -69,6 +71,7 @@ class Parts(NamedTuple):
   identity: Schedule | None = None
   regulariser: Callable[[Array], Array] | None = None
   skip: int | None = None
+  fold: Fold = plain
 
 
 class Settings(NamedTuple):
@@ -156,7 +159,9 @@ def _loss(
     more["paths"] = mix.paths
   if parts.identity is not None:
     more["identity"] = parts.identity(given.progress)
-  outputs = parts.net.apply(weights, mix.weights, images, **more)
+  features = parts.conditions.features(given.condition)
+  folded = parts.fold(weights, features)
+  outputs = parts.net.apply(folded, mix.weights, images, **more)
   cross_entropy = optax.softmax_cross_entropy_with_integer_labels(
     outputs, labels
   ).mean()

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from hwnas_jax.nets.conditioned import plain
 from hwnas_jax.nets.supernet import Net
 from hwnas_jax.search import collapse
 
@@ -21,8 +22,10 @@ NET = Net(lambda key: {}, apply)
 
 
 def signs(logits, genotypes, skip):
+  logits = np.asarray(logits, "f4")
+  features = jnp.zeros((len(logits), 1))
   return collapse.signs(
-    NET, {}, IMAGES, LABELS, np.asarray(logits, "f4"), genotypes, skip
+    NET, plain, {}, IMAGES, LABELS, features, logits, genotypes, skip
   )
 
 

@@ -1,5 +1,7 @@
 """Shortlist, ranking and settling, on arrays and devices that are made up."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,6 +82,22 @@ def test_aims_at_the_likeliest_that_takes_the_target(rule, share):
   assert found == (near or wide)[0]
   with pytest.raises(ValueError, match="no architecture keeps 0.4 ms"):
     query.aim(SPACE, logits, rule=rule, timed=timed._replace(budget=0.4))
+
+
+@pytest.mark.parametrize("rule", ["argmax", "top_k"])
+def test_a_cap_gives_the_likeliest_that_keeps_it(rule):
+  logits = np.random.default_rng(1).normal(size=SPACE.shape)
+  logits[:, 0] += 3.0  # skips
+  pool = best(SPACE, rule, query.log_softmax(logits), [], 100_000)
+  assert pool[0].count(0) > 2
+  capped = functools.partial(
+    query.capped, SPACE, logits, rule=rule, op="skip_connect"
+  )
+  assert capped(most=len(pool[0])) == pool[0]
+  for most in (2, 1, 0):
+    assert capped(most=most) == next(g for g in pool if g.count(0) <= most)
+  with pytest.raises(ValueError, match="more than -1 skip_connect"):
+    capped(most=-1)
 
 
 def test_ranks_by_the_loss_of_the_shared_weights():

@@ -20,6 +20,7 @@ from hwnas_jax.samplers.relaxed import SAMPLERS
 from hwnas_jax.search import family, phases
 from hwnas_jax.search.estimators import reparameterised
 from hwnas_jax.search.phases import Phase
+from hwnas_jax.search.regularise import entropy
 from hwnas_jax.search.state import CostTable, SearchData
 from hwnas_jax.search.step import (
   Parts,
@@ -243,6 +244,18 @@ def test_the_controller_waits_for_the_warm_up(joint):
   assert tree.digest(warmed.weights) != tree.digest(state.weights)
   after, _ = run(steps, warmed)
   assert tree.digest(after.controller) != tree.digest(state.controller)
+
+
+@pytest.mark.parametrize("bilevel", [False, True])
+def test_the_regulariser_is_the_controllers_alone(bilevel):
+  plain = make_parts(net=deaf_net(jnp.ones(2)))
+  sharp = plain._replace(regulariser=lambda logits: 100.0 * entropy(logits))
+  (free, before), (pulled, after) = (
+    run(jax.jit(repeat(step_of(p, bilevel), 50)), start(p))
+    for p in (plain, sharp)
+  )
+  assert after[0]["entropy"] < before[0]["entropy"] - 0.01
+  assert tree.digest(pulled.weights) == tree.digest(free.weights)
 
 
 def test_the_weights_optimiser_holds_nothing_of_the_controller():
