@@ -133,7 +133,7 @@ def jobs(seeds: list[int], targets_ms: list[float]) -> list[dict[str, Any]]:
 
 def apply(config: ConfigDict, job: dict[str, Any]) -> ConfigDict:
   """The config of a job."""
-  config = ConfigDict(config)
+  config = config.copy_and_resolve_references()
   config.seed = job["seed"]
   config.penalty.name = job["name"]
   if job["name"] == "additive":
