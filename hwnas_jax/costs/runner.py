@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import sys
 import time
 from typing import Any
@@ -25,19 +26,23 @@ VERSION = 1
 GROUP = 16  # entries loaded and measured together, in turns
 SAMPLE_MS = 10.0  # a sample is the mean of as many runs as take this long
 HERE = pathlib.Path(__file__).resolve().parent
-MEMORY = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "cuda"}
+OUT = HERE / "timings.json"
 
 
 def cpu_model() -> str:
   """The processor's name, as far as the system tells it."""
-  try:
-    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-  except OSError:
-    lines = []
-  names = ("model name", "Model", "Hardware")
-  found = [x.split(":", 1)[1] for x in lines if x.startswith(names)]
-  named = found[0].strip() if found else platform.processor()
-  return named or platform.machine()
+  path = pathlib.Path("/proc/cpuinfo")
+  text = path.read_text() if path.exists() else ""
+  found = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", text, re.M)
+  return found[1] if found else platform.processor() or platform.machine()
+
+
+def read(path: pathlib.Path, remedy: str) -> dict[str, Any]:
+  """A JSON file whose digest fits."""
+  document = json.loads(path.read_text())
+  if document.get("digest") != digest(document):
+    sys.exit(f"{path.name} is damaged: {remedy}")
+  return document
 
 
 def digest(document: dict[str, Any]) -> str:
@@ -46,15 +51,12 @@ def digest(document: dict[str, Any]) -> str:
   return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def save(path: pathlib.Path, document: dict[str, Any]) -> None:
-  """Writes a JSON file: the old one or the new one, never half."""
+def save(document: dict[str, Any]) -> None:
+  """Writes timings.json: the old one or the new one, never half."""
   document["digest"] = digest(document)
-  temporary = path.with_name("." + path.name + ".tmp")
-  with temporary.open("w") as file:
-    json.dump(document, file, sort_keys=True, indent=1)
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(temporary, path)
+  temporary = HERE / ".timings.json.tmp"
+  temporary.write_text(json.dumps(document, sort_keys=True, indent=1))
+  os.replace(temporary, OUT)
 
 
 def start(plan: dict[str, Any], flags: argparse.Namespace) -> dict[str, Any]:
@@ -65,33 +67,20 @@ def start(plan: dict[str, Any], flags: argparse.Namespace) -> dict[str, Any]:
     "platform_version": onnxruntime.__version__,
     "cpu_model": flags.name or cpu_model(),
     "cpu_cores": os.cpu_count() or 1,
-    "machine": platform.machine(),
-    "processor": platform.processor(),
     "system": platform.platform(),
     "providers": flags.providers,
     "threads": flags.threads,
   }
-  fresh = {
-    "schema": 1,
-    "runner": VERSION,
-    "plan": plan["digest"],
-    "device": device,
-    "repeats": flags.repeats,
-    "samples_ms": {},
-  }
-  path = HERE / "timings.json"
-  if not path.exists():
-    return fresh
-  old = json.loads(path.read_text())
-  if old.get("digest") != digest(old):
-    sys.exit("timings.json is damaged: delete it to measure again")
-  for name in ("runner", "plan", "device", "repeats"):
-    if old[name] != fresh[name]:
+  fresh = {"schema": 1, "runner": VERSION, "plan": plan["digest"]}
+  fresh.update(device=device, repeats=flags.repeats)
+  old = read(OUT, "delete it to measure again") if OUT.exists() else fresh
+  for name, value in fresh.items():
+    if old[name] != value:
       sys.exit(
-        f"timings.json has {name} {old[name]!r}, this is {fresh[name]!r}: "
-        "delete it to measure again"
+        f"{OUT.name} has {name} {old[name]!r}, this is {value!r}: delete it to"
+        " measure again"
       )
-  return old
+  return {"samples_ms": {}, **old}
 
 
 class Model:
@@ -110,9 +99,10 @@ class Model:
     self.session = onnxruntime.InferenceSession(
       content, options, providers=flags.providers
     )
-    if self.session.get_providers()[0] != flags.providers[0]:
+    first = self.session.get_providers()[0]
+    if first != flags.providers[0]:
       sys.exit("onnxruntime cannot use " + flags.providers[0])
-    memory = MEMORY.get(flags.providers[0], "cpu")
+    memory = "cuda" if first.startswith(("CUDA", "Tensorrt")) else "cpu"
     self.binding = self.session.io_binding()
     rng = np.random.default_rng(0)
     for wanted in self.session.get_inputs():
@@ -134,16 +124,14 @@ class Model:
     return 1e3 * (time.perf_counter() - start_s) / self.runs
 
 
-def measure(
-  entries: list[dict[str, Any]], flags: argparse.Namespace
-) -> dict[str, dict[str, list[float]]]:
+def measure(entries: Any, flags: argparse.Namespace) -> dict[str, Any]:
   """{id: {file: samples in ms}}, a sample of every model in each round."""
   models = {
     (entry["id"], file): Model(file, entry["sha256"][file], flags)
     for entry in entries
     for file in entry["onnx"]
   }
-  samples: dict[str, dict[str, list[float]]] = {}
+  samples: dict[str, Any] = {}
   for _ in range(flags.repeats):
     for (name, file), model in models.items():
       found = samples.setdefault(name, {}).setdefault(file, [])
@@ -165,15 +153,13 @@ def main() -> None:
   absent = set(flags.providers) - set(onnxruntime.get_available_providers())
   if absent:
     parser.error("onnxruntime lacks " + ", ".join(sorted(absent)))
-  plan = json.loads((HERE / "plan.json").read_text())
-  if plan.get("digest") != digest(plan):
-    sys.exit("plan.json is damaged: copy the folder again")
+  plan = read(HERE / "plan.json", "copy the folder again")
   timings = start(plan, flags)
   done = timings["samples_ms"]
   todo = [entry for entry in plan["entries"] if entry["id"] not in done]
   for first in range(0, len(todo), GROUP):
     done.update(measure(todo[first : first + GROUP], flags))
-    save(HERE / "timings.json", timings)
+    save(timings)
     print(f"{len(done)} of {len(plan['entries'])} measured", flush=True)
   print("timings.json is complete: hand it back")
 
