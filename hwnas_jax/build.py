@@ -196,7 +196,7 @@ def _make_controller(
 ) -> controllers.Controller:
   part = config.controller
   if part.name == "pivots":
-    found = controllers.pivots(
+    return controllers.pivots(
       space,
       drawn,
       part.num_pivots,
@@ -204,15 +204,13 @@ def _make_controller(
       part.reference_std,
       part.train_pivots,
     )
-  elif part.name == "piecewise":
-    found = controllers.piecewise(space, part.num_pivots)
-  elif part.name == "mlp":
-    found = controllers.mlp(space, drawn)
-  elif part.name == "mixture":
-    found = controllers.mixture(space, drawn, part.num_experts)
-  else:
-    found = controllers.table(space)
-  return found
+  if part.name == "piecewise":
+    return controllers.piecewise(space, part.num_pivots)
+  if part.name == "mlp":
+    return controllers.mlp(space, drawn)
+  if part.name == "mixture":
+    return controllers.mixture(space, drawn, part.num_experts)
+  return controllers.table(space)
 
 
 def _make_supernet(

@@ -1,9 +1,11 @@
 """Pieces of the main job that no smoke run of the digits reaches."""
 
 import numpy as np
+import pytest
 
 from hwnas_jax import config as configuration
-from hwnas_jax import run
+from hwnas_jax import finished, run
+from hwnas_jax.io import writers
 
 COUNT = 4000
 
@@ -22,3 +24,21 @@ def test_samples_are_drawn_as_often_as_softmax_says():
   config.seed = 1
   other = run._sampled(config, point, np.log(shares))[2]
   assert np.any(logits != other)
+
+
+@pytest.mark.parametrize(
+  ("fields", "message"),
+  [
+    ({"controller.classifier": True}, "controller.classifier=True, a class"),
+    (
+      {"condition.name": "fixed"},
+      "condition.name=fixed .*: a query needs a family over scales",
+    ),
+  ],
+)
+def test_a_query_refuses_a_run_without_one_family(tmp_path, fields, message):
+  config = configuration.default()
+  config.update_from_flattened_dict(fields)
+  writers.write_json(tmp_path / "config.json", {"config": config.to_dict()})
+  with pytest.raises(ValueError, match=message):
+    finished.load(tmp_path)

@@ -358,10 +358,13 @@ def _turn_controller(
 
   if phase.every == 1 and not phase.start:
     return turn(state)
+  changed = lax.cond(
+    _due(phase, state.step),
+    lambda: _of_turn(turn(state)[0]),
+    lambda: _of_turn(state),
+  )
   # The other metrics are of the weights' examples, due or not.
-  return lax.cond(
-    _due(phase, state.step), lambda s: turn(s)[0], lambda s: s, state
-  ), {}
+  return dataclasses.replace(state, **changed), {}
 
 
 def _due(phase: Phase, step: Array) -> Array:
@@ -369,18 +372,10 @@ def _due(phase: Phase, step: Array) -> Array:
   return (step >= phase.start) & (step % phase.every == 0)
 
 
-def _where(due: Array, after: SearchState, before: SearchState) -> SearchState:
-  """What a controller's step changes, taken from one state or the other."""
+def _of_turn(state: SearchState) -> dict[str, Any]:
+  """The fields that a controller's step changes."""
   names = "controller", "controller_optimiser", "penalty", "estimator"
-  changed = {
-    name: jax.tree.map(
-      functools.partial(jnp.where, due),
-      getattr(after, name),
-      getattr(before, name),
-    )
-    for name in names
-  }
-  return dataclasses.replace(before, **changed)
+  return {name: getattr(state, name) for name in names}
 
 
 def _with_weights(
@@ -440,15 +435,12 @@ def make_step(parts: Parts, settings: Settings, phase: Phase) -> Step:
       if phase.joint:
         own = _of_controller(parts, given, state.controller, grads.logits)
         after = _with_controller(
-          parts,
-          settings,
-          phase,
-          given,
-          dataclasses.replace(state, estimator=kept),
-          own,
-          weights_key,
+          parts, settings, phase, given, state, own, weights_key
         )
-        state = _where(_due(phase, state.step), after, state)
+        after = dataclasses.replace(after, estimator=kept)
+        due = functools.partial(jnp.where, _due(phase, state.step))
+        changed = jax.tree.map(due, _of_turn(after), _of_turn(state))
+        state = dataclasses.replace(state, **changed)
       state = _with_weights(parts, state, grads.weights)
     metrics = _logged(parts, given, state, metrics)
     return dataclasses.replace(state, step=state.step + 1), metrics
