@@ -192,7 +192,10 @@ def make_conditions(config: ConfigDict, size: int) -> Conditions:
 
 
 def _make_controller(
-  config: ConfigDict, space: Space | controllers.Rows, drawn: Conditions
+  config: ConfigDict,
+  drawn: Conditions,
+  space: Space | controllers.Rows,
+  reference_std: float,
 ) -> controllers.Controller:
   part = config.controller
   if part.name == "pivots":
@@ -201,7 +204,7 @@ def _make_controller(
       drawn,
       part.num_pivots,
       part.sign,
-      part.reference_std,
+      reference_std,
       part.train_pivots,
     )
   if part.name == "piecewise":
@@ -221,7 +224,7 @@ def _make_supernet(
   if not config.controller.classifier:
     return supernet, plain
   return conditioned(
-    supernet, lambda rows: _make_controller(config, rows, drawn)
+    supernet, functools.partial(_make_controller, config, drawn)
   )
 
 
@@ -248,7 +251,9 @@ def make_parts(
   drawn, skip = make_conditions(config, len(columns)), skip_of(space)
   schedule = SCHEDULES[config.temperature.name]
   supernet, fold = _make_supernet(config, net, drawn)
-  controller = _make_controller(config, space, drawn)
+  controller = _make_controller(
+    config, drawn, space, config.controller.reference_std
+  )
   parts = Parts(
     net=supernet,
     fold=fold,
@@ -262,7 +267,7 @@ def make_parts(
     weights_optimiser=_sgd(
       part.weights_lr,
       part.weights_lr_end,
-      part.num_steps,
+      phases.weights_steps(make_phases(config)),
       part.weights_momentum,
       part.weights_decay,
       part.weights_clip,
@@ -275,6 +280,7 @@ def make_parts(
   settings = Settings(
     num_steps=part.num_steps,
     batch_size=part.batch_size,
+    warmup_steps=part.warmup_steps,
     price_sample=config.penalty.on == "sampled",
   )
   return parts, settings, columns
@@ -317,6 +323,7 @@ def make_phases(config: ConfigDict) -> list[Span]:
     warmup_steps=part.warmup_steps,
     warmup=_make_estimator(config, warmup) if warmup else None,
     epoch_steps=part.epoch_steps,
+    controller_epoch_steps=part.controller_epoch_steps,
   )
 
 

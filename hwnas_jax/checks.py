@@ -123,7 +123,10 @@ def _check_steps(config: ConfigDict, part: str) -> list[str]:
   return [
     f"{part}.{name} ({config[part][name]}) must be a multiple of"
     f" {part}.steps_per_dispatch ({dispatch})"
-    for name in ("num_steps", "checkpoint_every", "warmup_steps", "epoch_steps")
+    for name in (
+      *("num_steps", "checkpoint_every", "warmup_steps"),
+      *("epoch_steps", "controller_epoch_steps"),
+    )
     if name in config[part] and dispatch > 0 and config[part][name] % dispatch
   ]
 

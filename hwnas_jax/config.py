@@ -94,6 +94,7 @@ _DEFAULTS: dict[str, Any] = {
     "order": "first",  # of its gradient: exact and difference look ahead
     "every": 1,  # weight steps a step of the controller
     "epoch_steps": 0,  # the two alternate, so many steps each; 0: every step
+    "controller_epoch_steps": 0,  # of the controller's turns; 0: as many
     "same_key": False,  # the controller's sample is drawn by the weights' key
     "weights_fraction": 0.5,  # of the training split; rest: controller
     "weights_lr": 0.025,

@@ -24,6 +24,7 @@ def smoke(config: ConfigDict) -> None:
     steps_per_dispatch=4,
     warmup_steps=4 * bool(part.warmup_steps),
     epoch_steps=4 * bool(part.epoch_steps),
+    controller_epoch_steps=0,
   )
   config.latency.update(batch_size=8, repeats=3, calibration_networks=0)
   config.cost.predictor = ""

@@ -67,7 +67,7 @@ def main_job(config: ConfigDict, workdir: str, command: str) -> pathlib.Path:
   # A table that does not fit leaves no folder that a better one is refused in.
   given = _given_table(config, net, derived)
   folder = pathlib.Path(workdir).expanduser()
-  _record(folder, config, command)
+  record(folder, config, command)
   dataset = build.load_dataset(config)
   latency = _table(config, folder, derived, given)
   config = _with_predictor(config, folder, derived, latency)
@@ -87,7 +87,7 @@ def main_job(config: ConfigDict, workdir: str, command: str) -> pathlib.Path:
   return write_report(folder)
 
 
-def _record(folder: pathlib.Path, config: ConfigDict, command: str) -> None:
+def record(folder: pathlib.Path, config: ConfigDict, command: str) -> None:
   """Writes what runs; refuses a folder of another config."""
   folder.mkdir(parents=True, exist_ok=True)
   path, resolved = folder / "config.json", config.to_dict()

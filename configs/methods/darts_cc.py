@@ -28,8 +28,8 @@ def get_config(variant: str = "") -> ConfigDict:
   config.data.update(name="fashion_mnist", pad=2)
   config.space.update(num_cells=3, channels=16)
   config.controller.update(name="piecewise", num_pivots=5, classifier=True)
-  # 1e-8 to 1e-4 times the some 1.6e6 parameters of the dearest choices.
-  config.condition.update(name="scale", low=0.016, high=160.0)
+  # 1e-8 to 1e-4 times the 235,200 parameters of the dearest choices.
+  config.condition.update(name="scale", low=0.00235, high=23.5)
   config.cost.name = "params"
   config.temperature.update(start=1.0, end=0.216)
   config.search.update(

@@ -35,17 +35,18 @@ def get_config(variant: str = "") -> ConfigDict:
     name="log_product", on="sampled", target="50%", strength=0.6
   )
   config.search.update(
-    num_steps=18_720,  # 90 epochs of 208 steps
+    num_steps=22_880,  # 10 epochs of 208 steps, 80 of 208 and 52
     batch_size=192,
     warmup_steps=2_080,
     epoch_steps=208,
+    controller_epoch_steps=52,
     bilevel=True,
     weights_fraction=0.8,
     weights_lr=0.1,
     weights_decay=1e-4,
     controller_lr=1e-2,
     controller_b1=0.9,
-    steps_per_dispatch=8,
+    steps_per_dispatch=4,
     checkpoint_every=2_080,
   )
   config.derive.update(rule="argmax", num_samples=6)

@@ -33,10 +33,10 @@ def get_config(variant: str = "") -> ConfigDict:
   config.cost.predictor = "mlp"
   config.penalty.update(name="dual_ascent", on="sampled", target="50%")
   config.sampler.update(name="gdas", warmup="ordered", per_example=False)
-  # By the epoch: 5 e^(-0.1 e), and flat at its start for the warm-up's ten.
-  config.temperature.update(name="exponential", start=5.0, end=5e-3)
+  # 5 e^(-0.1 (epoch - 10)), of 90.
+  config.temperature.update(name="exponential", start=5.0, end=1.68e-3)
   config.search.update(
-    num_steps=17_460,  # 90 epochs of 194 steps
+    num_steps=32_980,  # 10 epochs of 194 steps, 80 of twice as many
     batch_size=128,
     warmup_steps=1_940,
     epoch_steps=194,

@@ -29,6 +29,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.controller.update(name="mixture", num_experts=50)
   config.condition.update(name="devices", num_devices=13)
   config.sampler.update(name="reinmax", per_example=False)
+  config.penalty.on = "sampled"
   config.temperature.update(start=1.0, end=1.0)
   config.search.update(
     num_steps=9_700,  # 100 epochs of 97 steps

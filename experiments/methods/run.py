@@ -3,142 +3,270 @@
   python experiments/methods/run.py --workdir=runs/methods [--smoke]
 
 Every method of configs/methods searches DARTS's cells of three operations (3
-cells, C=8) on the digits for the same number of steps and of examples a step,
-by one latency table, measured once; what it derives is trained alike, then
-measured. Beside them stand random architectures, and `fixed`: the price cone's
-method at one price. Three seeds each. What a method needs otherwise (schedule,
-sampler, controller, penalty) is its config's; a target is 60 % of the largest
-latency; predictors are trained on 30 measured networks. A run that was stopped
-goes on, and what is in --json is skipped.
+cells, C=8) on the digits for the same number of steps and of examples a step.
+One table prices for all: measured and calibrated once, with the predictors
+trained on the same networks. The budget is 40 % of the largest architecture's
+latency. A penalty that has a target aims at it; a family (DARTS-CC, simplex,
+MODNAS, and `cone`, configs/digits.py) gives the dearest network of its sweep
+that keeps it by the table; who has neither is weighed by one constant, or by
+none. Beside them `fixed`, the cone's search at one price, and random
+architectures that keep the budget. What is found is trained alike, and at the
+end all networks of all seeds are measured in turns. A run that was stopped goes
+on, and what is in --json is skipped.
 """
 
 import argparse
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from hwnas_jax import build, run
+from hwnas_jax import build, checks, pricing, run, training
 from hwnas_jax import config as configuration
-from hwnas_jax.costs import measure
+from hwnas_jax.core.types import Genotype
+from hwnas_jax.costs import measure, networks, predictor, timing
+from hwnas_jax.costs import table as tables
 from hwnas_jax.io import versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
+from hwnas_jax.search import family
+from hwnas_jax.search.discretise import RULES
+from hwnas_jax.spaces import architecture
+from hwnas_jax.spaces.spec import Spec
 
 HERE = pathlib.Path(__file__).parent
 CONFIGS = HERE.parents[1] / "configs"
 RESULTS = HERE / "results.json"
 METHODS = (
   *("darts", "darts_cc", "simplex", "fbnet", "proxyless", "la_darts"),
-  *("surgenas", "lightnas", "modnas", "fixed"),
+  *("surgenas", "lightnas", "modnas", "cone", "fixed", "random"),
 )
+BUDGET = "40%"
+# The weight of latency where a search has no target: on the digits the cone's
+# networks take some 40 % there.
+CONSTANT = 0.3
 SEEDS = 3
-STEPS, WARMUP, EPOCH = 1500, 300, 60
-SCALES = 4  # members of a method that gives a family
+STEPS, WARMUP, EPOCH = 1000, 200, 40
+DRAWS = 3  # FBNet's samples, and random architectures, a seed
+CALIBRATION, HELD_OUT = 30, 10  # networks
 
 
-def make_config(method: str, seed: int, table: str, smoke: bool) -> ConfigDict:
-  """A method's config on the common ground."""
-  digits = configuration.load(f"{CONFIGS / 'digits.py'}")
-  if method == "fixed":
-    config = configuration.load(f"{CONFIGS / 'digits.py'}")
-    config.condition.update(name="fixed", high=1.0)
-    config.controller.name = "table"
-  else:
-    config = configuration.load(f"{CONFIGS / 'methods' / method}.py")
-  for part in ("data", "space", "train"):
-    config[part].update(digits[part].to_dict())
-  config.derive.update(
-    rule="argmax", num_cells=0, channels=0, num_random=0, num_scales=SCALES
-  )
-  config.latency.update(batch_size=digits.latency.batch_size, table=table)
-  config.latency.update(repeats=digits.latency.repeats)
-  config.latency.calibration_networks = 30 * bool(config.cost.predictor)
-  if config.penalty.target:
-    config.penalty.target = "60%"
-  if config.penalty.name == "log_product":  # latencies are about 1 ms here
-    config.penalty.name = "power"
-  if config.cost.name == "paper":  # the same prices for all: the device's
-    config.cost.name, config.condition.name = "latency", "cone"
-    config.derive.vectors = {}
+class Ground(NamedTuple):
+  """What all methods share."""
+
+  path: pathlib.Path  # of the table; a kind's predictor lies beside it
+  table: tables.LatencyTable
+  net: Spec
+  budget_ms: float
+
+  def predictor(self, kind: str) -> pathlib.Path:
+    """Where the predictor of a kind is."""
+    return self.path.with_suffix(f".{kind}.npz")
+
+  def predict_ms(self, genotype: Genotype) -> float:
+    """By the calibrated table."""
+    return tables.predict_ms(self.table, self.net, genotype)
+
+
+def base_config(smoke: bool) -> ConfigDict:
+  """The digits', at a budget."""
+  config = configuration.load(f"{CONFIGS / 'digits.py'}")
+  config.derive.update(num_scales=33, num_random=0)
   part = config.search
-  part.update(num_steps=STEPS, batch_size=64, checkpoint_every=500)
-  part.update(
-    steps_per_dispatch=20,
-    warmup_steps=WARMUP,
-    epoch_steps=EPOCH * bool(part.epoch_steps),
-    weights_lr=0.05,
-    controller_lr=0.01,
-  )
-  if method == "simplex":
-    config.condition.update(digits.condition.to_dict())
-    config.controller.update(digits.controller.to_dict())
-    config.derive.num_random = 4  # the baseline, once a seed
+  part.update(num_steps=STEPS, warmup_steps=WARMUP)
   if smoke:
     part.update(num_steps=60, warmup_steps=20, checkpoint_every=60)
-    part.epoch_steps = 20 * bool(part.epoch_steps)
     config.train.num_steps = 20
-    config.latency.calibration_networks = 0
-    config.cost.predictor = ""
-  config.seed = seed
+    config.latency.repeats = 3
   return config
 
 
-def shared_table(workdir: pathlib.Path) -> str:
-  """The path of the device's table of the common space."""
-  config = configuration.load(f"{CONFIGS / 'digits.py'}")
-  path = workdir / "table.json"
+def make_ground(workdir: pathlib.Path, smoke: bool) -> Ground:
+  """Measures the table and the networks, trains the predictors."""
+  config = base_config(smoke)
+  config.condition.name = "fixed"
+  config.penalty.update(name="hinge", target=BUDGET)
+  net = build.make_nets(config)[1]
+  path, part = workdir / "table.json", config.latency
   workdir.mkdir(parents=True, exist_ok=True)
-  space = build.make_nets(config)[1].space()
-  part = config.latency
-  measure.profile_space(space, part.batch_size, path, part.repeats)
-  return str(path)
+  table = measure.profile_space(
+    net.space(), part.batch_size, path, part.repeats
+  )
+  measured = networks.profile_chosen(
+    net, table, path, RULES["argmax"], CALIBRATION + HELD_OUT, part.repeats
+  )
+  table, errors = networks.calibrated(net, table, measured, CALIBRATION)
+  tables.save(path, table)
+  reference = pricing.make_reference(config, net, net, table)
+  budget_ms = pricing.make_target_ms(config, net.space(), reference)
+  assert budget_ms is not None
+  ground = Ground(path, table, net, budget_ms)
+  for kind in ("mlp", "graph"):
+    if not ground.predictor(kind).exists():
+      found, errors[kind] = networks.train_predictor(
+        kind, net, table, measured, CALIBRATION
+      )
+      predictor.save(ground.predictor(kind), found)
+  for name, error in errors.items():
+    print(f"{name}: {error['median_absolute_error']:.1%} off, held out")
+  return ground
+
+
+def make_config(
+  method: str, seed: int, ground: Ground, smoke: bool
+) -> ConfigDict:
+  """A method's config on the common ground."""
+  base = base_config(smoke)
+  own = CONFIGS / "methods" / f"{method}.py"
+  config = configuration.load(f"{own}") if own.exists() else base_config(smoke)
+  if method == "fixed":
+    config.condition.name, config.controller.name = "fixed", "table"
+  for part in ("data", "space", "train", "latency"):
+    config[part].update(base[part].to_dict())
+  config.latency.table = str(ground.path)
+  samples = DRAWS * bool(config.derive.num_samples)
+  config.derive.update(base.derive.to_dict() | {"num_samples": samples})
+  config.derive.vectors = {}
+  if config.cost.predictor:
+    config.cost.predictor = str(ground.predictor(config.cost.predictor))
+  config.cost.name = "latency"  # the same prices for all
+  if config.condition.name == "simplex":
+    config.condition.update(base.condition.to_dict())
+  if config.condition.name == "fixed":
+    config.condition.high = CONSTANT
+  if config.penalty.target:
+    config.penalty.target = BUDGET
+  if config.penalty.name == "log_product":  # latencies are about 1 ms here
+    config.penalty.name = "power"
+  part, common = config.search, base.search
+  for name in (
+    *("num_steps", "warmup_steps", "batch_size", "steps_per_dispatch"),
+    *("checkpoint_every", "weights_lr", "controller_lr"),
+  ):
+    part[name] = common[name]
+  if part.epoch_steps:  # as many steps of the weights as the others
+    part.epoch_steps = part.controller_epoch_steps = 20 if smoke else EPOCH
+    part.num_steps += part.num_steps - part.warmup_steps
+  config.seed = seed
+  checks.check(config)
+  return config
+
+
+def search(
+  config: ConfigDict, folder: pathlib.Path, ground: Ground
+) -> tuple[list[Genotype], dict[str, Any]]:
+  """The networks of one search, and what it took and spans."""
+  net, derived = build.make_nets(config)
+  reference = pricing.make_reference(config, net, derived, ground.table)
+  dataset = build.load_dataset(config)
+  state, parts, columns = run.search(config, folder, net, reference, dataset)
+  rule = pricing.make_rule(config, net.space(), reference)
+  members, _, _ = run.derive(config, net, parts, state, columns, rule)
+  found = {m.genotype: ground.predict_ms(m.genotype) for m in members}
+  told = {
+    "search_s": round(search_s(folder), 1),
+    "members": len(found),
+    "predicted_ms": [min(found.values()), max(found.values())],
+  }
+  if config.condition.name == "fixed":
+    return list(found), told
+  keeping = [g for g, ms in found.items() if ms <= ground.budget_ms]
+  cheapest = min(found, key=found.__getitem__)
+  return [max(keeping, key=found.__getitem__, default=cheapest)], told
 
 
 def search_s(folder: pathlib.Path) -> float:
-  """Seconds of the search's steps, its first dispatch counted as the others."""
+  """Seconds of the search's steps, without compilation and pauses.
+
+  A dispatch that took five times their median counts as the median.
+  """
   rows = writers.read_jsonl(folder / "search" / "metrics.jsonl")
-  first, last = rows[0], rows[-1]
-  elapsed = last["unix_time_s"] - first["unix_time_s"]
-  return elapsed * last["step"] / max(last["step"] - first["step"], 1)
+  spans = np.diff([row["unix_time_s"] for row in rows])
+  median = np.median(spans)
+  spans = np.where(spans > 5 * median, median, spans)
+  return float(spans.sum() + median)
 
 
-def run_one(config: ConfigDict, folder: pathlib.Path) -> dict[str, Any]:
-  """The networks of one search, trained and measured."""
-  run.main_job(config, str(folder), "experiments/methods/run.py")
-  rows = writers.read_json(folder / "family.json")["members"]
-  return {
-    "search_s": round(search_s(folder), 1),
-    "networks": [
-      {
-        "kind": row["kind"],
-        "name": row["name"],
-        "latency_ms": row["latency"]["median_ms"],
-        "iqr_ms": row["latency"]["iqr_ms"],
-        "test_accuracy": row["test_accuracy"],
-        "params": row["params"],
-      }
-      for row in rows
-    ],
-    "versions": versions.versions(),
+def draw(ground: Ground, seed: int) -> list[Genotype]:
+  """Random architectures that keep the budget by the table."""
+  rng, space = np.random.default_rng(seed), ground.net.space()
+
+  def one() -> Genotype:
+    while True:
+      genotype = architecture.random_genotype(space, rng)
+      if ground.predict_ms(genotype) <= ground.budget_ms:
+        return genotype
+
+  return list(family.distinct([], one, DRAWS))
+
+
+def run_one(
+  method: str, seed: int, ground: Ground, workdir: pathlib.Path, smoke: bool
+) -> dict[str, Any]:
+  """Searches, and trains what was found."""
+  folder, told = workdir / f"{method}_{seed}", {}
+  if method == "random":
+    config, genotypes = base_config(smoke), draw(ground, seed)
+    config.seed = seed
+  else:
+    config = make_config(method, seed, ground, smoke)
+    run.record(folder, config, "experiments/methods/run.py")
+    genotypes, told = search(config, folder, ground)
+  dataset, space = build.load_dataset(config), ground.net.space()
+  tested = training.train(config, folder, dataset, ground.net, genotypes)
+  rows = [
+    {
+      "id": architecture.identity(space, genotype),
+      "edges": architecture.to_json(space, genotype),
+      "predicted_ms": ground.predict_ms(genotype),
+      "test_accuracy": float(np.mean(accuracies)),
+    }
+    for genotype, accuracies in zip(genotypes, tested, strict=True)
+  ]
+  return {**told, "networks": rows}
+
+
+def measure_all(
+  results: dict[str, Any], ground: Ground, repeats: int
+) -> dict[str, Any]:
+  """The latency of every network, all in turns."""
+  space = ground.net.space()
+  genotypes = {
+    row["id"]: architecture.from_json(space, row["edges"])
+    for one in results["runs"].values()
+    for row in one["networks"]
   }
+  compiled = timing.compile_networks(
+    ground.net, genotypes, ground.table.batch_size
+  )
+  return timing.measure_networks(compiled, repeats)
 
 
-def print_method(method: str, found: list[dict[str, Any]]) -> None:
-  """Mean and spread over seeds of each member, in order."""
-  seconds = np.median([one["search_s"] for one in found])
-  for kind in ("member", "random"):
-    rows = [[n for n in one["networks"] if n["kind"] == kind] for one in found]
-    for place in range(min(len(r) for r in rows)):
-      nets = [sorted(r, key=lambda n: n["latency_ms"])[place] for r in rows]
-      ms = [n["latency_ms"] for n in nets]
-      accuracy = [100 * n["test_accuracy"] for n in nets]
-      name = method if kind == "member" else "random"
-      print(
-        f"{name:10}{np.mean(ms):7.2f} ms (SD {np.std(ms):.2f})"
-        f"{np.mean(accuracy):7.1f} % (SD {np.std(accuracy):.1f})"
-        f"{seconds:8.0f} s of search, {len(nets)} seeds"
-      )
+def print_method(method: str, results: dict[str, Any]) -> None:
+  """Means over a seed's networks: their mean and standard deviation."""
+  runs = [
+    one for name, one in results["runs"].items() if name.split()[0] == method
+  ]
+  if not runs:
+    return
+  latency, budget_ms = results["latency"], results["budget_ms"]
+  rows = [one["networks"] for one in runs]
+  each = [latency[row["id"]]["median_ms"] for own in rows for row in own]
+  ms, tested = (
+    [np.mean([value(row) for row in own]) for own in rows]
+    for value in (
+      lambda row: latency[row["id"]]["median_ms"],
+      lambda row: 100 * row["test_accuracy"],
+    )
+  )
+  seconds = [one.get("search_s", 0) for one in runs]
+  print(
+    f"{method:10}{np.mean(ms):6.2f} ms (SD {np.std(ms, ddof=1):.2f}),"
+    f" {sum(one > budget_ms for one in each)} of {len(each)} over,"
+    f" {max(each) / budget_ms:.2f} of the budget at most;"
+    f"{np.mean(tested):6.1f} % (SD {np.std(tested, ddof=1):.1f});"
+    f"{np.median(seconds):6.0f} s of search ({min(seconds)} to {max(seconds)})"
+  )
 
 
 def main() -> None:
@@ -151,20 +279,30 @@ def main() -> None:
   if args.smoke and args.json == RESULTS:
     parser.error("--smoke needs a --json of its own")
   use_compilation_cache()
-  table = shared_table(args.workdir)
+  ground = make_ground(args.workdir, args.smoke)
   results = writers.read_json(args.json) if args.json.exists() else {}
+  results.setdefault("runs", {})
   # By seed first: what is there when it is stopped has all methods.
   for seed in range(1 if args.smoke else SEEDS):
     for method in METHODS:
-      name = f"{method} seed={seed}"
-      if name not in results:
-        config = make_config(method, seed, table, args.smoke)
-        results[name] = run_one(config, args.workdir / name.replace(" ", "_"))
-        writers.write_json(args.json, results)
+      name = f"{method} {seed}"
+      if name in results["runs"]:
+        continue
+      print(name, flush=True)
+      found = run_one(method, seed, ground, args.workdir, args.smoke)
+      results["runs"][name] = found
+      results.pop("latency", None)
+      writers.write_json(args.json, results)
+  if "latency" not in results:
+    results |= {
+      "budget_ms": ground.budget_ms,
+      "latency": measure_all(results, ground, 3 if args.smoke else 100),
+      "versions": versions.versions(),
+      "device": versions.device_fingerprint(),
+    }
+    writers.write_json(args.json, results)
   for method in METHODS:
-    found = [r for n, r in results.items() if n.startswith(f"{method} ")]
-    if found:
-      print_method(method, found)
+    print_method(method, results)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,10 @@ Params = Any  # a pytree of arrays
 Genotype = tuple[int, ...]
 ABSENT = -1
 
+# The logit of an operation that a choice lacks: exp(FORBIDDEN) is 0, and unlike
+# -inf it gives no NaN where it is multiplied by 0.
+FORBIDDEN = -1e9
+
 
 class Condition(NamedTuple):
   """What the controller is asked for: relative prices and their scale.

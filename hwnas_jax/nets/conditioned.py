@@ -28,15 +28,15 @@ def plain(weights: Params, features: Array) -> Params:
 
 
 def conditioned(
-  net: Net, make: Callable[[Rows], Controller]
+  net: Net, make: Callable[[Rows, float], Controller]
 ) -> tuple[Net, Fold]:
   """The net with a generated classifier, and what folds its weights.
 
   Args:
     net: a supernet whose weights have a "classifier".
-    make: the controller of [1, n] outputs that generates its n weights. They
-      are scaled by 1 / sqrt(fan-in); the published code does not, and starts
-      with logits of a standard deviation of 16.
+    make: (rows, standard deviation at first) -> the controller of [1, n]
+      outputs that generates its n weights. The second is 1 / sqrt(fan-in), 1
+      in the published code, which starts with logits spread by 16.
 
   The parameters are weights, and decay as they do, pivots included.
 
@@ -48,14 +48,14 @@ def conditioned(
   leaves, tree = jax.tree.flatten(shapes)
   sizes = [leaf.size for leaf in leaves]
   fan_in = max(leaf.size // leaf.shape[-1] for leaf in leaves)
-  generator = make(Rows((1, sum(sizes)), (0,)))
+  generator = make(Rows((1, sum(sizes)), (0,)), 1 / np.sqrt(fan_in))
 
   def init(key: Array) -> Params:
     own, others = jax.random.split(key)
     return {**net.init(others), LAYER: generator.init(own)}
 
   def fold(weights: Params, features: Array) -> Params:
-    flat = generator.apply(weights[LAYER], features)[0] / np.sqrt(fan_in)
+    (flat,) = generator.apply(weights[LAYER], features)
     parts = jnp.split(flat, np.cumsum(sizes)[:-1])
     found = [
       part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)

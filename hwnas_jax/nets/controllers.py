@@ -12,12 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.core.conditions import Conditions, progress
-from hwnas_jax.core.types import Array, Params
+from hwnas_jax.core.types import FORBIDDEN, Array, Params
 from hwnas_jax.spaces.spec import Space
-
-# Of an operation that a choice lacks: exp(FORBIDDEN) is 0, and unlike -inf it
-# gives no NaN where it is multiplied by 0.
-FORBIDDEN = -1e9
 
 
 class Rows(NamedTuple):

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from hwnas_jax.core.types import Array, Mix, Paths
+from hwnas_jax.core.types import FORBIDDEN, Array, Mix, Paths
 
 # (key, logits[E, O], temperature[]) -> Mix
 DiscreteSampler = Callable[[Array, Array, Array], Mix]
@@ -98,41 +98,41 @@ def drawn_pair(key: Array, logits: Array) -> Array:
 def keep_the_others(pair: Array, old: Array, new: Array) -> Array:
   """New logits [E, O], shifted at the pair so that no other's share moves.
 
-  log(sum exp new / sum exp old) over the pair [E, 2] is taken off both.
+  log(sum exp new / sum exp old) over the pair [E, 2] is taken off both. The
+  others are as they were, whatever an optimiser's moments did to them.
   """
   total = lambda v: jax.nn.logsumexp(  # noqa: E731
     jnp.take_along_axis(v, pair, 1), axis=1, keepdims=True
   )
   own = jnp.take_along_axis(new, pair, 1) - (total(new) - total(old))
-  return jnp.put_along_axis(new, pair, own, 1, inplace=False)
+  return jnp.put_along_axis(old, pair, own, 1, inplace=False)
 
 
 def ordered(key: Array, logits: Array, temperature: Array) -> Mix:
   """SurgeNAS's ordered sampling: O paths that share nothing (research 7.1).
 
-  Operations are drawn one after another without replacement, so that the k-th
-  path runs the k-th of each choice: all of them run once. A straight-through
-  relaxation over those left is the gradient, and what is priced. Where a
-  choice has fewer operations than others its first come again.
+  Operations are drawn one after another without replacement, each with noise
+  of its own, so that the k-th path runs the k-th of each choice: all of them
+  run once. A straight-through relaxation over those left is the gradient, and
+  what is priced. A choice that has fewer operations than others begins again.
 
   Returns:
     A Mix with a leading axis of O paths: weights and priced [O, E, O].
   """
-  noisy = logits + jax.random.gumbel(key, logits.shape, logits.dtype)
-  order = jnp.argsort(-noisy, -1)
-  rank = jnp.argsort(order)
-  count = (jax.nn.softmax(logits) > 0).sum(-1, keepdims=True)
-  turns = jnp.arange(logits.shape[-1])[None, :] % count
-  order = jnp.take_along_axis(order, turns, 1)  # [E, O]: the k-th operation
+  allowed = logits > FORBIDDEN / 10
 
-  def path(k: Array) -> Mix:
-    left = rank >= turns[:, k][:, None]
-    soft = jax.nn.softmax(jnp.where(left, noisy, -jnp.inf) / temperature)
-    active = order[:, k]
-    weights = _through(_one_hot(active, logits), soft)
-    return Mix(weights, weights, Paths(active[:, None]))
+  def path(left: Array, noise: Array) -> tuple[Array, tuple[Array, Array]]:
+    left = jnp.where(left.any(-1, keepdims=True), left, allowed)
+    noisy = jnp.where(left, logits + noise, -jnp.inf)
+    active = noisy.argmax(-1)
+    hard = _one_hot(active, logits)
+    weights = _through(hard, jax.nn.softmax(noisy / temperature))
+    return left & (hard == 0), (weights, active)
 
-  return jax.vmap(path)(jnp.arange(logits.shape[-1]))
+  shape = logits.shape[-1], *logits.shape
+  noise = jax.random.gumbel(key, shape, logits.dtype)
+  _, (weights, active) = lax.scan(path, allowed, noise)
+  return Mix(weights, weights, Paths(active[..., None]))
 
 
 DISCRETE: dict[str, DiscreteSampler] = {

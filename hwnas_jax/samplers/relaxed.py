@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from hwnas_jax.core.types import Array, Mix
+from hwnas_jax.core.types import FORBIDDEN, Array, Mix
 
 # (key, logits[E, O], temperature[], batch size or None) -> Mix
 Sampler = Callable[[Array, Array, Array, int | None], Mix]
@@ -63,7 +63,7 @@ def dirichlet(
   del temperature
   # The floor is for elu's rounding; exactly 0 is an operation left out.
   concentration = jnp.where(
-    logits > -1e8, jnp.maximum(jax.nn.elu(logits) + 1.0, 1e-6), 0.0
+    logits > FORBIDDEN / 10, jnp.maximum(jax.nn.elu(logits) + 1.0, 1e-6), 0.0
   )
   shape = logits.shape[:1] if batch is None else (batch, *logits.shape[:1])
   allowed = jnp.maximum(concentration, 1e-6)

@@ -5,6 +5,7 @@ phase may come again, as where weights and controller alternate by the epoch;
 equal phases are one compile.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -51,6 +52,7 @@ def plan(
   warmup_steps: int = 0,
   warmup: Estimator | None = None,
   epoch_steps: int = 0,
+  controller_epoch_steps: int = 0,
 ) -> list[Span]:
   """The phases of a search, in order.
 
@@ -62,6 +64,8 @@ def plan(
     warmup: the estimator of the warm-up, where it is another one.
     epoch_steps: weights and controller alternate, each for so many steps
       (FBNet, LightNAS); 0: both at every step.
+    controller_epoch_steps: the controller's, where it has another number of
+      examples; 0: as many.
   """
   alone = main._replace(controller=False, joint=False, order="first", every=1)
   if not (warmup or epoch_steps):
@@ -72,13 +76,31 @@ def plan(
     spans.append(Span(alone._replace(estimator=estimator), warmup_steps))
   if not epoch_steps:
     return [*spans, Span(main, num_steps)]
-  turns = alone, main._replace(weights=False, every=1)
-  start = warmup_steps
-  for number, end in enumerate(
-    range(start + epoch_steps, num_steps + epoch_steps, epoch_steps)
-  ):
-    spans.append(Span(turns[number % 2], min(end, num_steps)))
+  turns = itertools.cycle(
+    (
+      (alone, epoch_steps),
+      (
+        main._replace(weights=False, every=1),
+        controller_epoch_steps or epoch_steps,
+      ),
+    )
+  )
+  end = warmup_steps
+  while end < num_steps:
+    phase, steps = next(turns)
+    end = min(end + steps, num_steps)
+    spans.append(Span(phase, end))
   return spans
+
+
+def weights_steps(spans: Sequence[Span]) -> int:
+  """In how many steps the weights are updated."""
+  starts = (0, *(span.end for span in spans))
+  return sum(
+    span.end - start
+    for start, span in zip(starts, spans, strict=False)
+    if span.phase.weights
+  )
 
 
 def at(spans: Sequence[Span], step: int) -> Phase:

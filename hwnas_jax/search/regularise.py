@@ -7,6 +7,6 @@ from hwnas_jax.core.types import Array
 
 def entropy(logits: Array) -> Array:
   """Mean entropy of the choices of logits [E, O], in nats."""
-  probabilities = jax.nn.softmax(logits)
-  terms = jax.scipy.special.xlogy(probabilities, probabilities)
+  # Not xlogy: its gradient is NaN where a choice lacks an operation.
+  terms = jax.nn.softmax(logits) * jax.nn.log_softmax(logits)
   return -terms.sum(-1).mean()

@@ -51,8 +51,8 @@ class Parts(NamedTuple):
   augment: (key, uint8 images) -> float32 images.
   derived: logits[E, O] -> mask[E, O] of the network they give, for a penalty
     with a target; without one it is not looked at.
-  identity: how much of its input each choice adds, by the run's progress
-    (SurgeNAS; research 7.1); None is nothing.
+  identity: how much of its input each choice adds, by the progress after the
+    warm-up (SurgeNAS; research 7.1); None is nothing.
   regulariser: logits[E, O] -> [], added to the controller's loss.
   skip: the column of the operation whose share is logged as an alarm.
   fold: the weights that `net` applies under a condition.
@@ -77,12 +77,14 @@ class Parts(NamedTuple):
 class Settings(NamedTuple):
   """Numbers and switches of a step.
 
-  num_steps: of the whole search. price_sample: what is priced is the sample,
-  not its expectation.
+  num_steps: of the whole search. warmup_steps: of the weights alone, in which
+  the temperature stays (FBNet, LightNAS) and the identity does not fade
+  (SurgeNAS). price_sample: what is priced is the sample, not its expectation.
   """
 
   num_steps: int
   batch_size: int
+  warmup_steps: int = 0
   price_sample: bool = False
 
 
@@ -400,7 +402,9 @@ def make_step(parts: Parts, settings: Settings, phase: Phase) -> Step:
     condition_key, weights_key, controller_key = jax.random.split(key, 3)
     if phase.same_key:
       controller_key = jax.random.clone(weights_key)
-    progress = state.step / settings.num_steps
+    start = settings.warmup_steps
+    progress = (state.step - start) / (settings.num_steps - start)
+    progress = jnp.maximum(progress, 0.0)
     given = _Given(
       condition=parts.conditions.draw(condition_key),
       penalty=state.penalty,

@@ -17,10 +17,10 @@ from hwnas_jax.spaces.darts import THREE, Darts
 NET = Darts(THREE, 1, 2, 4, (8, 8, 2), 3)
 CONE = conditions.cone(3, 0.1, 10.0)
 MAKE = {
-  "pivots": lambda rows: controllers.pivots(rows, CONE, 3, reference_std=1.0),
-  "piecewise": lambda rows: controllers.piecewise(rows, 3),
-  "mlp": lambda rows: controllers.mlp(rows, CONE),
-  "mixture": lambda rows: controllers.mixture(rows, CONE, 2, 3),
+  "pivots": lambda rows, std: controllers.pivots(rows, CONE, 3, -1, std),
+  "piecewise": lambda rows, _: controllers.piecewise(rows, 3),
+  "mlp": lambda rows, _: controllers.mlp(rows, CONE),
+  "mixture": lambda rows, _: controllers.mixture(rows, CONE, 2, 3),
 }
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwnas_jax.nets.controllers import FORBIDDEN
+from hwnas_jax.core.types import FORBIDDEN
 from hwnas_jax.samplers import discrete
 
 LOGITS = np.array([[0.3, -1.2, 0.8, 0], [2, 1, -1, 0.5]], np.float32)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hwnas_jax.nets.controllers import FORBIDDEN
+from hwnas_jax.core.types import FORBIDDEN
 from hwnas_jax.samplers.relaxed import (
   SAMPLERS,
   dirichlet,
