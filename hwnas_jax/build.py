@@ -272,7 +272,10 @@ def make_parts(
       part.weights_decay,
       part.weights_clip,
     ),
-    controller_optimiser=optax.adam(part.controller_lr, b1=part.controller_b1),
+    controller_optimiser=optax.chain(
+      optax.add_decayed_weights(part.controller_decay),
+      optax.adam(part.controller_lr, b1=part.controller_b1),
+    ),
     skip=space.ops.index(skip) if skip else None,
     **_make_regularisers(config),
     **make_penalty(config, space, reference),

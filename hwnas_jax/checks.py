@@ -58,6 +58,13 @@ _POSITIVE = (
   " train.clip controller.reference_std temperature.start temperature.end"
   " derive.num_scales controller.num_experts condition.num_devices"
 ).split()
+_NOT_NEGATIVE = (
+  "data.pad derive.num_cells derive.channels derive.num_samples"
+  " derive.num_random derive.max_skips regularise.identity regularise.entropy"
+  " search.epoch_steps search.controller_epoch_steps search.weights_lr_end"
+  " search.weights_decay search.controller_decay train.num_steps"
+  " train.weight_decay train.cutout train.auxiliary_weight cost.kappa"
+).split()
 # The spaces that read a field; in another it stays at its default.
 _READ_BY = {
   "space.ops": ("darts",),
@@ -104,6 +111,11 @@ def check(config: ConfigDict) -> None:
     f"{path} must be > 0, got {_field(config, path)}"
     for path in _POSITIVE
     if not _field(config, path) > 0
+  ]
+  problems += [
+    f"{path} must be >= 0, got {_field(config, path)}"
+    for path in _NOT_NEGATIVE
+    if not _field(config, path) >= 0
   ]
   problems += [
     f"{path} must be in [0, 1), got {_field(config, path)}"
@@ -235,11 +247,13 @@ def _check_sampler(config: ConfigDict) -> list[str]:
       "sampler.name=two_gates moves the logits themselves: controller.name"
       f" must be table, got {config.controller.name}"
     )
-  if part.name == "reinmax" and config.temperature.end < 1:
-    problems.append(
-      "sampler.name=reinmax needs temperatures of 1 or more: temperature.end"
-      f" is {config.temperature.end}"
-    )
+  if part.name == "reinmax":
+    problems += [
+      "sampler.name=reinmax needs temperatures of 1 or more:"
+      f" temperature.{name} is {config.temperature[name]}"
+      for name in ("start", "end")
+      if config.temperature[name] < 1
+    ]
   if part.num_samples < 1:
     problems.append(
       f"sampler.num_samples must be 1 or more, got {part.num_samples}"
@@ -256,6 +270,12 @@ def _check_schedule(config: ConfigDict) -> list[str]:
       f"search.warmup_steps ({warmup}) must be in [0, search.num_steps"
       f" ({num_steps}))"
     )
+  if config.sampler.warmup and not warmup:
+    problems.append(
+      f"sampler.warmup={config.sampler.warmup} needs search.warmup_steps"
+    )
+  if part.controller_epoch_steps and not part.epoch_steps:
+    problems.append("search.controller_epoch_steps needs search.epoch_steps")
   if part.every < 1:
     problems.append(f"search.every must be 1 or more, got {part.every}")
   wanted = {"order": "first", "every": 1, "epoch_steps": 0, "same_key": False}
@@ -291,6 +311,11 @@ def _check_predictor(config: ConfigDict) -> list[str]:
     for path, value in wanted.items()
     if config.cost.predictor and _field(config, path) != value
   ]
+  if config.cost.predictor and config.derive.rule == "top_k":
+    problems.append(
+      "cost.predictor reads a sample of every choice, and derive.rule=top_k"
+      " drops some: use argmax"
+    )
   kind = config.cost.predictor in PREDICTORS
   if config.cost.predictor and not kind and not config.latency.table:
     problems.append("cost.predictor needs the latency.table that it is over")
@@ -317,6 +342,11 @@ def _check_penalty(config: ConfigDict) -> list[str]:
   if part.on == "sampled" and config.sampler.name == "softmax":
     problems.append(
       "penalty.on=sampled needs a sampler with noise, not softmax"
+    )
+  if part.name == "dual_ascent" and config.derive.max_skips:
+    problems.append(
+      "penalty.name=dual_ascent derives what takes its target:"
+      " derive.max_skips must be 0"
     )
   if part.name not in TARGETED:
     problems += [

@@ -289,7 +289,7 @@ class _Query:
     )
 
   def _constraints(self) -> list[Constraint]:
-    """The additive limits beside latency."""
+    """The additive limits beside latency, derive.max_skips among them."""
     space = self.of.derived.space()
     known = {"params": analytic.params, "macs": analytic.macs}
     unknown = set(self.limits or {}) - {*known, "memory_mb"}
@@ -297,7 +297,8 @@ class _Query:
       raise ValueError(
         f"unknown limit {sorted(unknown)}: it is params, macs or memory_mb"
       )
-    found = []
+    cap = pricing.skip_cap(self.of.config, space)
+    found = [cap] if cap else []
     for name, limit in (self.limits or {}).items():
       if name in known:
         costs = analytic.site_costs(space, known[name])

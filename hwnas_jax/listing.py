@@ -14,8 +14,8 @@ from hwnas_jax.samplers.relaxed import SAMPLERS
 from hwnas_jax.search import discretise, estimators
 from hwnas_jax.search.penalty import PENALTIES
 from hwnas_jax.spaces.custom import Custom
-from hwnas_jax.spaces.darts import Darts
-from hwnas_jax.spaces.mobile import Chain
+from hwnas_jax.spaces.darts import OP_SETS, Darts
+from hwnas_jax.spaces.mobile import SKELETONS, Chain
 from hwnas_jax.spaces.nasbench201 import NasBench201
 
 _SAMPLERS: Mapping[str, Any] = {
@@ -24,7 +24,7 @@ _SAMPLERS: Mapping[str, Any] = {
   "ordered": estimators.ordered,
   "reinforce": estimators.reinforce,
 }
-_BEHIND: dict[str, Mapping[str, Any]] = {
+_BEHIND: dict[str, Mapping[Any, Any]] = {
   "space.name": {
     "darts": Darts,
     "nasbench201": NasBench201,
@@ -33,7 +33,32 @@ _BEHIND: dict[str, Mapping[str, Any]] = {
   },
   "controller.name": vars(controllers),
   "condition.name": vars(conditions),
-  "cost.name": {"latency": price.cone, "paper": price.paper},
+  "cost.name": {
+    "latency": price.cone,
+    "paper": price.paper,
+    "params": "Parameters of operations, by the prices of the cone.",
+    "macs": "Multiply-accumulates, by the prices of the cone.",
+  },
+  "space.ops": {name: ", ".join(ops) for name, ops in OP_SETS.items()},
+  "space.skeleton": {
+    name: f"{sum(stage.repeats for stage in frame.stages)} layers of"
+    f" {len(frame.ops)} operations"
+    for name, frame in SKELETONS.items()
+  },
+  "penalty.on": {
+    "expected": "The mean of the sampler's law is priced.",
+    "sampled": "The sample itself is priced.",
+  },
+  "sampler.warmup": {"": "The same as sampler.name.", **_SAMPLERS},
+  "search.order": {
+    "first": "The controller's gradient at the weights as they are.",
+    "exact": "Through the weights' next step, reverse over reverse.",
+    "difference": "The same by a finite difference with common noise (DARTS).",
+  },
+  "controller.sign": {
+    -1: "Near pivots count, as the paper's text has it.",
+    1: "Far pivots count, as its code has it.",
+  },
   "cost.predictor": {
     "mlp": predictors.Regressor,
     "graph": predictors.GraphNetwork,
@@ -41,7 +66,23 @@ _BEHIND: dict[str, Mapping[str, Any]] = {
   "penalty.name": PENALTIES,
   "sampler.name": _SAMPLERS,
   "temperature.name": SCHEDULES,
-  "derive.rule": discretise.RULES,
+  "derive.rule": discretise.MASKS,
+}
+
+
+# Components that are switched on by a number or a text.
+SWITCHES = {
+  "data.name": "digits, cifar10, fashion_mnist, mock_*, folder:PATH, npz:PATH",
+  "controller.classifier": "generates the classifier's weights too",
+  "derive.num_samples": "draws and trains so many, keeps the best (FBNet)",
+  "derive.max_skips": "the likeliest network with so many skips at most",
+  "regularise.identity": "each choice adds its input, fading to 0 (SurgeNAS)",
+  "regularise.entropy": "of the logits, added to the controller's loss",
+  "search.bilevel": "the controller steps on examples of its own",
+  "search.warmup_steps": "the weights alone at first",
+  "search.every": "weight steps a step of the controller",
+  "search.epoch_steps": "weights and controller take turns of so many steps",
+  "search.same_key": "both sides draw the same sample",
 }
 
 
@@ -54,10 +95,13 @@ def listing() -> str:
     for choice in choices:
       name = '""' if choice == "" else str(choice)
       lines.append(f"  {name:18}{_summary(field, choice)}".rstrip())
+  lines += [f"config.{field}\n  {told}" for field, told in SWITCHES.items()]
   return "\n".join(lines)
 
 
 def _summary(field: str, choice: Any) -> str:
   behind = _BEHIND.get(field, {}).get(choice)
+  if isinstance(behind, str):
+    return behind
   doc = inspect.getdoc(behind) if callable(behind) else None
   return doc.splitlines()[0] if doc else ""

@@ -34,6 +34,25 @@ def skip_of(space: Space) -> str | None:
   return found[0] if found else None
 
 
+def skip_cap(config: ConfigDict, space: Space) -> Constraint | None:
+  """What derive.max_skips says, None where it says nothing.
+
+  Skips that win too many choices are how one-level and long searches collapse
+  (P-DARTS, Chen et al. 2019, section 3.3.2, keeps two in a normal cell).
+  """
+  if not config.derive.max_skips:
+    return None
+  skip = skip_of(space)
+  if skip is None:
+    raise ValueError(
+      "derive.max_skips: this space has no operation that skips:"
+      f" {', '.join(space.ops)}"
+    )
+  counts = np.zeros(space.shape)
+  counts[:, space.ops.index(skip)] = 1.0
+  return Constraint(skip, counts, 0.0, config.derive.max_skips)
+
+
 def make_reference(
   config: ConfigDict, net: Spec, derived: Spec, table: LatencyTable | None
 ) -> CostTable:
@@ -126,17 +145,9 @@ def make_rule(
   derive.rule; but a search by dual ascent has to take its target, and a rule
   that is one jump of a choice off does not; and derive.max_skips is kept.
   """
-  name = config.derive.rule
-  if config.derive.max_skips:
-    skip = skip_of(space)
-    if skip is None:
-      raise ValueError(
-        "derive.max_skips: this space has no operation that skips:"
-        f" {', '.join(space.ops)}"
-      )
-    return functools.partial(
-      query.capped, rule=name, op=skip, most=config.derive.max_skips
-    )
+  name, cap = config.derive.rule, skip_cap(config, space)
+  if cap is not None:
+    return functools.partial(query.capped, rule=name, cap=cap)
   if config.penalty.name != "dual_ascent":
     return RULES[name]
   target_ms = make_target_ms(config, space, reference)

@@ -28,6 +28,7 @@ from hwnas_jax.costs import (
   networks,
   predictor,
   predictor_fit,
+  price,
   table,
   timing,
 )
@@ -74,13 +75,15 @@ def main_job(config: ConfigDict, workdir: str, command: str) -> pathlib.Path:
   reference = pricing.make_reference(config, net, derived, latency)
   if latency:
     print(pricing.make_reach(config, net.space(), reference))
-  state, parts, columns = search(config, folder, net, reference, dataset)
+  # What is wrong with these is told before the search, not after.
   rule = pricing.make_rule(config, net.space(), reference)
+  _points(config, len(price.priced_columns(np.asarray(reference.reference))))
+  state, parts, columns = search(config, folder, net, reference, dataset)
   members, sweep, shares = derive(config, net, parts, state, columns, rule)
   _tell_collapse(config, net, parts, state, dataset, members, sweep)
   genotypes = [m.genotype for m in members]
-  accuracies = training.train(config, folder, dataset, derived, genotypes)
-  result = _family(config, folder, derived, latency, members, accuracies)
+  trained = training.train(config, folder, dataset, derived, genotypes)
+  result = _family(config, derived, latency, members, trained)
   result |= {"sweep": sweep, "shares": shares}
   result["priced"] = [net.ops[c] for c in columns]
   writers.write_json(folder / "family.json", result)
@@ -254,7 +257,7 @@ def derive(
   for index, genotype in enumerate(
     family.distinct(
       list(members),
-      lambda: architecture.random_genotype(space, rng),
+      lambda: discretise.random(space, config.derive.rule, rng),
       config.derive.num_random,
     )
   ):
@@ -310,8 +313,8 @@ def _sampled(
 ) -> tuple[list[str], list[tuple[list[float], float]], np.ndarray]:
   """Draws from the categorical in place of its mode (FBNet; research 4.3).
 
-  The rule's answer to noisy logits is such a draw. All are trained and told;
-  none is chosen by its test accuracy.
+  The rule's answer to noisy logits is such a draw. All are trained and told,
+  and the best on examples held out of training is kept: see `_keep`.
   """
   count = config.derive.num_samples
   rng = np.random.default_rng(config.seed)
@@ -333,10 +336,14 @@ def _points(
     return ["found"], [([1.0 / size] * size, config.condition.high)]
   names = sorted(config.derive.vectors)
   vectors = [np.asarray(config.derive.vectors[n], float) for n in names]
-  wrong = [n for n, v in zip(names, vectors, strict=True) if len(v) != size]
+  wrong = [
+    n
+    for n, v in zip(names, vectors, strict=True)
+    if len(v) != size or not (v >= 0).all() or not v.sum() > 0
+  ]
   if wrong or not names:
     raise ValueError(
-      f"derive.vectors needs names with {size} prices each, got"
+      f"derive.vectors needs names with {size} prices >= 0 each, got"
       f" {dict(config.derive.vectors)}"
     )
   return names, [((v / v.sum()).tolist(), 1.0) for v in vectors]
@@ -344,11 +351,10 @@ def _points(
 
 def _family(
   config: ConfigDict,
-  folder: pathlib.Path,
   net: Spec,
   latency: table.LatencyTable | None,
   members: list[Member],
-  accuracies: list[list[float]],
+  trained: list[dict[str, Any]],
 ) -> dict[str, Any]:
   """Measures all networks, interleaved, and describes each."""
   space = net.space()
@@ -357,9 +363,10 @@ def _family(
   compiled = timing.compile_networks(net, genotypes, config.latency.batch_size)
   measured = timing.measure_networks(compiled, config.latency.repeats)
   rows = [
-    _describe(net, latency, name, member, measured[name], tested)
-    for name, member, tested in zip(names, members, accuracies, strict=True)
+    _describe(net, latency, name, member, measured[name]) | told
+    for name, member, told in zip(names, members, trained, strict=True)
   ]
+  _keep(rows)
   base = table.base_ms(latency, space) if latency else None
   return {
     "ops": list(net.ops),
@@ -376,7 +383,6 @@ def _describe(
   name: str,
   member: Member,
   measured: dict[str, float],
-  accuracies: list[float],
 ) -> dict[str, Any]:
   space, genotype = net.space(), member.genotype
   cost = functools.partial(analytic.genotype_cost, net, genotype)
@@ -395,7 +401,19 @@ def _describe(
   }
   if latency:
     row["predicted_ms"] = table.predict_ms(latency, net, genotype)
-  if accuracies:
-    row["test_accuracy"] = float(np.mean(accuracies))
-    row["test_accuracies"] = accuracies
   return row
+
+
+def _keep(rows: list[dict[str, Any]]) -> None:
+  """Marks the sample that is kept: FBNet's "train k, keep the best"."""
+  samples = [
+    row
+    for row in rows
+    if row["condition"] is not None and "held_out_accuracy" in row
+  ]
+  if samples:
+    best = max(samples, key=lambda row: row["held_out_accuracy"])
+    best["kept"], best["name"] = True, f"{best['name']}, kept"
+    print(
+      f"kept {best['id']}: {best['held_out_accuracy']:.1%} on what was held out"
+    )

@@ -5,6 +5,7 @@ while the other goes on.
 """
 
 import contextlib
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Sequence
@@ -26,13 +27,18 @@ from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 from hwnas_jax.train import step as train_step
 
+KEPT = 0.9  # of the training split, where the rest is held out
+
 
 class _Compiled(NamedTuple):
-  """Programs of one network: see `train.step` for what they take."""
+  """Programs of one network: see `train.step` for what they take.
+
+  evaluate: by the name of what they evaluate on, with it.
+  """
 
   init: Any
   steps: Any
-  evaluate: Any
+  evaluate: dict[str, tuple[Any, arrays.Split]]
 
 
 def train(
@@ -41,14 +47,19 @@ def train(
   dataset: arrays.Dataset,
   net: Spec,
   genotypes: Sequence[Genotype],
-) -> list[list[float]]:
+) -> list[dict[str, Any]]:
   """Trains networks from each seed, or reads what was trained before.
 
+  With derive.num_samples a tenth of the training split is held out, to tell
+  which sample is kept.
+
   Writes `folder`/networks/<id>/: architecture.json, weights.npz of the first
-  seed, metrics.
+  seed, metrics.json.
 
   Returns:
-    The test accuracies of each network, [] untrained.
+    Of each network what metrics.json has: test_accuracies of the seeds and
+    their mean, test_accuracy; held_out_accuracy, where there is such; {}
+    untrained.
 
   Raises:
     io.loop.Stopped: asked to stop; what is trained is kept.
@@ -62,19 +73,40 @@ def train(
     edges = architecture.to_json(space, genotype)
     writers.write_json(home / "architecture.json", {"edges": edges})
   if not config.train.num_steps:
-    return [[] for _ in genotypes]
+    return [{} for _ in genotypes]
+  dataset, held_out = _hold_out(config, dataset)
   done = {g: home / "metrics.json" for g, home in homes.items()}
   todo = [g for g in homes if not done[g].exists()]
-  compiled = ahead(functools.partial(_compile, config, dataset, net), todo)
+  compiled = ahead(
+    functools.partial(_compile, config, dataset, held_out, net), todo
+  )
   with contextlib.closing(compiled):
     for genotype, programs in zip(todo, compiled, strict=True):
       _train(config, homes[genotype], dataset, programs)
   found = {g: writers.read_json(path) for g, path in done.items()}
-  return [found[g]["test_accuracies"] for g in genotypes]
+  return [found[g] for g in genotypes]
+
+
+def _hold_out(
+  config: ConfigDict, dataset: arrays.Dataset
+) -> tuple[arrays.Dataset, dict[str, arrays.Split]]:
+  """(the data set to train on, what is held out of it)."""
+  if not config.derive.num_samples:
+    return dataset, {}
+  count = dataset.train.labels.shape[0]
+  rows = arrays.halves(count, KEPT, config.seed)
+  train, rest = (
+    arrays.Split(dataset.train.images[r], dataset.train.labels[r]) for r in rows
+  )
+  return dataclasses.replace(dataset, train=train), {"held_out": rest}
 
 
 def _compile(
-  config: ConfigDict, dataset: arrays.Dataset, net: Spec, genotype: Genotype
+  config: ConfigDict,
+  dataset: arrays.Dataset,
+  held_out: dict[str, arrays.Split],
+  net: Spec,
+  genotype: Genotype,
 ) -> _Compiled:
   network, optimiser, one = build.make_training(config, dataset, net, genotype)
   init = functools.partial(train_step.init_state, network, optimiser)
@@ -87,10 +119,14 @@ def _compile(
       config.train.batch_size,
     )
   )
+  on = {"test": dataset.test, **held_out}
   return _Compiled(
     jit(init).lower(jax.random.key(0)).compile(),
     steps.lower(state, dataset.train).compile(),
-    evaluate.lower(state.params, state.stats, dataset.test).compile(),
+    {
+      name: (evaluate.lower(state.params, state.stats, split).compile(), split)
+      for name, split in on.items()
+    },
   )
 
 
@@ -102,7 +138,7 @@ def _train(
 ) -> None:
   """Trains the network of a folder and writes what came of it."""
   edges = writers.read_json(home / "architecture.json")["edges"]
-  accuracies = []
+  accuracies: dict[str, list[float]] = {name: [] for name in programs.evaluate}
   for seed in range(config.train.num_seeds):
     state = loop.run(
       lambda state: programs.steps(state, dataset.train),
@@ -113,13 +149,12 @@ def _train(
       label=f"train {home.name}" + (f" seed {seed}" if seed else ""),
       identity={"data": dataset.digest, "edges": edges},
     )
-    accuracy = programs.evaluate(state.params, state.stats, dataset.test)
-    accuracies.append(float(accuracy))
+    for name, (evaluate, split) in programs.evaluate.items():
+      accuracy = evaluate(state.params, state.stats, split)
+      accuracies[name].append(float(accuracy))
     if seed == 0:
       weights = {"params": state.params, "stats": state.stats}
       writers.write_arrays(home / "weights.npz", weights)
-  metrics = {
-    "test_accuracy": float(np.mean(accuracies)),
-    "test_accuracies": accuracies,
-  }
+  means = {f"{n}_accuracy": float(np.mean(a)) for n, a in accuracies.items()}
+  metrics = {**means, "test_accuracies": accuracies["test"]}
   writers.write_json(home / "metrics.json", metrics)

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from hwnas_jax import checks
 from hwnas_jax import config as configuration
-from hwnas_jax.listing import listing
+from hwnas_jax.listing import SWITCHES, listing
 
 CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").rglob("*.py"))
 BY_NAME = pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
@@ -244,10 +244,16 @@ def test_the_listing_tells_every_choice():
   lines = listing().splitlines()
   for field, choices in checks.CHOICES.items():
     start = lines.index(f"config.{field}") + 1
-    told = [line.split()[0] for line in lines[start : start + len(choices)]]
+    own = lines[start : start + len(choices)]
+    told = [line.split()[0] for line in own]
     assert told == ['""' if c == "" else str(c) for c in choices]
+    for line in own:
+      assert len(line.split()) > 1, f"{field} says nothing of a choice"
   line = next(line for line in lines if line.startswith("  reinmax"))
   assert "Second-order straight-through" in line
+  for field in SWITCHES:
+    assert f"config.{field}" in lines
+    assert field in leaves(configuration.default())
 
 
 GDAS = {"sampler__name": "gdas", "sampler__per_example": False}
@@ -265,6 +271,19 @@ GDAS = {"sampler__name": "gdas", "sampler__per_example": False}
       GDAS | {"sampler__name": "reinmax"},
       "needs temperatures of 1 or more: temperature.end",
     ),
+    (
+      GDAS
+      | {"sampler__name": "reinmax", "temperature__end": 1.0}
+      | {"temperature__start": 0.5},
+      "needs temperatures of 1 or more: temperature.start is 0.5",
+    ),
+    ({"sampler__warmup": "ordered"}, "needs search.warmup_steps"),
+    ({"search__controller_epoch_steps": 10}, "needs search.epoch_steps"),
+    ({"search__epoch_steps": -10}, "search.epoch_steps must be >= 0, got -10"),
+    ({"regularise__entropy": -0.1}, "regularise.entropy must be >= 0"),
+    ({"derive__max_skips": -1}, "derive.max_skips must be >= 0"),
+    ({**AIMED, "derive__max_skips": 2}, "dual_ascent .*max_skips must be 0"),
+    ({"cost__predictor": "mlp"}, "derive.rule=top_k drops some: use argmax"),
     ({"sampler__num_samples": 0}, "sampler.num_samples must be 1 or more"),
     ({"search__order": "exact"}, "search.order=exact needs search.bilevel"),
     ({"search__every": 2}, "search.every=2 needs search.bilevel"),

@@ -11,9 +11,10 @@ differences, expected parameters as the cost, argmax; 100 epochs of retraining.
 Changed: both evaluations of the difference have the same noise (independent
 noise is 22 times the signal, research 2.6); knots stay; the scale multiplies
 parameters as a fraction of the dearest architecture's, and spans what its
-1e-8 to 1e-4 a parameter do; the conditioned classifier, which folds into an
-ordinary one, is trained with the weights; logits do not decay. Its result here
-is not known yet.
+1e-8 to 1e-4 a parameter do; the controller's gradient is weighted by
+1 / (1 + scale); the conditioned classifier, which folds into an ordinary one,
+is trained with the weights; the derived network's BN has scale and shift.
+Its result here is not known yet.
 """
 
 from ml_collections import ConfigDict
@@ -36,6 +37,7 @@ def get_config(variant: str = "") -> ConfigDict:
     num_steps=23_400,  # 50 epochs of 30,000 images
     bilevel=True,
     order="difference",
+    controller_decay=1e-3,
     checkpoint_every=900,
   )
   config.derive.update(rule="argmax", num_scales=5)

@@ -10,7 +10,8 @@ constant.
 Reconstructed, for only the abstract can be read: the regressor's layers (128
 and 64 units over a table), its 200 networks (100,000 as published), and the
 constant. It reads one-hot samples, those it was trained on, so the sampler is
-Gumbel straight-through in place of DARTS's softmax.
+Gumbel straight-through in place of DARTS's softmax, and every edge keeps its
+likeliest operation in place of the top two of a node.
 The smoke run prices by the table: it measures no networks. Its result here is
 not known yet.
 """
@@ -31,7 +32,13 @@ def get_config(variant: str = "") -> ConfigDict:
   config.penalty.on = "sampled"
   config.sampler.update(name="straight_through", per_example=False)
   config.temperature.update(start=1.0, end=0.3)
-  config.search.update(num_steps=19_500, bilevel=True, controller_lr=3e-4)
+  config.search.update(
+    num_steps=19_500,
+    bilevel=True,
+    controller_lr=3e-4,
+    controller_decay=1e-3,
+  )
   config.latency.calibration_networks = 200
   presets.darts_retraining(config)
+  config.derive.rule = "argmax"
   return presets.vary(config, variant)

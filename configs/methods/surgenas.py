@@ -11,7 +11,8 @@ predicts latency, on straight-through samples.
 Reconstructed, for the paper cannot be read: the space (FBNet's, on CIFAR-10 in
 32x32), the graph network's layers, its 200 networks, the identity's start at
 0.1, the constant of the latency, all schedules. The identity has no weights
-where shapes change. The smoke run prices by the table: it measures no networks.
+where shapes change. Its Comfort Zone is `python -m hwnas_jax.scale`, on the run
+that this gives. The smoke run prices by the table: it measures no networks.
 Its result here is not known yet.
 """
 

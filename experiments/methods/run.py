@@ -141,7 +141,7 @@ def make_config(
   part, common = config.search, base.search
   for name in (
     *("num_steps", "warmup_steps", "batch_size", "steps_per_dispatch"),
-    *("checkpoint_every", "weights_lr", "controller_lr"),
+    *("checkpoint_every", "weights_lr", "controller_lr", "controller_decay"),
   ):
     part[name] = common[name]
   if part.epoch_steps:  # as many steps of the weights as the others
@@ -204,26 +204,26 @@ def run_one(
   method: str, seed: int, ground: Ground, workdir: pathlib.Path, smoke: bool
 ) -> dict[str, Any]:
   """Searches, and trains what was found."""
-  folder, told = workdir / f"{method}_{seed}", {}
+  folder, cost = workdir / f"{method}_{seed}", {}
   if method == "random":
     config, genotypes = base_config(smoke), draw(ground, seed)
     config.seed = seed
   else:
     config = make_config(method, seed, ground, smoke)
     run.record(folder, config, "experiments/methods/run.py")
-    genotypes, told = search(config, folder, ground)
+    genotypes, cost = search(config, folder, ground)
   dataset, space = build.load_dataset(config), ground.net.space()
-  tested = training.train(config, folder, dataset, ground.net, genotypes)
+  trained = training.train(config, folder, dataset, ground.net, genotypes)
   rows = [
     {
       "id": architecture.identity(space, genotype),
       "edges": architecture.to_json(space, genotype),
       "predicted_ms": ground.predict_ms(genotype),
-      "test_accuracy": float(np.mean(accuracies)),
+      **told,
     }
-    for genotype, accuracies in zip(genotypes, tested, strict=True)
+    for genotype, told in zip(genotypes, trained, strict=True)
   ]
-  return {**told, "networks": rows}
+  return {**cost, "networks": rows}
 
 
 def measure_all(

@@ -194,7 +194,7 @@ def retrain(
   measured = timing.measure_networks(compiled, config.latency.repeats)
   return {
     "networks": {
-      name: {"test_accuracies": accuracies[name], "latency": measured[name]}
+      name: {**accuracies[name], "latency": measured[name]}
       for name in genotypes
     },
     "versions": versions.versions(),

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.core.types import ABSENT, Array, Genotype
+from hwnas_jax.core.types import ABSENT, FORBIDDEN, Array, Genotype
 from hwnas_jax.spaces.spec import Space
 
 # (space, logits[E, O]) -> mask[E, O]
@@ -61,3 +61,9 @@ def top_k(space: Space, logits: np.ndarray) -> Genotype:
 
 
 RULES = {"argmax": argmax, "top_k": top_k}
+
+
+def random(space: Space, rule: str, rng: np.random.Generator) -> Genotype:
+  """A random architecture of those that a rule can give."""
+  noise = rng.gumbel(size=space.shape)
+  return RULES[rule](space, np.where(space.allowed(), noise, FORBIDDEN))

@@ -152,22 +152,19 @@ def aim(
 
 
 def capped(
-  space: Space, rows: np.ndarray, *, rule: str, op: str, most: int
+  space: Space, rows: np.ndarray, *, rule: str, cap: Constraint
 ) -> Genotype:
-  """The likeliest architecture with at most so many of an operation.
-
-  Skips that win too many choices are how one-level and long searches collapse
-  (P-DARTS, Chen et al. 2019, section 3.3.2, keeps two in a normal cell).
+  """The likeliest architecture that keeps a cap on an operation's count.
 
   Raises:
     ValueError: no architecture has so few.
   """
-  counts = np.zeros(space.shape)
-  counts[:, space.ops.index(op)] = 1.0
   scores = log_softmax(np.asarray(rows, float))
-  found = best(space, rule, scores, [Constraint(op, counts, 0.0, most)])
+  found = best(space, rule, scores, [cap])
   if not found:
-    raise ValueError(f"every architecture has more than {most} {op}")
+    raise ValueError(
+      f"every architecture has more than {cap.budget} {cap.name}"
+    )
   return found[0]
 
 

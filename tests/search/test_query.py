@@ -90,9 +90,13 @@ def test_a_cap_gives_the_likeliest_that_keeps_it(rule):
   logits[:, 0] += 3.0  # skips
   pool = best(SPACE, rule, query.log_softmax(logits), [], 100_000)
   assert pool[0].count(0) > 2
-  capped = functools.partial(
-    query.capped, SPACE, logits, rule=rule, op="skip_connect"
-  )
+  counts = np.zeros(SPACE.shape)
+  counts[:, 0] = 1.0
+
+  def capped(most):
+    cap = Constraint("skip_connect", counts, 0.0, most)
+    return query.capped(SPACE, logits, rule=rule, cap=cap)
+
   assert capped(most=len(pool[0])) == pool[0]
   for most in (2, 1, 0):
     assert capped(most=most) == next(g for g in pool if g.count(0) <= most)
