@@ -31,7 +31,7 @@ from hwnas_jax.nets.supernet import Net
 from hwnas_jax.nets.tracing import trace
 from hwnas_jax.pricing import make_penalty, skip_of
 from hwnas_jax.samplers.relaxed import SAMPLERS
-from hwnas_jax.search import estimators, phases
+from hwnas_jax.search import collapse, estimators, phases
 from hwnas_jax.search.estimators import Estimator, Metrics
 from hwnas_jax.search.phases import Phase, Span
 from hwnas_jax.search.regularise import entropy
@@ -308,6 +308,13 @@ def _make_estimator(config: ConfigDict, name: str) -> Estimator:
     return estimators.ON_A_PATH[name]
   rows = config.search.batch_size if part.per_example else None
   return estimators.reparameterised(SAMPLERS[name], rows)
+
+
+def paths_of(config: ConfigDict) -> int:
+  """Paths that stand in for the mixture, where the search never trains one."""
+  name = config.sampler.name
+  mixes = name in SAMPLERS and name != "straight_through"
+  return 0 if mixes else collapse.PATHS
 
 
 def make_phases(config: ConfigDict) -> list[Span]:

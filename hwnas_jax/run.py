@@ -301,6 +301,7 @@ def _tell_collapse(
     logits,
     [by_id[point["id"]].genotype for point in sweep],
     parts.skip,
+    paths=build.paths_of(config),
   )
   for point, signs in zip(sweep, found, strict=True):
     point["collapse"] = signs

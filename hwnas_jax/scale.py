@@ -4,7 +4,8 @@ python -m hwnas_jax.scale --workdir=runs/digits --id=1a2b3c4d
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -25,6 +26,7 @@ def _main(argv: Sequence[str]) -> None:
   # After the flags, so that `--help` and a wrong flag answer at once.
   from hwnas_jax import comfort
   from hwnas_jax.io.cache import use_compilation_cache
+  from hwnas_jax.report.scaling import words
 
   use_compilation_cache()
   logging.set_verbosity(logging.WARNING)
@@ -41,12 +43,29 @@ def _main(argv: Sequence[str]) -> None:
     sys.exit(f"scale: {error}")
   for point in sorted(found["points"], key=lambda p: p["macs"]):
     mark = "  <- knee" if point == found["knee"] else ""
+    count = len(point["over_own"])
+    times = f", measured {count} times" if count > 1 else ""
     print(
-      f"width {point['width']:<5g} side {point['side']:<5g}"
-      f" {point['macs'] / 1e6:10.3f} M MACs {point['latency_ms']:9.3f} ms"
-      f" (IQR {point['spread_ms']:.3f}){mark}"
+      f"{words(point):<28} {point['macs'] / 1e6:10.3f} M MACs"
+      f" {point['latency_ms']:9.3f} ms (IQR {point['spread_ms']:.3f}{times})"
+      f"{mark}"
     )
+  _tell(found["knee"])
   print(f"{_WORKDIR.value}/networks/{_ID.value}/comfort.svg")
+
+
+def _tell(knee: Mapping[str, Any]) -> None:
+  """How to make the knee, as far as flags can."""
+  if knee["overrides"]:
+    print(f"the knee is of the run's config with {' '.join(knee['overrides'])}")
+  if knee["needs_images"]:
+    size = "x".join(map(str, knee["needs_images"]))
+    print(
+      f"the knee needs images of {size}, which no flag makes: give data of that"
+      " size by --config.data.name=folder:PATH or npz:PATH"
+    )
+  if not (knee["overrides"] or knee["needs_images"]):
+    print("the knee is the network itself: nothing larger takes as little time")
 
 
 if __name__ == "__main__":

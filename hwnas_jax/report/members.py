@@ -3,7 +3,7 @@
 import html
 from collections.abc import Mapping, Sequence
 
-from hwnas_jax.report import cells, family, style, words
+from hwnas_jax.report import cells, family, scaling, style, words
 from hwnas_jax.report.family import Member
 from hwnas_jax.report.run import Run
 
@@ -66,7 +66,8 @@ def _member(run: Run, member: Member, role: str) -> str:
   badge = f'<b class="badge">{role}</b>' if role else ""
   name = (
     f'<span class="name">{html.escape(str(member["name"]))}{badge}'
-    f"<code>{html.escape(str(member['id']))}</code></span>"
+    f"<code>{html.escape(str(member['id']))}</code>{_alarms(run, member)}"
+    "</span>"
   )
   iqr = (member.get("latency") or {}).get("iqr_ms")
   spread = "" if iqr is None else f"<small>IQR {iqr:.2g}</small>"
@@ -82,11 +83,48 @@ def _member(run: Run, member: Member, role: str) -> str:
     f'<span data-head="{head}">{value}</span>'
     for head, value in zip(_HEADS[1:], values, strict=True)
   )
+  zone = _comfort(run, member, anchor)
   return (
-    f'<details class="member" id="{anchor}"{" open" if role else ""}>'
+    f'<details class="member" id="{anchor}"{" open" if role or zone else ""}>'
     f"<summary>{name}{fields}</summary>"
-    f'<div class="cells">{_cells(run, member)}</div>{_facts(run, member)}'
-    "</details>"
+    f'<div class="cells">{_cells(run, member)}{zone}</div>'
+    f"{_facts(run, member)}</details>"
+  )
+
+
+def _alarms(run: Run, member: Member) -> str:
+  """What tells that its search has collapsed, a line a sign.
+
+  Several conditions may have given it: those of the one with most alarms.
+  """
+  points = [
+    point
+    for point in run.family.get("sweep") or ()
+    if point["id"] == member["id"]
+    and (point.get("collapse") or {}).get("alarms")
+  ]
+  if not points:
+    return ""
+  worst = max(points, key=lambda p: len(p["collapse"]["alarms"]))
+  lines = [f"Alarm: {line}" for line in worst["collapse"]["alarms"]]
+  if len(points) > 1:
+    lines.append(f"Alarms at {len(points)} conditions that gave it")
+  return "".join(f"<small>{html.escape(line)}</small>" for line in lines)
+
+
+def _comfort(run: Run, member: Member, anchor: str) -> str:
+  """Its latency when scaled up, where `hwnas_jax.scale` has measured that."""
+  found = run.comfort.get(member["id"])
+  if not found:
+    return ""
+  knee = found["knee"]
+  fig = scaling.figure(found["points"], knee, found["tolerance"])
+  caption = f"Scaled up: the knee has {scaling.words(knee)}"
+  flags = " ".join(knee["overrides"])
+  svg = style.to_svg(fig, f"{anchor}-comfort", f"{member['name']}, scaled up")
+  return (
+    f"<figure><figcaption>{html.escape(caption)}"
+    f"<small>{html.escape(flags)}</small></figcaption>{svg}</figure>"
   )
 
 

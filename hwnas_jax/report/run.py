@@ -24,6 +24,7 @@ class Run:
   fingerprint: the name of the device, such as `cpu-amd-epyc-2core-32f3a957`.
   search: rows of the search's metrics.
   training: rows of the training's metrics by member's id.
+  comfort: comfort.json by the id of a member that was scaled up.
   """
 
   name: str
@@ -35,6 +36,7 @@ class Run:
   fingerprint: str
   search: list[dict[str, Any]]
   training: dict[str, list[dict[str, Any]]]
+  comfort: dict[str, dict[str, Any]]
 
   @property
   def members(self) -> list[Member]:
@@ -79,6 +81,7 @@ def load(workdir: str | pathlib.Path) -> Run:
   family = _json(folder / "family.json")
   _check(folder / "family.json", family)
   made_with = _json(folder / "versions.json")
+  homes = {m["id"]: folder / "networks" / m["id"] for m in family["members"]}
   return Run(
     name=folder.resolve().name,
     family=family,
@@ -89,8 +92,12 @@ def load(workdir: str | pathlib.Path) -> Run:
     fingerprint=made_with.get("fingerprint") or "",
     search=_rows(folder / "search" / "metrics.jsonl"),
     training={
-      member["id"]: _rows(folder / "networks" / member["id"] / "metrics.jsonl")
-      for member in family["members"]
+      name: _rows(home / "metrics.jsonl") for name, home in homes.items()
+    },
+    comfort={
+      name: found
+      for name, home in homes.items()
+      if (found := _json(home / "comfort.json"))
     },
   )
 

@@ -6,7 +6,9 @@ import pytest
 
 from hwnas_jax.io import writers
 from hwnas_jax.report import html as report
+from hwnas_jax.report import members
 from hwnas_jax.report.__main__ import main
+from hwnas_jax.report.run import load
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 
@@ -266,3 +268,59 @@ def test_a_chain_has_layers_in_their_order(tmp_path, run_of):
   first = family["members"][0]["genotype"][family["choices"][0]]
   assert f"1: {first}" in page.text
   assert "Layers" in page.text and "Edges kept" not in page.text
+
+
+def test_alarms_are_a_line_at_the_member(run):
+  folder, family = run
+  first, second, third = (m["id"] for m in family["members"][:3])
+  signs = [
+    (first, ["skips are <b>67%</b>"]),
+    (second, []),
+    (first, ["skips are <b>67%</b>", "it is undecided"]),
+  ]
+
+  def change(family):
+    family["sweep"] = [
+      {"id": name, "collapse": {"alarms": alarms}} for name, alarms in signs
+    ]
+    family["sweep"].append({"id": third})  # of a run before there were signs
+
+  edit(folder, change)
+  text = members.members_html(load(folder))
+  rows = re.findall(r"<summary>.*?</summary>", text)
+  assert len(rows) == len(family["members"])
+  (told,) = [row for row in rows if "Alarm" in row]
+  assert f"<code>{first}</code>" in told
+  assert re.findall("<small>(Alarm.*?)</small>", told) == [
+    "Alarm: skips are &lt;b&gt;67%&lt;/b&gt;",
+    "Alarm: it is undecided",
+    "Alarms at 2 conditions that gave it",
+  ]
+
+
+def test_a_network_that_was_scaled_up_is_open_and_shows_it(run):
+  folder, family = run
+  name = family["members"][3]["id"]
+  points = [
+    {
+      "channels": [channels, 2 * channels],
+      "image": [8, 8],
+      "macs": 1000 * channels,
+      "latency_ms": 1.0,
+      "spread_ms": 0.1,
+      "overrides": flags,
+    }
+    for channels, flags in ((8, []), (16, ["--config.derive.channels=16"]))
+  ]
+  found = {"points": points, "knee": points[1], "tolerance": 0.02}
+  before = members.members_html(load(folder))
+  assert "Scaled up" not in before
+  writers.write_json(folder / "networks" / name / "comfort.json", found)
+  text = members.members_html(load(folder))
+  page = Page(text)
+  assert text.count(" open>") == before.count(" open>") + 1
+  (row,) = re.findall(f'id="member-{name}" open>.*?</details>', text, re.S)
+  assert "Scaled up: the knee has 16 to 32 channels, 8x8" in row
+  assert "--config.derive.channels=16" in row
+  assert "knee: 16 to 32 channels, 8x8" in row and "as found" in row
+  assert len(page.ids) == len(set(page.ids))
