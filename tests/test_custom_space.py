@@ -134,21 +134,21 @@ class Small(nn.Module):
   @nn.compact
   def __call__(self, x):
     for index in range(2):
-      ops = {"conv1": nn.Conv(4, (1, 1)), "conv3": nn.Conv(4, (3, 3))}
+      ops = [nn.Conv(4, (1, 1)), nn.Conv(4, (3, 3))]
       x = nn.relu(Choice(ops, name=f"layer_{index}")(x))
     return nn.Dense(self.num_classes)(x.mean((1, 2)))
 """
 
 
 def test_the_main_job_and_a_query_run_with_it(tmp_path):
-  """Without any norm: a model of 30 lines less."""
+  """Without any norm, and with lists: a model of 30 lines less."""
   (tmp_path / "small.py").write_text(SMALL)
   config = config_of(f"{tmp_path / 'small.py'}:Small")
   config.search.update(num_steps=2, warmup_steps=1, checkpoint_every=2)
   config.train.update(num_steps=2, checkpoint_every=2)
   config.derive.update(num_scales=1, num_random=1)
   page = main_job(config, str(tmp_path / "run"), "command").read_text()
-  assert "<th>layer_0</th><td>conv" in page
+  assert "<th>layer_0</th><td>Conv_" in page
   family = writers.read_json(tmp_path / "run" / "family.json")
   assert family["choices"] == ["layer_0", "layer_1"]
   found = load(tmp_path / "run")

@@ -13,10 +13,11 @@
 
 The operations are ordinary modules; choices may have different ones. What a
 choice does is said around the model, by `running`: nothing is kept between two
-calls. Not inside nn.scan, nn.vmap or nn.jit.
+calls. Not inside nn.scan, nn.vmap or nn.jit, which `tracing` refuses.
 """
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -34,10 +35,11 @@ class Choice(nn.Module):
   """One of some modules, all [B, H, W, C] -> [B, H', W', C'] of one shape.
 
   ops: module by the operation's name. A name means one thing to a controller:
-    what conv3 costs here says what it costs at other choices.
+    what conv3 costs here says what it costs at other choices. Those of a list
+    are named by class and place, Conv_0.
   """
 
-  ops: Mapping[str, nn.Module]
+  ops: Mapping[str, nn.Module] | Sequence[nn.Module]
 
   @nn.compact
   def __call__(self, x: Array, run: "Run | None" = None) -> Array:
@@ -76,9 +78,82 @@ def label(choice: Choice) -> str:
   return "/".join(choice.path)
 
 
+def operations(choice: Choice) -> dict[str, nn.Module]:
+  """Module by name; flax has made a tuple of a list.
+
+  Raises:
+    ValueError: there are none.
+  """
+  ops = choice.ops
+  if isinstance(ops, (list, tuple)):
+    ops = {f"{type(m).__name__}_{i}": m for i, m in enumerate(ops)}
+  if not (isinstance(ops, Mapping) and ops):
+    raise ValueError(
+      f"the Choice {label(choice)} has {choice.ops!r}: give it a dict of"
+      " modules by name, or a list of them"
+    )
+  return dict(ops)
+
+
 def template(choice: Choice, op: str) -> nn.Module:
   """An operation, outside the model that it was made in."""
-  return choice.ops[op].copy(parent=None, name=None)
+  return operations(choice)[op].copy(parent=None, name=None)
+
+
+def needs(module: nn.Module) -> str:
+  """What its __call__ has to be given beside the images, "a, b"."""
+  rest = list(inspect.signature(module.__call__).parameters.values())[1:]
+  variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+  return ", ".join(
+    p.name for p in rest if p.default is p.empty and p.kind not in variadic
+  )
+
+
+def copies(choice: Choice) -> dict[str, nn.Module]:
+  """The operations as they are in the model, with weights of their own.
+
+  Raises:
+    ValueError: one cannot be that, with a message for the user.
+  """
+  where = f"the Choice {label(choice)}"
+  for step in choice.path:
+    if "/" in step:
+      raise ValueError(
+        f"{where}: {step!r} has a slash, which joins names here: rename it"
+      )
+  for op, module in operations(choice).items():
+    _check_name(choice, op)
+    if not isinstance(module, nn.Module):
+      raise ValueError(
+        f"{where}: operation {op!r} is {_kind(module)}, expected a flax.linen"
+        f" module: {_remedy(module)}"
+      )
+    if more := needs(module):
+      raise ValueError(
+        f"{where}: operation {op!r}: __call__ needs {more}: give it a default,"
+        " or make it a field of the module, as `mode`"
+      )
+  return {op: m.copy(name=op) for op, m in operations(choice).items()}
+
+
+def _check_name(choice: Choice, op: object) -> None:
+  where = f"the Choice {label(choice)}: the operation's name {op!r}"
+  if not isinstance(op, str) or not op or "/" in op:
+    raise ValueError(f"{where} has to be text without a slash: rename it")
+  if hasattr(choice, op):
+    raise ValueError(f"{where} is a name of flax's own: rename it")
+
+
+def _kind(value: object) -> str:
+  if isinstance(value, type):
+    return f"the class {value.__name__}"
+  return "a function" if callable(value) else repr(value)
+
+
+def _remedy(value: object) -> str:
+  if isinstance(value, type) and issubclass(value, nn.Module):
+    return f"write {value.__name__}(...)"
+  return "wrap it in one, or use hwnas_jax.nets.ops.Identity()"
 
 
 def every(choice: Choice, x: Array) -> Array:
@@ -87,34 +162,34 @@ def every(choice: Choice, x: Array) -> Array:
   Raises:
     ValueError: they do not take x alike, with a message for the user.
   """
-  if not (isinstance(choice.ops, Mapping) and choice.ops):
-    raise ValueError(
-      f"the Choice {label(choice)} takes a dict of modules by name, got"
-      f" {choice.ops!r}"
-    )
-  where, given = (
-    f"the Choice {label(choice)}",
-    " x ".join(map(str, x.shape[1:])),
-  )
+  return merge(choice, x, copies(choice))
+
+
+def merge(choice: Choice, x: Array, modules: Mapping[str, nn.Module]) -> Array:
+  """`every`, of the `copies` that are given."""
+  where = f"the Choice {label(choice)}"
+  given = " x ".join(map(str, x.shape[1:])) or "a number"
   if len(x.shape) != 4:
     raise ValueError(
-      f"{where} sees {given or 'a number'} an example: it takes images,"
-      " height x width x channels"
+      f"{where} sees {given} an example: it takes images, height x width x"
+      " channels: call it before they are pooled or flattened"
     )
-  outputs = {op: choice.ops[op].copy(name=op)(x) for op in choice.ops}
-  shapes = {op: jax.tree.map(jnp.shape, y) for op, y in outputs.items()}
-  if len(set(map(str, shapes.values()))) > 1:
+  outputs = {op: module(x) for op, module in modules.items()}
+  for op, y in outputs.items():
+    if not isinstance(y, jax.Array) or y.ndim != 4:
+      raise ValueError(
+        f"{where}: operation {op!r} gives {jax.tree.map(jnp.shape, y)}: return"
+        " one array of images, batch x height x width x channels"
+      )
+  made = ", ".join(f"{op} {y.shape[1:]} {y.dtype}" for op, y in outputs.items())
+  said = f"{where} sees {given}, of which its operations make different"
+  if len({y.shape for y in outputs.values()}) > 1:
     raise ValueError(
-      f"{where} sees {given}, of which its operations make different shapes: "
-      + ", ".join(f"{op} {shape[1:]}" for op, shape in shapes.items())
+      f"{said} shapes, {made}: give them the same channels, stride and padding"
     )
-  first = next(iter(outputs.values()))
-  if not isinstance(first, jax.Array) or first.ndim != 4:
-    raise ValueError(
-      f"{where} gives {shapes[next(iter(shapes))]}: its operations have to give"
-      " images, height x width x channels"
-    )
-  return first
+  if len({y.dtype for y in outputs.values()}) > 1:
+    raise ValueError(f"{said} types, {made}: give them the same dtype")
+  return next(iter(outputs.values()))
 
 
 def only(chosen: Mapping[str, str]) -> Run:
@@ -122,7 +197,7 @@ def only(chosen: Mapping[str, str]) -> Run:
 
   def run(choice: Choice, x: Array) -> Array:
     op = chosen[label(choice)]
-    return choice.ops[op].copy(name=op)(x)
+    return operations(choice)[op].copy(name=op)(x)
 
   return run
 
@@ -149,7 +224,7 @@ def mixing(
     row = rows[label(choice)]
     weights, branches = mix[..., row, :], _branches(choice, columns, x)
     if paths is None:
-      own = np.asarray([columns[op] for op in choice.ops])
+      own = np.asarray([columns[op] for op in operations(choice)])
       active = [branches[column] for column in own]
       y = mix_all(active, params, x, weights[..., own])
     else:
@@ -167,7 +242,7 @@ def _branches(
   shape = _output(choice, x).shape
 
   def branch(op: str) -> Branch:
-    if op not in choice.ops:
+    if op not in operations(choice):
       return lambda params, x: jnp.zeros(shape, x.dtype)
     module = template(choice, op)
 
@@ -181,7 +256,7 @@ def _branches(
 
 def _output(choice: Choice, x: Array) -> Any:
   """Shape and type of what the operations give."""
-  module = template(choice, next(iter(choice.ops)))
+  module = template(choice, next(iter(operations(choice))))
   # The key is made inside: outside it would be a part of the program.
   init = lambda x: module.init_with_output(jax.random.key(0), x)[0]  # noqa: E731
   return jax.eval_shape(init, x)

@@ -32,7 +32,8 @@ def instance(
   missing = [
     name
     for name, p in takes.items()
-    if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
+    if p.default is p.empty
+    and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
   ]
   unknown = sorted(set(missing) - set(given))
   if unknown:

@@ -7,7 +7,9 @@ model with every Choice replaced by a shortcut, which is its input where the
 shape stays and a slice or zeros added where it does not.
 """
 
-from collections.abc import Callable
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, get_args
 
 import flax.errors
@@ -15,7 +17,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from hwnas_jax.core import program, tree
+from hwnas_jax.core import program
 from hwnas_jax.core.types import Array, Params
 from hwnas_jax.nets import choice as choices
 from hwnas_jax.nets.choice import Choice
@@ -28,6 +30,19 @@ from hwnas_jax.spaces.spec import Site, Space
 MODES: tuple[Mode, ...] = get_args(Mode)
 # What tables, discretisers and costs know by name.
 RESERVED = ("none", OUTSIDE)
+# flax says what and where, not what to do.
+_REMEDIES: dict[type, str] = {
+  flax.errors.NameInUseError: "give each Choice its own name=",
+  flax.errors.InvalidRngError: "random streams are not supported, remove what"
+  " draws, such as nn.Dropout",
+}
+# Around a Choice. The names are those that flax puts into debug_path.
+_TRANSFORMS = {
+  "jit": "which would run the first network's choice in every other: leave it"
+  " out, all is compiled as a whole",
+  "scan": "which hides how often it runs: write a Choice for each call",
+  "vmap": "which hides how often it runs: write a Choice for each call",
+}
 
 
 class _Call(NamedTuple):
@@ -40,6 +55,8 @@ class _Call(NamedTuple):
 
 
 _Calls = dict[str, _Call]  # by the choice's label, in order
+# By id: a module with weights, the user's own one, and whose operation it is.
+_Users = dict[int, tuple[nn.Module, str]]
 _ByMode = dict[str, Any]
 
 
@@ -63,7 +80,12 @@ def trace(
     calls = {mode: _run(model, image, num_classes, mode) for mode in MODES}
     _check_modes(calls)
     fixed = _outside(model, image, num_classes)
-  except (flax.errors.FlaxError, ValueError) as error:
+  except flax.errors.FlaxError as error:
+    said = str(error).split(" (https://")[0]
+    remedy = _REMEDIES.get(type(error))
+    text = f"{said.rstrip('.')}: {remedy}" if remedy else said
+    raise ValueError(f"{name}: {text}") from error
+  except ValueError as error:
     raise ValueError(f"{name}: {error}") from error
   return Custom(name, image, num_classes, _space(calls, fixed), model)
 
@@ -76,78 +98,149 @@ def _run(
 ) -> _Calls:
   """The call of every Choice in a mode."""
   calls: _Calls = {}
+  users: _Users = {}
   module = instance(model, mode, num_classes)
+  if more := choices.needs(module):
+    raise ValueError(
+      f"__call__ needs {more}: give it a default, or read self.mode, a field"
+      " that is filled in here"
+    )
   x = jax.ShapeDtypeStruct((1, *image), jnp.float32)
-  with choices.running(_recorder(calls)):
+  with choices.running(_recorder(calls, users)):
     logits, variables = jax.eval_shape(
       module.init_with_output, jax.random.key(0), x
     )
   if not calls:
-    raise ValueError("it has no Choice: there is nothing to search")
+    raise ValueError(
+      "it has no Choice: there is nothing to search. Call one,"
+      " hwnas_jax.nets.choice.Choice"
+    )
   shape = jax.tree.map(jnp.shape, logits)
   if shape != (1, num_classes):
     raise ValueError(f"it returns {shape}, expected logits (1, {num_classes})")
   _check_variables(variables, mode)
-  _check_calls(calls, variables)
+  _check_names(calls)
+  _check_users(users, variables)
   with choices.running(choices.every):  # without random streams
     apply = lambda v, x: module.apply(v, x, mutable=["batch_stats"])  # noqa: E731
     jax.eval_shape(apply, variables, x)
   return calls
 
 
-def _recorder(calls: _Calls) -> choices.Run:
-  """`choices.every`, and remembers the call."""
+def _recorder(calls: _Calls, users: _Users) -> choices.Run:
+  """`choices.every`, and remembers the call and the modules with weights."""
   inside: list[str] = []
 
   def run(choice: Choice, x: Array) -> Array:
     name = choices.label(choice)
     if inside:
-      raise ValueError(f"the Choice {name} is inside the Choice {inside[0]}")
+      raise ValueError(
+        f"the Choice {name} is inside the Choice {inside[0]}: give its"
+        " operations to that one, or call it outside"
+      )
     if name in calls:
       raise ValueError(
-        f"the Choice {name} is called twice, or is inside nn.scan: write a"
-        " Choice for each call"
+        f"the Choice {name} is called twice: write a Choice for each call"
       )
+    _check_transforms(choice)
     inside.append(name)
-    y = choices.every(choice, x)
+    modules = choices.copies(choice)
+    y = choices.merge(choice, x, modules)
     inside.pop()
+    for op, given in choices.operations(choice).items():
+      _use(users, f"{name}/{op}", given, modules[op])
     shapes = jax.tree.map(
       lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype), dict(choice.variables)
     )
-    modules: _ByMode = {op: choices.template(choice, op) for op in choice.ops}
-    call = _Call(x.shape[1:], y.shape[1:], modules, shapes)
-    calls[name] = call
+    templates = {op: choices.template(choice, op) for op in modules}
+    calls[name] = _Call(x.shape[1:], y.shape[1:], templates, shapes)
     return y
 
   return run
+
+
+def _check_transforms(choice: Choice) -> None:
+  path = choice.scope.debug_path if choice.scope else ()
+  for transform, remedy in _TRANSFORMS.items():
+    if any(re.search(rf"\b{transform}\(", step) for step in path):
+      raise ValueError(
+        f"the Choice {choices.label(choice)} is inside nn.{transform}, {remedy}"
+      )
+
+
+def _use(users: _Users, name: str, given: nn.Module, copy: nn.Module) -> None:
+  """Notes an operation's modules; raises where another has one of them.
+
+  The copy is what ran: it knows which of them have weights.
+  """
+  # Within an operation flax shares what is there twice.
+  own = {
+    id(module): module
+    for module, ran in _pairs(given, copy)
+    if ran.scope is not None and ran.variables
+  }
+  for key, module in own.items():
+    if key in users:
+      raise ValueError(
+        f"a module {type(module).__name__} is used in {users[key][1]} and in"
+        f" {name}: each gets weights of its own here; make a module for each"
+      )
+    users[key] = (module, name)
+
+
+def _pairs(given: Any, ran: Any) -> Iterator[tuple[nn.Module, nn.Module]]:
+  """A module and those in its fields, each with what it is in the copy.
+
+  Where a setup has put something else into a field they are left out.
+  """
+  if isinstance(given, nn.Module) and isinstance(ran, nn.Module):
+    yield given, ran
+    for field in dataclasses.fields(given):
+      if field.init and field.name not in ("parent", "name"):
+        yield from _pairs(getattr(given, field.name), getattr(ran, field.name))
+  elif isinstance(given, (list, tuple)) and isinstance(ran, (list, tuple)):
+    for part, other in zip(given, ran, strict=False):
+      yield from _pairs(part, other)
+  elif isinstance(given, Mapping) and isinstance(ran, Mapping):
+    for key in given:
+      yield from _pairs(given[key], ran.get(key))
+
+
+def _check_users(users: _Users, variables: Params) -> None:
+  """Raises ValueError where the model calls an operation's module itself."""
+  for module, name in users.values():
+    part = variables.get("params", {}) if module.scope is not None else {}
+    for step in module.path if part else ():
+      part = part.get(step, {})
+    if part:
+      raise ValueError(
+        f"a module {type(module).__name__} is used in {name} and outside of"
+        " choices: each gets weights of its own here; make a module for each"
+      )
 
 
 def _check_variables(variables: Params, mode: Mode) -> None:
   allowed = {"params"} if mode == "search" else {"params", "batch_stats"}
   more = sorted(set(variables) - allowed)
   if more:
+    remedy = (
+      "normalise with hwnas_jax.nets.norm.BatchNorm(self.mode)"
+      if more == ["batch_stats"]
+      else "remove the module or the self.variable that makes it"
+    )
     raise ValueError(
-      f"it keeps {', '.join(more)} in mode {mode!r}: a supernet keeps nothing"
-      " but weights. Normalise with hwnas_jax.nets.norm.BatchNorm(self.mode)"
+      f"it keeps {', '.join(more)} in mode {mode!r}, where nothing but"
+      f" {' and '.join(sorted(allowed))} is kept: {remedy}"
     )
 
 
-def _check_calls(calls: _Calls, variables: Params) -> None:
+def _check_names(calls: _Calls) -> None:
   for name, call in calls.items():
     for op in call.modules:
       if op in RESERVED:
         raise ValueError(
           f"the Choice {name} has an operation {op!r}, a name of this"
           " package's own: rename it"
-        )
-    for kind, part in call.variables.items():
-      whole = variables[kind]
-      for step in name.split("/"):
-        whole = whole[step]
-      if tree.diff(part, whole):
-        raise ValueError(
-          f"the Choice {name} is inside nn.vmap, which hides how often it runs:"
-          " write a Choice for each call"
         )
 
 
@@ -166,7 +259,8 @@ def _check_modes(calls: dict[Mode, _Calls]) -> None:
     if differ:
       raise ValueError(
         f"its choices are not the same in modes {MODES[0]!r} and {mode!r}:"
-        f" {'; '.join(sorted(differ))}"
+        f" {'; '.join(sorted(differ))}: write the same Choices and operations"
+        " whatever the mode is"
       )
 
 

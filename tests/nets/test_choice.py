@@ -1,5 +1,8 @@
 """Models of one's own: supernet and networks agree, sites are what is seen."""
 
+import dataclasses
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -220,7 +223,16 @@ def test_weights_start_as_the_model_says():
     models.inherit(net, (-1,), weights)
 
 
-def small(ops, **more):
+class Calls(nn.Module):
+  """A function as a module, without weights."""
+
+  run: Callable
+
+  def __call__(self, x):
+    return self.run(x)
+
+
+def small(ops, name="layer", before=lambda x: x):
   """A model of one choice."""
 
   class Small(nn.Module):
@@ -228,7 +240,7 @@ def small(ops, **more):
 
     @nn.compact
     def __call__(self, x):
-      x = Choice(ops(), name="layer")(more.get("before", Identity())(x))
+      x = Choice(ops, name=name)(before(x))
       return nn.Dense(3)(x.reshape(x.shape[0], -1))
 
   return Small
@@ -244,7 +256,7 @@ class Twice(nn.Module):
     return x.mean((1, 2))
 
 
-class Shared(nn.Module):
+class Again(nn.Module):
   """One choice, called twice."""
 
   @nn.compact
@@ -262,39 +274,11 @@ class Nothing(nn.Module):
 
 
 class Step(nn.Module):
-  """What a scan repeats."""
+  """What a scan or vmap repeats."""
 
   @nn.compact
   def __call__(self, x):
     return Block(name="block")(x), None
-
-
-class Scanned(nn.Module):
-  """A choice in a scan."""
-
-  @nn.compact
-  def __call__(self, x):
-    axes, split = {"params": 0}, {"params": True}
-    steps = nn.scan(Step, variable_axes=axes, split_rngs=split, length=2)
-    x, _ = steps(name="steps")(nn.Conv(8, (1, 1))(x))
-    return nn.Dense(3)(x.mean((1, 2)))
-
-
-class Mapped(nn.Module):
-  """A choice in a vmap."""
-
-  @nn.compact
-  def __call__(self, x):
-    axes, split = {"params": 0}, {"params": True}
-    blocks = nn.vmap(
-      Block,
-      in_axes=None,
-      axis_size=2,
-      variable_axes=axes,
-      split_rngs=split,
-    )
-    y = blocks(name="blocks")(nn.Conv(8, (1, 1))(x))
-    return nn.Dense(3)(y.mean((0, 2, 3)))
 
 
 class Modal(nn.Module):
@@ -310,46 +294,185 @@ class Modal(nn.Module):
     return Choice(ops, name="layer")(x).mean((1, 2))
 
 
+class Training(nn.Module):
+  """Is told by its caller what it is run for."""
+
+  @nn.compact
+  def __call__(self, x, train):
+    return nn.BatchNorm(not train)(x)
+
+
+class Keyword(Nothing):
+  """A field that has to be given by name."""
+
+  width: int = dataclasses.field(kw_only=True)
+
+
+class Noting(nn.Module):
+  """Keeps what it has seen."""
+
+  @nn.compact
+  def __call__(self, x):
+    self.variable("seen", "images", lambda: x)
+    return x
+
+
+class Sharing(nn.Module):
+  """An operation's module once more, as the field says."""
+
+  again: str
+
+  @nn.compact
+  def __call__(self, x):
+    conv = nn.Conv(2, (1, 1))
+    layer = {"a": nn.Sequential([nn.relu, conv]), "b": Identity()}
+    if self.again == "choice":
+      x = Choice({"c": conv}, name="other")(x)
+    elif self.again == "operation":
+      layer["c"] = conv
+    x = Choice(layer, name="layer")(x)
+    x = conv(x) if self.again == "model" else x
+    return nn.Dense(3)(x.mean((1, 2)))
+
+
 def dropping(x):
   return nn.Dropout(0.5, deterministic=False)(x)
+
+
+LIFTED = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
+MODULE = "'a' is %s, expected a flax.linen module: %s"
+WRAP = r"wrap it in one, or use hwnas_jax.nets.ops.Identity\(\)"
+TWICE = (
+  "module Conv is used in %s: each gets weights .*; make a module for each"
+)
 
 
 @pytest.mark.parametrize(
   ("model", "message"),
   [
-    (Nothing, "Nothing: it has no Choice"),
-    (Twice, "Twice: .*layer.* Name in use"),
-    (Shared, "Choice layer is called twice"),
-    (Scanned, "steps/block/inner is called twice, or is inside nn"),
-    (Mapped, "blocks/inner is inside nn.vmap"),
-    (Modal, "not the same in modes 'search' and 'train': layer"),
-    (lambda width: Nothing(), "it needs width"),
-    (lambda: 3, "makes a int"),
+    (Nothing, "Nothing: it has no Choice: .* Call one, hwnas_jax.nets.choice"),
+    (Twice, 'Twice: .*"layer" in .*: give each Choice its own name='),
+    (Again, "the Choice layer is called twice: write a Choice for each call"),
     (
-      small(lambda: {"a": Identity(), "b": nn.Conv(3, (3, 3), 2)}),
-      r"Small: the Choice layer sees 8 x 6 x 2, .*a \(8, 6, 2\), b \(4, 3, 3\)",
+      lambda: nn.scan(Step, length=2, **LIFTED)(),
+      "Choice block/inner is inside nn.scan, .*: write a Choice for each call",
     ),
     (
-      small(lambda: {"a": Identity()}, before=lambda x: x.mean((1, 2))),
-      "the Choice layer sees 2 an example: it takes images",
+      lambda: nn.vmap(Step, in_axes=None, axis_size=2, **LIFTED)(),
+      "Choice block/inner is inside nn.vmap, .*: write a Choice for each call",
     ),
     (
-      small(lambda: {"a": nn.BatchNorm(use_running_average=True)}),
-      "keeps batch_stats in mode 'search'",
+      lambda mode: nn.jit(Model)(mode),
+      "layer_0 is inside nn.jit, .* first network's choice .*: leave it out",
     ),
-    (small(lambda: {"none": Identity()}), "'none', a name of this package"),
     (
-      small(lambda: {"a": Choice({"b": Identity()}, name="c")}),
-      "is inside the Choice layer",
+      Modal,
+      "not the same in modes 'search' and 'train': layer .*: write the same"
+      " Choices and operations whatever the mode is",
     ),
-    (small(lambda: {"a": Identity()}, before=dropping), "dropout"),
-    (small(lambda: [Identity()]), "takes a dict of modules by name"),
-    (small(dict), "takes a dict of modules by name"),
+    (lambda width: Nothing(), "it needs width: give it a default"),
+    (Keyword, "Keyword: it needs width: give it a default"),
+    (lambda: 3, "makes a int, expected a flax.linen module"),
+    (Training, "Training: __call__ needs train: give it .* or read self.mode"),
+    (lambda: Sharing("choice"), TWICE % "other/c and in layer/a"),
+    (lambda: Sharing("operation"), TWICE % "layer/a and in layer/c"),
+    (lambda: Sharing("model"), TWICE % "layer/a and outside of choices"),
+    (
+      small([Identity()], before=lambda x: x.mean((1, 2))),
+      "layer sees 2 an example: it takes images, .*: call it before they are",
+    ),
+    (
+      small([Identity()], before=dropping),
+      "random streams are not supported, remove what draws",
+    ),
+    (small([Identity()], name="a/b"), "Choice a/b: 'a/b' has a .*: rename it"),
   ],
 )
 def test_what_cannot_be_searched_is_refused(model, message):
   with pytest.raises(ValueError, match=message):
     trace(model, IMAGE, 3)
+
+
+@pytest.mark.parametrize(
+  ("ops", "message"),
+  [
+    ({"a": Identity(), "b": nn.Conv(3, (3, 3), 2)},
+      r"sees 8 x 6 x 2, .* a \(8, 6, 2\) float32, b \(4, 3, 3\) float32:"
+      " give them the same channels, stride and padding"),
+    ({"a": Identity(), "b": Calls(lambda x: x.astype(jnp.bfloat16))},
+      "sees 8 x 6 x 2, .* types, a .* float32, b .* bfloat16: give them the"
+      " same dtype"),
+    ({"a": Calls(lambda x: (x, x))}, "'a' gives .*: return one array of"),
+    ({"a": nn.BatchNorm(use_running_average=True)},
+      "it keeps batch_stats in mode 'search', where nothing but params"
+      r" .*normalise with hwnas_jax.nets.norm.BatchNorm\(self.mode\)"),
+    ({"a": Noting()}, "keeps seen in mode 'search', .*: remove the module or"),
+    ({"a": Choice({"b": Identity()}, name="c")},
+      "layer/a is inside the Choice layer: give its operations to that one"),
+    ({"a": nn.Dropout(0.5, deterministic=False)},
+      'a needs PRNG for "dropout": random streams are not supported, remove'),
+    ({"a": Training()},
+      "'a': __call__ needs train: give it a default, or make it a field"),
+    ({"a": nn.relu}, MODULE % ("a function", WRAP)),
+    ({"a": None}, MODULE % ("None", WRAP)),
+    ({"a": Identity}, MODULE % ("the class Identity", r"write Identity\(")),
+    ([nn.relu], "is a function, expected a flax.linen module: wrap it in one"),
+    ({"none": Identity()}, "'none', a name of this package's own: rename it"),
+    ({"path": Identity()}, "name 'path' is a name of flax's own: rename it"),
+    ({"a/b": Identity()}, "name 'a/b' has to be text without a slash: rename"),
+    ({3: Identity()}, "name 3 has to be text without a slash: rename it"),
+    ({}, "layer has .*: give it a dict of modules by name, or a list of them"),
+    (Identity(), "layer has Identity.*: give it a dict of modules by name, or"),
+  ],
+)  # fmt: skip
+def test_operations_that_cannot_be_searched_are_refused(ops, message):
+  with pytest.raises(ValueError, match=f"Small: .*{message}"):
+    trace(small(ops), IMAGE, 3)
+
+
+def test_a_list_is_a_dict_of_names_by_class_and_place():
+  modules = [nn.Conv(2, (3, 3)), Identity(), nn.Conv(2, (1, 1))]
+  named = trace(small(dict(zip("abc", modules, strict=True))), IMAGE, 3)
+  for ops in (modules, tuple(modules)):
+    net = trace(small(ops), IMAGE, 3)
+    assert net.ops == ("Conv_0", "Identity_1", "Conv_2")
+    (row,), (expected,) = net.space().sites, named.space().sites
+    for (site,), (other,) in zip(row, expected, strict=True):
+      assert dataclasses.replace(site, op=other.op) == other
+    assert net.space().fixed == named.space().fixed
+  module = models.make_network(net, (2,), "eval")
+  shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.ones((1, *IMAGE)))
+  assert shapes["params"]["layer"]["Conv_2"]["kernel"].shape == (1, 1, 2, 2)
+
+
+def test_choices_may_lack_weights_and_share_modules_that_do():
+  class Plain(nn.Module):
+    """No weights in its choices; a module of theirs is in both."""
+
+    @nn.compact
+    def __call__(self, x):
+      skip = Identity()
+      for index in range(2):
+        layer = {
+          "skip": skip,
+          "double": nn.Sequential([Calls(lambda x: 2 * x), skip]),
+        }
+        x = Choice(layer, name=f"layer_{index}")(x)
+      return nn.Dense(3, kernel_init=nn.initializers.ones)(x.mean((1, 2)))
+
+  net, x = trace(Plain, IMAGE, 3), jnp.ones((1, *IMAGE))
+  supernet = models.make_supernet(net)
+  weights = jit(supernet.init)(jax.random.key(0))
+  assert set(weights) == {"Dense_0"}
+  for genotype, times in (((0, 0), 1), ((0, 1), 2), ((1, 1), 4)):
+    mix = jnp.asarray(architecture.one_hot(genotype, 2))
+    mixed = supernet.apply(weights, mix, x)
+    path = Paths(jnp.asarray(genotype)[:, None])
+    params = models.inherit(net, genotype, weights)
+    network = models.make_network(net, genotype, "search")
+    derived, _ = network.apply({"params": params}, x)
+    for logits in (mixed, supernet.apply(weights, mix, x, path), derived):
+      np.testing.assert_allclose(logits, np.full((1, 3), 2.0 * times))
 
 
 def test_logits_have_to_be_of_the_classes():
