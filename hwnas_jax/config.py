@@ -30,7 +30,7 @@ _DEFAULTS: dict[str, Any] = {
     "channels": 16,
     "imagenet_stem": False,
     "skeleton": "fbnet_32",  # mobile: see `hwnas_jax.spaces.mobile`
-    "width": 1.0,  # mobile: multiplies all channels
+    "width": 1.0,  # mobile: multiplies channels, see Chain
   },
   # The derived network may be deeper and wider than the supernet; its
   # shapes are the ones that are measured and priced. 0: as the space.

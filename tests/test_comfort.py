@@ -102,7 +102,7 @@ def test_chains_of_one_size_are_measured_once(monkeypatch):
   genotype = (0,) * len(CHAIN.space().choices)
   found = comfort.explore(CHAIN, genotype, [1.01, 1.02, 2], [], measure)
   assert [net.width for net in asked] == [1.0, 2.0]
-  assert [p.channels for p in found.values()] == [(8, 24), (16, 48)]
+  assert [p.channels for p in found.values()] == [(8, 16), (16, 32)]
 
 
 @pytest.mark.parametrize("net", [NET, CHAIN])

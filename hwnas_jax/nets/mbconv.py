@@ -7,7 +7,8 @@ convolutions in two groups, with a channel shuffle between them (Wu et al.
 convolution, as a network's fixed first block; `_e1` has one (FBNet's).
 Weights are stored as in `nets.ops`. An operation of a choice has no scale and
 shift in the search, a fixed one has: see `nets.norm`. BN's epsilon is that of
-this package, 1e-5; ProxylessNAS's is 1e-3.
+this package, 1e-5; networks of ProxylessNAS and LightNAS have 1e-3, in all but
+the latter's hidden layer.
 """
 
 import re

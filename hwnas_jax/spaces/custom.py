@@ -1,4 +1,4 @@
-"""The space of a user's own model, as `nets.choice.trace` found it."""
+"""The space of a user's own model, as `nets.tracing.trace` found it."""
 
 import dataclasses
 import hashlib

@@ -57,6 +57,7 @@ class Skeleton:
   stages: the layers.
   head: channels of the last convolution.
   hidden: units between it and the classifier; 0 has none.
+  whole_head: a width below 1 leaves the last convolution as it is.
   """
 
   ops: tuple[str, ...]
@@ -67,6 +68,7 @@ class Skeleton:
   stages: tuple[Stage, ...]
   head: int
   hidden: int = 0
+  whole_head: bool = False
 
   @property
   def suffix(self) -> str:
@@ -96,7 +98,7 @@ def small(skeleton: Skeleton, head: int = 0) -> Skeleton:
   )
 
 
-# Head as in FBNet-B, FBNet-C and HW-NAS-Bench; FBNet-A's is 1504.
+# Head as in FBNet-B and FBNet-C; of FBNet-A and HW-NAS-Bench it is 1504.
 _FBNET = Skeleton(
   ops=FBNET,
   relu6=False,
@@ -114,6 +116,7 @@ _PROXYLESS = Skeleton(
   first=16,
   stages=_stages("24 40 80 96 192 320", "444441", "222121"),
   head=1280,
+  whole_head=True,
 )
 # As the authors' code has it: three layers of 128 channels, and a BN in the
 # hidden layer of the networks that they train (the supernet's has none).
@@ -127,18 +130,19 @@ _LIGHTNAS = Skeleton(
   head=1984,
   hidden=1280,
 )
-# Ours, for smoke runs and for small images on a CPU.
+# Ours, for smoke runs.
 _TINY = Skeleton(
   ops=("mb_k3_e3", "mb_k3_e6", "mb_k5_e3", "skip"),
   relu6=False,
   stem=8,
   stem_stride=1,
   first=0,
-  stages=_stages("8 16 24", "112", "122"),
-  head=64,
+  stages=_stages("8 16", "11", "12"),
+  head=32,
 )
 SKELETONS = {
   "fbnet": _FBNET,
+  "fbnet_a": dataclasses.replace(_FBNET, head=1504),
   "fbnet_32": small(_FBNET, head=1504),
   "proxyless": _PROXYLESS,
   "proxyless_32": small(_PROXYLESS),
@@ -163,7 +167,8 @@ class Chain:
   """The numbers that fix a chain's networks.
 
   image: (height, width, channels) of the input.
-  width: multiplies all channels but those of a hidden layer; see `scaled`.
+  width: multiplies all channels but those of a hidden layer, and below 1 of a
+    `whole_head`; see `scaled`.
 
   Raises:
     ValueError: the width is not positive, or the image too small to halve.
@@ -241,7 +246,8 @@ def fixed_sites(net: Chain) -> tuple[dict[str, Site], dict[str, Site]]:
   """What every architecture runs, by name: (before, after the layers)."""
   part = net.skeleton
   before, layers = _trunk(net)
-  head = scaled(part.head, net.width)
+  width = max(net.width, 1.0) if part.whole_head else net.width
+  head = scaled(part.head, width)
   last = _after(layers[-1], f"head_1x1{part.suffix}", head)
   after = {"head": last}
   if part.hidden:

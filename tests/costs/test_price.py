@@ -1,7 +1,6 @@
 """Prices by hand, exact sums and gradients."""
 
-import itertools
-
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +8,13 @@ import pytest
 
 from hwnas_jax.core.types import Condition
 from hwnas_jax.costs import analytic, price
-from hwnas_jax.spaces import darts
+from hwnas_jax.nets.choice import Choice
+from hwnas_jax.nets.ops import Identity
+from hwnas_jax.nets.tracing import trace
+from hwnas_jax.search.state import CostTable
+from hwnas_jax.spaces import architecture, darts
+from hwnas_jax.spaces.mobile import Chain, Skeleton, Stage
+from hwnas_jax.spaces.nasbench201 import NasBench201
 
 # Three choices, four operations; column 1 is free.
 REFERENCE = np.array(
@@ -72,26 +77,81 @@ def test_free_columns_cost_nothing(name):
   assert (found[:, 1] == 0).all() and (found[:, list(COLUMNS)] > 0).all()
 
 
-def table_of_space():
-  """Distinct costs of the sites of a small space, in whole thousandths."""
-  net = darts.Darts(darts.THREE, 3, 1, 4, (8, 8, 1), 10)
-  space = darts.make_space(net)
-  sites = {s.key: 0.001 * i for i, s in enumerate(space.unique_sites())}
-  return net, space, sites
+class Model(nn.Module):
+  """Two choices of unlike operations, and a part outside of them."""
+
+  @nn.compact
+  def __call__(self, x):
+    ops = {"conv3": nn.Conv(4, (3, 3)), "conv1": nn.Conv(4, (1, 1))}
+    x = Choice(ops, name="first")(x)
+    ops = {"conv1": nn.Conv(4, (1, 1)), "skip": Identity()}
+    x = Choice(ops, name="second")(x)
+    return nn.Dense(3)(x.mean((1, 2)))
 
 
-def test_expected_cost_of_every_architecture_is_its_table_sum():
-  net, space, sites = table_of_space()
-  num_choices, num_ops = space.shape
-  reference = space.cost_array(sites)
-  eye = np.eye(num_ops, dtype=np.float32)
-  genotypes = list(itertools.product(range(num_ops), repeat=num_choices))
-  assert len(genotypes) == 81
-  for genotype in genotypes:
-    assert all(net.live(genotype))
-    expected = space.base_cost(sites) + (reference * eye[list(genotype)]).sum()
-    summed = analytic.genotype_cost(net, genotype, sites)
-    np.testing.assert_allclose(expected, summed, rtol=1e-6)
+# Of the chain, the second layer has no identity.
+CHAIN = Skeleton(
+  ops=("mb_k3_e3", "mb_k5_e3", "identity"),
+  relu6=False,
+  stem=8,
+  stem_stride=2,
+  first=8,
+  stages=(Stage(8, 1, 1), Stage(16, 3, 2)),
+  head=24,
+)
+IMAGE = (8, 8, 2)
+NETS = {
+  "darts": darts.Darts(darts.EIGHT, 5, 2, 4, IMAGE, 3),
+  "nasbench201": NasBench201(2, 4, IMAGE, 3),
+  "chain": Chain(CHAIN, IMAGE, 3),
+  "custom": trace(Model, IMAGE, 3),
+}
+
+
+def priced(net):
+  """(its space, a cost of each site, their table).
+
+  Costs are whole numbers, of which float32 holds every sum that there is.
+  """
+  space = net.space()
+  rng = np.random.default_rng(0)
+  sites = {s.key: float(rng.integers(1, 1000)) for s in space.unique_sites()}
+  base = jnp.asarray(space.base_cost(sites), jnp.float32)
+  return space, sites, CostTable(jnp.asarray(space.cost_array(sites)), base)
+
+
+def draw(space, rng):
+  """An architecture of which all runs."""
+  columns = [
+    [op for op, has in enumerate(row) if has and space.ops[op] != "none"]
+    for row in space.allowed()
+  ]
+  return tuple(int(rng.choice(row)) for row in columns)
+
+
+@pytest.mark.parametrize("net", NETS.values(), ids=NETS)
+def test_the_cost_of_a_one_hot_mix_is_the_table_sum(net):
+  space, sites, table = priced(net)
+  rng = np.random.default_rng(1)
+  genotypes = [draw(space, rng) for _ in range(20)]
+  assert all(all(net.live(genotype)) for genotype in genotypes)
+  mixes = jnp.asarray(architecture.one_hot(genotypes, len(space.ops)))
+  found = jax.vmap(table.of)(mixes).tolist()
+  assert found == [analytic.genotype_cost(net, g, sites) for g in genotypes]
+  assert len(set(found)) > 1
+
+
+def test_the_slope_at_a_one_hot_mix_is_what_a_step_changes():
+  space, _, table = priced(NETS["chain"])
+  genotype = draw(space, np.random.default_rng(2))
+  mix = architecture.one_hot([genotype], len(space.ops))[0]
+  # Halves of whole numbers: exact, as the sums are.
+  steps = 0.5 * np.eye(mix.size, dtype=np.float32).reshape(-1, *mix.shape)
+  ends = jnp.asarray(np.stack([mix - steps, mix + steps]))
+  below, above = np.asarray(jax.vmap(jax.vmap(table.of))(ends))
+  slope = np.asarray(jax.grad(table.of)(jnp.asarray(mix)))
+  np.testing.assert_array_equal(slope.ravel(), above - below)
+  assert (slope > 0)[space.allowed()].all()
 
 
 @pytest.mark.parametrize("name", PRICES)

@@ -3,13 +3,16 @@
 import dataclasses
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hwnas_jax.costs import analytic, calibration
 from hwnas_jax.costs import table as tables
 from hwnas_jax.search.discretise import RULES
-from hwnas_jax.spaces import darts
+from hwnas_jax.search.state import CostTable
+from hwnas_jax.spaces import architecture, darts
 
 NET = darts.Darts(
   ("none", "skip_connect", "sep_conv_3x3"), 3, 2, 4, (8, 8, 1), 3
@@ -286,30 +289,25 @@ def test_costs_are_the_calibrated_ones(calibrated, table):
     )
 
 
-def one_hot_sum(table, genotype):
-  """What a search's penalty is at a genotype: a lookup and a base."""
-  one_hot = np.eye(len(SPACE.ops))[list(genotype)]
-  prices = tables.price_array(table, SPACE)
-  return tables.base_ms(table, SPACE) + (prices * one_hot).sum()
-
-
 def test_prices_at_a_one_hot_mix_are_the_prediction(calibrated):
   """Of every architecture in which all runs, raw and calibrated."""
   rng = np.random.default_rng(1)
   raw = dataclasses.replace(calibrated, calibration=None)
-  for row in rng.integers(1, 3, (20, len(SPACE.choices))):
-    genotype = tuple(int(op) for op in row)
-    assert all(NET.live(genotype))
-    for table in (raw, calibrated):
-      predicted = tables.predict_ms(table, NET, genotype)
-      np.testing.assert_allclose(
-        one_hot_sum(table, genotype), predicted, rtol=1e-6
-      )
-    one = calibration.predict_ms(
-      calibrated.calibration, NET, tables.raw_costs(raw), genotype
-    )
-    np.testing.assert_allclose(predicted, one, rtol=1e-9)
-    assert predicted > 1.02 * tables.predict_ms(raw, NET, genotype)
+  rows = rng.integers(1, 3, (20, len(SPACE.choices)))
+  genotypes = [tuple(map(int, row)) for row in rows]
+  assert all(all(NET.live(genotype)) for genotype in genotypes)
+  mixes = jnp.asarray(architecture.one_hot(genotypes, len(SPACE.ops)))
+  predicted = {}
+  for name, table in {"raw": raw, "calibrated": calibrated}.items():
+    base = jnp.asarray(tables.base_ms(table, SPACE), jnp.float32)
+    prices = CostTable(jnp.asarray(tables.price_array(table, SPACE)), base)
+    found = np.asarray([tables.predict_ms(table, NET, g) for g in genotypes])
+    np.testing.assert_allclose(jax.vmap(prices.of)(mixes), found, rtol=1e-6)
+    predicted[name] = found
+  costs, fitted = tables.raw_costs(raw), calibrated.calibration
+  found = [calibration.predict_ms(fitted, NET, costs, g) for g in genotypes]
+  np.testing.assert_allclose(predicted["calibrated"], found, rtol=1e-9)
+  assert (predicted["calibrated"] > 1.02 * predicted["raw"]).all()
 
 
 def test_what_does_not_run_is_predicted_by_the_backends_rule(calibrated):

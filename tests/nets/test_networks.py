@@ -11,7 +11,7 @@ from hwnas_jax.core import tree
 from hwnas_jax.core.types import ABSENT
 from hwnas_jax.nets.derived import Network, inherit
 from hwnas_jax.nets.supernet import make_supernet
-from hwnas_jax.spaces import architecture, darts
+from hwnas_jax.spaces import darts
 
 V1 = (
   "sep3 1 sep3 0 skip 0 sep3 1 skip 0 sep3 1 sep3 0 skip 2",
@@ -93,17 +93,34 @@ def small():
   return jax.jit(net.apply), weights, images
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_one_hot_supernet_equals_derived(small, seed):
-  apply, weights, images = small
-  space = darts.make_space(SMALL)
-  genotype = architecture.random_genotype(space, np.random.default_rng(seed))
-  expected = apply(weights, one_hot(genotype, 8), images)
-  params = inherit(SMALL, genotype, weights)
-  module = Network(SMALL, genotype, "search")
+def assert_derived_gives(net, genotype, weights, images, expected):
+  params = inherit(net, genotype, weights)
+  module = Network(net, genotype, "search")
   found, aux = jax.jit(module.apply)({"params": params}, images)
-  assert aux is None
+  assert aux is None and found.shape == (6, 3)
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+  assert float(jnp.ptp(found)) > 0
+
+
+def test_one_hot_supernet_equals_derived(small):
+  """Of two edges a node, as they are kept, with every operation."""
+  apply, weights, images = small
+  genotype = (1, 5, 6, ABSENT, 4, 7, 2, ABSENT, 3, 6)
+  expected = apply(weights, one_hot(genotype, 8), images)
+  assert_derived_gives(SMALL, genotype, weights, images, expected)
+
+
+def test_one_hot_supernet_equals_derived_after_an_imagenet_stem():
+  """Of a cell whose first node is empty: the edge 2->3 runs in neither."""
+  ops = ("none", "skip_connect", "sep_conv_3x3")
+  net = darts.Darts(ops, 1, 2, 4, (17, 13, 2), 3, imagenet_stem=True)
+  genotype = (0, 0, 2, 1, 2)
+  assert net.live(genotype) == (False, False, True, True, False)
+  supernet = make_supernet(net)
+  weights = jax.jit(supernet.init)(jax.random.key(0))
+  images = jax.random.normal(jax.random.key(1), (6, *net.image))
+  expected = jax.jit(supernet.apply)(weights, one_hot(genotype, 3), images)
+  assert_derived_gives(net, genotype, weights, images, expected)
 
 
 def test_inherited_weights_are_those_of_a_fresh_network(small):

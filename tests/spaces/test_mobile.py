@@ -1,12 +1,19 @@
 """Chains: skeletons, shapes, choices that lack an operation, and errors."""
 
 import dataclasses
+import itertools
 
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hwnas_jax.core import graph as graphs
+from hwnas_jax.core import tree
 from hwnas_jax.core.types import ABSENT
+from hwnas_jax.costs import analytic
+from hwnas_jax.nets import conv, models
 from hwnas_jax.search import discretise, exact, reach
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.mobile import (
@@ -19,14 +26,50 @@ from hwnas_jax.spaces.mobile import (
 )
 from hwnas_jax.spaces.spec import Site
 
-# Layers, operations, last height for 224 or 32 pixels a side.
-PUBLISHED = {
-  "fbnet": (22, 9, 7),
-  "fbnet_32": (22, 9, 4),
-  "proxyless": (21, 7, 7),
-  "proxyless_32": (21, 7, 4),
-  "lightnas": (21, 7, 7),
-  "lightnas_32": (21, 7, 4),
+# Of each layer its channels, stride and input's side at 224 pixels, as the
+# authors' code has them.
+LAYERS = {
+  "fbnet": """16/1/112
+    24/2/112 24/1/56 24/1/56 24/1/56 32/2/56 32/1/28 32/1/28 32/1/28
+    64/2/28 64/1/14 64/1/14 64/1/14 112/1/14 112/1/14 112/1/14 112/1/14
+    184/2/14 184/1/7 184/1/7 184/1/7 352/1/7""",
+  "proxyless": """24/2/112 24/1/56 24/1/56 24/1/56
+    40/2/56 40/1/28 40/1/28 40/1/28 80/2/28 80/1/14 80/1/14 80/1/14
+    96/1/14 96/1/14 96/1/14 96/1/14 192/2/14 192/1/7 192/1/7 192/1/7
+    320/1/7""",
+  "lightnas": """24/2/112 24/1/56 48/2/56 48/1/28 48/1/28
+    72/2/28 72/1/14 72/1/14 72/1/14 128/1/14 128/1/14 128/1/14
+    160/2/14 160/1/7 160/1/7 160/1/7 176/1/7 176/1/7 176/1/7 176/1/7
+    384/1/7""",
+}
+SIX = [f"mb_k{k}_e{e}_relu6" for k in (3, 5, 7) for e in (3, 6)]
+OPS = {
+  "fbnet": [
+    *["mb_k3_e1", "mb_k3_e1_g2", "mb_k3_e3", "mb_k3_e6"],
+    *["mb_k5_e1", "mb_k5_e1_g2", "mb_k5_e3", "mb_k5_e6", "skip"],
+  ],
+  "proxyless": [*SIX, "identity"],
+  "lightnas": [*SIX, "skip_relu6"],
+}
+FIXED = {
+  "fbnet": [
+    Site("stem_3x3", 224, 224, 3, 16, 2),
+    Site("head_1x1", 7, 7, 352, 1984),
+    Site("classifier", 7, 7, 1984, 10),
+  ],
+  "proxyless": [
+    Site("stem_3x3_relu6", 224, 224, 3, 32, 2),
+    Site("mb_k3_relu6", 112, 112, 32, 16),
+    Site("head_1x1_relu6", 7, 7, 320, 1280),
+    Site("classifier", 7, 7, 1280, 10),
+  ],
+  "lightnas": [
+    Site("stem_3x3_relu6", 224, 224, 3, 16, 2),
+    Site("mb_k3_relu6", 112, 112, 16, 16),
+    Site("head_1x1_relu6", 7, 7, 384, 1984),
+    Site("hidden_relu6", 7, 7, 1984, 1280),
+    Site("classifier", 1, 1, 1280, 10),
+  ],
 }
 
 
@@ -35,27 +78,37 @@ def chain(name: str, **fields) -> Chain:
   return Chain(SKELETONS[name], (side, side, 3), 10, **fields)
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_published_shapes(name):
-  net, (layers, num_ops, height) = chain(name), PUBLISHED[name]
-  space = net.space()
-  assert space.shape == (layers, num_ops)
-  assert space.keep == layers and space.group == tuple(range(layers))
-  last = space.sites[-1][0][0]
-  assert last.out_size == (height, height)
-  assert net.space() is space
-  # Every layer reads what the one before it gives.
-  for before, after in zip(space.sites, space.sites[1:], strict=False):
-    (first,), (second,) = before[0], after[0]
-    assert first.out_size == (second.height, second.width)
-    assert first.channels_out == second.channels_in
+@pytest.mark.parametrize("name", LAYERS)
+def test_published_layers(name):
+  space = chain(name).space()
+  assert list(space.ops) == OPS[name]
+  assert list(space.fixed) == FIXED[name]
+  before = 16  # channels of the stem or of the fixed block
+  layers = LAYERS[name].split()
+  for layer, row in zip(layers, space.sites, strict=True):
+    channels, stride, side = map(int, layer.split("/"))
+    shape = side, side, before, channels, stride
+    sites = [site for cell in row for site in cell]
+    assert sites == [Site(site.op, *shape) for site in sites]
+    before = channels
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_small_images_are_halved_three_times(name):
+  space = chain(f"{name}_32").space()
+  assert space.keep == len(space.choices) == len(LAYERS[name].split())
+  assert space.group == tuple(range(space.keep))
+  assert list(space.ops) == OPS[name]
+  assert space.sites[-1][0][0].out_size == (4, 4)
+  assert chain(f"{name}_32").space() is space
 
 
 def test_fbnet_for_small_images_is_that_of_hw_nas_bench():
   strides = [stage.stride for stage in SKELETONS["fbnet_32"].stages]
   assert strides == [1, 1, 2, 2, 1, 2, 1]
   assert SKELETONS["fbnet_32"].stem_stride == 1
-  assert (SKELETONS["fbnet"].head, SKELETONS["fbnet_32"].head) == (1984, 1504)
+  heads = [SKELETONS[f"fbnet{end}"].head for end in ("", "_a", "_32")]
+  assert heads == [1984, 1504, 1504]
 
 
 SKIPS = Skeleton(
@@ -79,6 +132,78 @@ def test_the_fixed_sites():
     Site("hidden_relu6", 3, 3, 24, 40),
     Site("classifier", 1, 1, 40, 7),
   )
+
+
+@pytest.fixture
+def quick():
+  """Convolutions as primitives: a fraction of the time to trace."""
+  with conv.tracing_for("gpu"):
+    yield
+
+
+def inputs_and_outputs(run, *args):
+  """(path, input, output) of the modules that are no part of another one."""
+  seen = []
+
+  def record(call, args, kwargs, context):
+    y = call(*args, **kwargs)
+    path = context.module.path
+    if context.method_name == "__call__" and len(path) < 2:
+      seen.append((path, args[0].shape, jax.tree.map(jnp.shape, y)))
+    return y
+
+  with nn.intercept_methods(record):
+    jax.eval_shape(run, *args)
+  return seen
+
+
+def shapes_of(site):
+  """What a site says of a batch of 2."""
+  x = 2, site.height, site.width, site.channels_in
+  if site.op == "classifier":
+    return x, (2, site.channels_out)
+  size = (1, 1) if site.op == "hidden_relu6" else site.out_size
+  return x, (2, *size, site.channels_out)
+
+
+IMAGES = jax.ShapeDtypeStruct((2, 9, 11, 3), jnp.float32)
+ODD = Chain(SKIPS, IMAGES.shape[1:], 7)
+
+
+def test_sites_are_what_the_network_runs(quick):
+  space = ODD.space()
+  stem, first, *after = space.fixed
+  for genotype in ((0, 1, 0, 1, 0), (1, 0, 0, 0, 1)):
+    module = models.make_network(ODD, genotype, "search")
+    seen = inputs_and_outputs(module.init, jax.random.key(0), IMAGES)
+    layers = [row[op][0] for row, op in zip(space.sites, genotype, strict=True)]
+    sites = [stem, first, *layers, *after]
+    names = ["stem", "first", *space.choices, "head", "hidden", "classifier"]
+    expected = [(n, *shapes_of(s)) for n, s in zip(names, sites, strict=True)]
+    assert [(*path, x, y) for path, x, y in seen if path] == expected
+
+
+def test_sites_are_what_the_supernet_runs(quick):
+  space, net = ODD.space(), models.make_supernet(ODD)
+  stem, first, *after = space.fixed
+  weights = jax.eval_shape(net.init, jax.random.key(0))
+  mix = jax.ShapeDtypeStruct(space.shape, jnp.float32)
+  seen = inputs_and_outputs(net.apply, weights, mix, IMAGES)
+  layers = [site for row in space.sites for cell in row for site in cell]
+  expected = [shapes_of(site) for site in (stem, first, *layers, *after)]
+  assert [(x, y) for path, x, y in seen if not path] == expected
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_supernet_has_the_parameters_of_its_sites(name, quick):
+  """Of all layers; of two operations, for shapes take time to find."""
+  *_, before, last = SKELETONS[name].ops
+  skeleton = dataclasses.replace(SKELETONS[name], ops=(before, last))
+  net = Chain(skeleton, (32, 32, 3), 10)
+  shapes = jax.eval_shape(models.make_supernet(net).init, jax.random.key(0))
+  cells = [cell for row in net.space().sites for cell in row]
+  sites = [*net.space().fixed, *itertools.chain(*cells)]
+  assert tree.count(shapes) == sum(map(analytic.search_params, sites))
 
 
 def test_an_identity_is_there_where_the_shape_stays():
@@ -153,6 +278,13 @@ def test_a_width_multiplies_all_channels_but_the_hidden():
   assert channels == [16, 16, 48, 40, 7]
   assert [row[0][0].channels_out for row in wide.sites] == [16, 16, 32, 32, 32]
   assert wide.choices == NET.space().choices
+
+
+@pytest.mark.parametrize(("width", "head"), [(0.5, 1280), (1.5, 1920)])
+def test_the_head_of_proxylessnas_is_never_narrower(width, head):
+  net = chain("proxyless", width=width)
+  assert net.space().fixed[-2].channels_out == head
+  assert net.space().sites[-1][0][0].channels_out == 320 * width
 
 
 @pytest.mark.parametrize("name", SKELETONS)
