@@ -90,9 +90,12 @@ def two_gates(key: Array, logits: Array, temperature: Array) -> Mix:
 
 
 def drawn_pair(key: Array, logits: Array) -> Array:
-  """Two operations a choice without replacement, int32[E, 2]."""
+  """Two operations a choice without replacement, int32[E, 2].
+
+  Of one operation there is no pair: [E, 1], and it always runs.
+  """
   noisy = logits + jax.random.gumbel(key, logits.shape, logits.dtype)
-  return lax.top_k(noisy, 2)[1]
+  return lax.top_k(noisy, min(2, logits.shape[-1]))[1]
 
 
 def keep_the_others(pair: Array, old: Array, new: Array) -> Array:

@@ -76,13 +76,22 @@ def reparameterised(sampler: Sampler, rows: int | None = None) -> Estimator:
 def on_a_path(sampler: discrete.DiscreteSampler) -> Estimator:
   """One path of a discrete sampler: what runs is what has gradients."""
 
-  def drawn(
-    key: Array, logits: Array, temperature: Array, rows: int | None
-  ) -> Mix:
-    del rows
-    return sampler(key, logits, temperature)
+  def grads(
+    loss: LossOfMix, wrt: tuple[int, ...], *given: Any
+  ) -> tuple[Grads, Metrics, State]:
+    def drawn(
+      key: Array, logits: Array, temperature: Array, rows: int | None
+    ) -> Mix:
+      del rows
+      mix = sampler(key, logits, temperature)
+      if LOGITS in wrt or mix.paths is None:
+        return mix
+      # The scored would run backward for a gradient that nobody asked for.
+      return mix._replace(paths=Paths(mix.paths.active))
 
-  return reparameterised(drawn)
+    return reparameterised(drawn).grads(loss, wrt, *given)
+
+  return Estimator(grads)
 
 
 def two_gates() -> Estimator:
@@ -138,7 +147,7 @@ def ordered() -> Estimator:
   return Estimator(grads)
 
 
-BASELINE_RATE = 0.99  # ProxylessNAS's: nearly the last mean (research 5.3)
+BASELINE_RATE = 0.99  # ProxylessNAS's: nearly this step's mean (research 5.3)
 
 
 def reinforce(num_samples: int) -> Estimator:
@@ -147,6 +156,12 @@ def reinforce(num_samples: int) -> Estimator:
   d_logits = mean (loss - baseline) (one-hot - softmax(logits)), the loss being
   that of the step, cost of the sampled architecture included; ProxylessNAS's
   reward is accuracy * (T / L)^0.1. The weights' is the mean over the paths.
+
+  The baseline follows the mean before it is taken off, as published. So a
+  path's loss is in its own baseline, by 0.99 / n of n samples, and the
+  expectation is the true gradient times 1 - 0.99 / n (1 - 1 / n at the first
+  step, which starts from the mean): the direction is right. Of one sample
+  hardly anything is left, and the first step has none.
   """
 
   def init() -> State:
@@ -184,8 +199,8 @@ def reinforce(num_samples: int) -> Estimator:
     baseline = jnp.where(state["updates"] > 0, state["baseline"], mean)
     chosen = jax.nn.one_hot(drawn, logits.shape[1])
     score = chosen - jax.nn.softmax(logits)[None]
-    advantage = (losses - baseline)[:, None, None]
     baseline = baseline + BASELINE_RATE * (mean - baseline)
+    advantage = (losses - baseline)[:, None, None]
     state = {"baseline": baseline, "updates": state["updates"] + 1}
     return Grads(total, (advantage * score).mean(0)), means, state
 

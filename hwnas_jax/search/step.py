@@ -348,7 +348,8 @@ def _turn_controller(
     if parts.conditions.each is None:
       grads, metrics, kept = at(given)
     else:
-      devices = parts.conditions.each(jax.random.clone(key))
+      # Not the key itself: that one draws the sample.
+      devices = parts.conditions.each(jax.random.fold_in(key, 1))
       grads, metrics, kept = lax.map(
         lambda c: at(given._replace(condition=c)), devices
       )

@@ -96,7 +96,6 @@ def deaf_net(weights=None):
 
 SETTINGS = Settings(num_steps=300, batch_size=16)
 PER_EXAMPLE = reparameterised(SAMPLERS["gumbel_softmax"], 16)
-SOFTMAX = reparameterised(SAMPLERS["softmax"])
 
 
 def step_of(parts, bilevel=False, estimator=PER_EXAMPLE):
@@ -282,91 +281,6 @@ def test_prices_do_not_reach_the_clipping_of_the_weights():
   found = [run(steps, start(parts), t)[0] for t in (TABLE, dear)]
   assert tree.digest(found[0].weights) == tree.digest(found[1].weights)
   assert found[0].weights["w"][0] != 3.0
-
-
-# Bilevel: which examples, in which order.
-
-
-def scalar_net():
-  """Logits (w * mean mix of column 0 * x, 0), with x the first pixel."""
-
-  def apply(weights, mix, images):
-    x = images[:, 0, 0, 0]
-    first = mix[..., 0].mean(-1)
-    return jnp.stack([weights["w"] * first * x, jnp.zeros_like(x)], -1)
-
-  return Net(lambda key: {"w": jnp.full((), 2.0)}, apply)
-
-
-def scalar_parts(**changes):
-  return make_parts(
-    net=scalar_net(),
-    temperature=schedule.linear(1.0, 1.0),
-    conditions=conditions.fixed(3, 1.0),
-    controller=controllers.table(SPACE),
-    price=lambda reference, condition: 0.0 * reference,
-    augment=lambda key, images: images.astype(jnp.float32),
-    weights_optimiser=optax.sgd(0.7),
-    controller_optimiser=optax.sgd(0.9),
-  )._replace(**changes)
-
-
-def marked_data(weights_pixel, controller_pixel):
-  """A level whose pixels are 0 gets no gradient from its examples."""
-  count = DATA.labels.shape[0]
-  values = jnp.zeros(count, jnp.uint8)
-  values = values.at[DATA.weights_index].set(weights_pixel)
-  values = values.at[DATA.controller_index].set(controller_pixel)
-  images = jnp.broadcast_to(values[:, None, None, None], (count, 8, 8, 1))
-  return DATA._replace(images=images, labels=jnp.zeros(count, jnp.int32))
-
-
-@pytest.mark.parametrize(
-  ("bilevel", "pixel", "weights_move", "controller_moves"),
-  [
-    (True, (1, 0), True, False),
-    (True, (0, 1), False, True),
-    (False, (1, 0), True, True),
-    (False, (0, 1), False, False),
-  ],
-)
-def test_each_level_reads_its_own_examples(
-  bilevel, pixel, weights_move, controller_moves
-):
-  parts = scalar_parts()
-  steps = jax.jit(repeat(step_of(parts, bilevel, SOFTMAX), 4))
-  before = start(parts)
-  after, _ = run(steps, start(parts), data=marked_data(*pixel))
-  moved = tree.digest(after.weights) != tree.digest(before.weights)
-  assert moved == weights_move
-  moved = tree.digest(after.controller) != tree.digest(before.controller)
-  assert moved == controller_moves
-
-
-@pytest.mark.parametrize("bilevel", [False, True])
-def test_first_order_by_hand(bilevel):
-  """Bilevel: the weights answer to the controller's new logits."""
-  parts = scalar_parts()
-  step = step_of(parts, bilevel, SOFTMAX)
-  state = start(parts)
-  found, _ = run(jax.jit(step), start(parts), data=marked_data(1, 3))
-
-  def cross_entropy(w, logits, x):
-    first = jax.nn.softmax(logits)[:, 0].mean()
-    return -jax.nn.log_sigmoid(w * first * x)
-
-  w, logits = state.weights["w"], state.controller["logits"]
-  seen = 3.0 if bilevel else 1.0
-  downhill = -jax.grad(cross_entropy, 1)(w, logits, seen).ravel()
-  stepped = found.controller["logits"]
-  taken = (stepped - logits).ravel()
-  # The condition weighs the step, and does not turn it.
-  cosine = taken @ downhill / jnp.linalg.norm(taken) / jnp.linalg.norm(downhill)
-  np.testing.assert_allclose(cosine, 1.0, rtol=1e-4)
-  answered = stepped if bilevel else logits
-  moved = w - 0.7 * jax.grad(cross_entropy)(w, answered, 1.0)
-  np.testing.assert_allclose(found.weights["w"], moved, rtol=1e-5)
-  assert abs(jax.grad(cross_entropy)(w, logits - stepped, 1.0)) > 0.01
 
 
 # The real supernet.
