@@ -1,21 +1,23 @@
-"""Nine methods on one space, one data set and one budget.
+"""Nine methods on one space, one data set and two budgets.
 
   python experiments/methods/run.py --workdir=runs/methods [--smoke]
 
 Every method of configs/methods searches DARTS's cells of three operations (3
 cells, C=8) on the digits for the same number of steps and of examples a step.
 One table prices for all: measured and calibrated once, with the predictors
-trained on the same networks. The budget is 40 % of the largest architecture's
-latency. A penalty that has a target aims at it; a family (DARTS-CC, simplex,
-MODNAS, and `cone`, configs/digits.py) gives the dearest network of its sweep
-that keeps it by the table; who has neither is weighed by one constant, or by
-none. Beside them `fixed`, the cone's search at one price, and random
-architectures that keep the budget. What is found is trained alike, and at the
-end all networks of all seeds are measured in turns. A run that was stopped goes
-on, and what is in --json is skipped.
+trained on the same networks. The budgets are 40 and 25 % of the largest
+architecture's latency. A penalty that has a target aims at it, by a search of
+its own; a family (DARTS-CC, simplex, MODNAS, and `cone`, configs/digits.py)
+gives the dearest network of its sweep that keeps it by the table, all budgets
+from one search; who has neither is weighed by a constant for each budget. DARTS
+knows no latency. Beside them `fixed`, the cone's search at one price, and
+random architectures that keep the budget. What is found is trained alike, and
+at the end all networks of all seeds are measured in turns. A run that was
+stopped goes on, and what is in --json is skipped.
 """
 
 import argparse
+import itertools
 import pathlib
 from typing import Any, NamedTuple
 
@@ -24,6 +26,7 @@ from ml_collections import ConfigDict
 
 from hwnas_jax import build, checks, pricing, run, training
 from hwnas_jax import config as configuration
+from hwnas_jax.core import budget as budgets
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs import measure, networks, predictor, timing
 from hwnas_jax.costs import table as tables
@@ -41,14 +44,33 @@ METHODS = (
   *("darts", "darts_cc", "simplex", "fbnet", "proxyless", "la_darts"),
   *("surgenas", "lightnas", "modnas", "cone", "fixed", "random"),
 )
-BUDGET = "40%"
-# The weight of latency where a search has no target: on the digits the cone's
-# networks take some 40 % there.
-CONSTANT = 0.3
+FAMILIES = "darts_cc", "simplex", "modnas", "cone"
+# Beside a budget the weight of latency where a search has no target: on the
+# digits the cone's networks take about as much there.
+BUDGETS = {"40%": 0.3, "25%": 3.0}
 SEEDS = 3
 STEPS, WARMUP, EPOCH = 1000, 200, 40
 DRAWS = 3  # FBNet's samples, and random architectures, a seed
 CALIBRATION, HELD_OUT = 30, 10  # networks
+
+
+class Job(NamedTuple):
+  """A row of the results."""
+
+  budget: str
+  seed: int
+  method: str
+
+  @property
+  def name(self) -> str:
+    """In --json."""
+    return f"{self.method} {self.seed} {self.budget}"
+
+  @property
+  def folder(self) -> str:
+    """Of its search; a family's answers every budget."""
+    parts = self.method, str(self.seed), self.budget
+    return "_".join(parts[: 2 if self.method in FAMILIES else 3])
 
 
 class Ground(NamedTuple):
@@ -57,7 +79,7 @@ class Ground(NamedTuple):
   path: pathlib.Path  # of the table; a kind's predictor lies beside it
   table: tables.LatencyTable
   net: Spec
-  budget_ms: float
+  budget_ms: dict[str, float]
 
   def predictor(self, kind: str) -> pathlib.Path:
     """Where the predictor of a kind is."""
@@ -84,8 +106,6 @@ def base_config(smoke: bool) -> ConfigDict:
 def make_ground(workdir: pathlib.Path, smoke: bool) -> Ground:
   """Measures the table and the networks, trains the predictors."""
   config = base_config(smoke)
-  config.condition.name = "fixed"
-  config.penalty.update(name="hinge", target=BUDGET)
   net = build.make_nets(config)[1]
   path, part = workdir / "table.json", config.latency
   workdir.mkdir(parents=True, exist_ok=True)
@@ -98,8 +118,11 @@ def make_ground(workdir: pathlib.Path, smoke: bool) -> Ground:
   table, errors = networks.calibrated(net, table, measured, CALIBRATION)
   tables.save(path, table)
   reference = pricing.make_reference(config, net, net, table)
-  budget_ms = pricing.make_target_ms(config, net.space(), reference)
-  assert budget_ms is not None
+  largest_ms = pricing.make_reach(config, net.space(), reference).largest_ms
+  budget_ms = {
+    budget: budgets.to_ms(budgets.parse(budget, "budget"), largest_ms)
+    for budget in BUDGETS
+  }
   ground = Ground(path, table, net, budget_ms)
   for kind in ("mlp", "graph"):
     if not ground.predictor(kind).exists():
@@ -112,11 +135,9 @@ def make_ground(workdir: pathlib.Path, smoke: bool) -> Ground:
   return ground
 
 
-def make_config(
-  method: str, seed: int, ground: Ground, smoke: bool
-) -> ConfigDict:
+def make_config(job: Job, ground: Ground, smoke: bool) -> ConfigDict:
   """A method's config on the common ground."""
-  base = base_config(smoke)
+  base, method = base_config(smoke), job.method
   own = CONFIGS / "methods" / f"{method}.py"
   config = configuration.load(f"{own}") if own.exists() else base_config(smoke)
   if method == "fixed":
@@ -133,9 +154,9 @@ def make_config(
   if config.condition.name == "simplex":
     config.condition.update(base.condition.to_dict())
   if config.condition.name == "fixed":
-    config.condition.high = CONSTANT
+    config.condition.high = BUDGETS[job.budget]
   if config.penalty.target:
-    config.penalty.target = BUDGET
+    config.penalty.target = job.budget
   if config.penalty.name == "log_product":  # latencies are about 1 ms here
     config.penalty.name = "power"
   part, common = config.search, base.search
@@ -147,13 +168,13 @@ def make_config(
   if part.epoch_steps:  # as many steps of the weights as the others
     part.epoch_steps = part.controller_epoch_steps = 20 if smoke else EPOCH
     part.num_steps += part.num_steps - part.warmup_steps
-  config.seed = seed
+  config.seed = job.seed
   checks.check(config)
   return config
 
 
 def search(
-  config: ConfigDict, folder: pathlib.Path, ground: Ground
+  job: Job, config: ConfigDict, folder: pathlib.Path, ground: Ground
 ) -> tuple[list[Genotype], dict[str, Any]]:
   """The networks of one search, and what it took and spans."""
   net, derived = build.make_nets(config)
@@ -168,9 +189,9 @@ def search(
     "members": len(found),
     "predicted_ms": [min(found.values()), max(found.values())],
   }
-  if config.condition.name == "fixed":
+  if job.method not in FAMILIES:
     return list(found), told
-  keeping = [g for g, ms in found.items() if ms <= ground.budget_ms]
+  keeping = [g for g, ms in found.items() if ms <= ground.budget_ms[job.budget]]
   cheapest = min(found, key=found.__getitem__)
   return [max(keeping, key=found.__getitem__, default=cheapest)], told
 
@@ -187,31 +208,31 @@ def search_s(folder: pathlib.Path) -> float:
   return float(spans.sum() + median)
 
 
-def draw(ground: Ground, seed: int) -> list[Genotype]:
+def draw(job: Job, ground: Ground) -> list[Genotype]:
   """Random architectures that keep the budget by the table."""
-  rng, space = np.random.default_rng(seed), ground.net.space()
+  rng, space = np.random.default_rng(job.seed), ground.net.space()
 
   def one() -> Genotype:
     while True:
       genotype = architecture.random_genotype(space, rng)
-      if ground.predict_ms(genotype) <= ground.budget_ms:
+      if ground.predict_ms(genotype) <= ground.budget_ms[job.budget]:
         return genotype
 
   return list(family.distinct([], one, DRAWS))
 
 
 def run_one(
-  method: str, seed: int, ground: Ground, workdir: pathlib.Path, smoke: bool
+  job: Job, ground: Ground, workdir: pathlib.Path, smoke: bool
 ) -> dict[str, Any]:
   """Searches, and trains what was found."""
-  folder, cost = workdir / f"{method}_{seed}", {}
-  if method == "random":
-    config, genotypes = base_config(smoke), draw(ground, seed)
-    config.seed = seed
+  folder, cost = workdir / job.folder, {}
+  if job.method == "random":
+    config, genotypes = base_config(smoke), draw(job, ground)
+    config.seed = job.seed
   else:
-    config = make_config(method, seed, ground, smoke)
+    config = make_config(job, ground, smoke)
     run.record(folder, config, "experiments/methods/run.py")
-    genotypes, cost = search(config, folder, ground)
+    genotypes, cost = search(job, config, folder, ground)
   dataset, space = build.load_dataset(config), ground.net.space()
   trained = training.train(config, folder, dataset, ground.net, genotypes)
   rows = [
@@ -242,14 +263,16 @@ def measure_all(
   return timing.measure_networks(compiled, repeats)
 
 
-def print_method(method: str, results: dict[str, Any]) -> None:
+def print_method(method: str, budget: str, results: dict[str, Any]) -> None:
   """Means over a seed's networks: their mean and standard deviation."""
   runs = [
-    one for name, one in results["runs"].items() if name.split()[0] == method
+    one
+    for name, one in results["runs"].items()
+    if (name.split()[0], name.split()[-1]) == (method, budget)
   ]
   if not runs:
     return
-  latency, budget_ms = results["latency"], results["budget_ms"]
+  latency, budget_ms = results["latency"], results["budget_ms"][budget]
   rows = [one["networks"] for one in runs]
   each = [latency[row["id"]]["median_ms"] for own in rows for row in own]
   ms, tested = (
@@ -261,12 +284,23 @@ def print_method(method: str, results: dict[str, Any]) -> None:
   )
   seconds = [one.get("search_s", 0) for one in runs]
   print(
-    f"{method:10}{np.mean(ms):6.2f} ms (SD {np.std(ms, ddof=1):.2f}),"
+    f"{budget} {method:10}{np.mean(ms):6.2f} ms (SD {np.std(ms, ddof=1):.2f}),"
     f" {sum(one > budget_ms for one in each)} of {len(each)} over,"
     f" {max(each) / budget_ms:.2f} of the budget at most;"
     f"{np.mean(tested):6.1f} % (SD {np.std(tested, ddof=1):.1f});"
     f"{np.median(seconds):6.0f} s of search ({min(seconds)} to {max(seconds)})"
   )
+
+
+def jobs(smoke: bool) -> list[Job]:
+  """By budget and seed first: what is there when it stops has all methods."""
+  found = itertools.product(BUDGETS, range(1 if smoke else SEEDS), METHODS)
+  first = next(iter(BUDGETS))
+  return [
+    job
+    for job in itertools.starmap(Job, found)
+    if job.method != "darts" or job.budget == first
+  ]
 
 
 def main() -> None:
@@ -282,17 +316,14 @@ def main() -> None:
   ground = make_ground(args.workdir, args.smoke)
   results = writers.read_json(args.json) if args.json.exists() else {}
   results.setdefault("runs", {})
-  # By seed first: what is there when it is stopped has all methods.
-  for seed in range(1 if args.smoke else SEEDS):
-    for method in METHODS:
-      name = f"{method} {seed}"
-      if name in results["runs"]:
-        continue
-      print(name, flush=True)
-      found = run_one(method, seed, ground, args.workdir, args.smoke)
-      results["runs"][name] = found
-      results.pop("latency", None)
-      writers.write_json(args.json, results)
+  for job in jobs(args.smoke):
+    if job.name in results["runs"]:
+      continue
+    print(job.name, flush=True)
+    found = run_one(job, ground, args.workdir, args.smoke)
+    results["runs"][job.name] = found
+    results.pop("latency", None)
+    writers.write_json(args.json, results)
   if "latency" not in results:
     results |= {
       "budget_ms": ground.budget_ms,
@@ -301,8 +332,8 @@ def main() -> None:
       "device": versions.device_fingerprint(),
     }
     writers.write_json(args.json, results)
-  for method in METHODS:
-    print_method(method, results)
+  for budget, method in itertools.product(BUDGETS, METHODS):
+    print_method(method, budget, results)
 
 
 if __name__ == "__main__":
