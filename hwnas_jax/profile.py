@@ -217,6 +217,11 @@ def measure_here(config: ConfigDict, net: Spec, out: str | None) -> None:
   out = out or f"tables/{versions.fingerprint_id(device)}.json"
   existed = os.path.exists(out)
   batch_size, repeats = config.latency.batch_size, _REPEATS.value
+  if _PREDICTOR.value and config.derive.rule == "top_k":
+    raise ValueError(
+      "--predictor is for searches that read a sample of every choice, and"
+      " derive.rule=top_k drops some: give a config with argmax"
+    )
   known, told = _known(config, net), ""
   if known:
     _refuse_existing(out)

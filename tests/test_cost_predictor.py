@@ -108,6 +108,7 @@ def configured(path, **fields):
   config.latency.update(table="t.json", batch_size=4)
   config.condition.name = "fixed"
   config.penalty.on = "sampled"
+  config.derive.rule = "argmax"
   config.sampler.update(name="straight_through", per_example=False)
   config.cost.predictor = str(path)
   config.update_from_flattened_dict(fields)

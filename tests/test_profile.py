@@ -232,6 +232,9 @@ def test_a_predictor_is_trained_beside_the_table(
   for wrong in ({"networks": 19}, {"held_out": 0}, {"fit": "plan"}):
     with pytest.raises(app.UsageError, match="--predictor needs --networks=20"):
       profile_main(tmp_path / "table.json", **{**flags, **wrong})
+  top_k = str(ROOT / "configs" / "cifar.py") + ":smoke"
+  with pytest.raises(SystemExit, match="derive.rule=top_k drops some"):
+    profile_main(tmp_path / "other.json", **{**flags, "config": top_k})
 
 
 @pytest.fixture
