@@ -18,7 +18,7 @@ def member(latency, accuracy, kind="member", **rest):
 def run_with(members, **rest):
   made = {"members": members, "latency_batch_size": 64, **rest}
   device = {"cpu_model": "Chip", "cpu_cores": 1}
-  return run.Run("r", made, {}, "", {}, device, "", [], {})
+  return run.Run("r", made, {}, "", {}, device, "", [], {}, {})
 
 
 def text_of(members, **rest):
