@@ -7,9 +7,7 @@ model with every Choice replaced by a shortcut, which is its input where the
 shape stays and a slice or zeros added where it does not.
 """
 
-import dataclasses
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple, get_args
 
 import flax.errors
@@ -20,6 +18,7 @@ import jax.numpy as jnp
 from hwnas_jax.core import program
 from hwnas_jax.core.types import Array, Params
 from hwnas_jax.nets import choice as choices
+from hwnas_jax.nets import searchable
 from hwnas_jax.nets.choice import Choice
 from hwnas_jax.nets.conv import tracing_for
 from hwnas_jax.nets.custom import Outside, instance
@@ -36,13 +35,6 @@ _REMEDIES: dict[type, str] = {
   flax.errors.InvalidRngError: "random streams are not supported, remove what"
   " draws, such as nn.Dropout",
 }
-# Around a Choice. The names are those that flax puts into debug_path.
-_TRANSFORMS = {
-  "jit": "which would run the first network's choice in every other: leave it"
-  " out, all is compiled as a whole",
-  "scan": "which hides how often it runs: write a Choice for each call",
-  "vmap": "which hides how often it runs: write a Choice for each call",
-}
 
 
 class _Call(NamedTuple):
@@ -55,8 +47,6 @@ class _Call(NamedTuple):
 
 
 _Calls = dict[str, _Call]  # by the choice's label, in order
-# By id: a module with weights, the user's own one, and whose operation it is.
-_Users = dict[int, tuple[nn.Module, str]]
 _ByMode = dict[str, Any]
 
 
@@ -98,7 +88,7 @@ def _run(
 ) -> _Calls:
   """The call of every Choice in a mode."""
   calls: _Calls = {}
-  users: _Users = {}
+  users: searchable.Users = {}
   module = instance(model, mode, num_classes)
   if more := choices.needs(module):
     raise ValueError(
@@ -118,16 +108,16 @@ def _run(
   shape = jax.tree.map(jnp.shape, logits)
   if shape != (1, num_classes):
     raise ValueError(f"it returns {shape}, expected logits (1, {num_classes})")
-  _check_variables(variables, mode)
+  searchable.check_variables(variables, mode)
   _check_names(calls)
-  _check_users(users, variables)
+  searchable.check_users(users, variables)
   with choices.running(choices.every):  # without random streams
     apply = lambda v, x: module.apply(v, x, mutable=["batch_stats"])  # noqa: E731
     jax.eval_shape(apply, variables, x)
   return calls
 
 
-def _recorder(calls: _Calls, users: _Users) -> choices.Run:
+def _recorder(calls: _Calls, users: searchable.Users) -> choices.Run:
   """`choices.every`, and remembers the call and the modules with weights."""
   inside: list[str] = []
 
@@ -142,13 +132,13 @@ def _recorder(calls: _Calls, users: _Users) -> choices.Run:
       raise ValueError(
         f"the Choice {name} is called twice: write a Choice for each call"
       )
-    _check_transforms(choice)
+    searchable.check_transforms(choice)
     inside.append(name)
     modules = choices.copies(choice)
     y = choices.merge(choice, x, modules)
     inside.pop()
     for op, given in choices.operations(choice).items():
-      _use(users, f"{name}/{op}", given, modules[op])
+      searchable.use(users, f"{name}/{op}", given, modules[op])
     shapes = jax.tree.map(
       lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype), dict(choice.variables)
     )
@@ -157,81 +147,6 @@ def _recorder(calls: _Calls, users: _Users) -> choices.Run:
     return y
 
   return run
-
-
-def _check_transforms(choice: Choice) -> None:
-  path = choice.scope.debug_path if choice.scope else ()
-  for transform, remedy in _TRANSFORMS.items():
-    if any(re.search(rf"\b{transform}\(", step) for step in path):
-      raise ValueError(
-        f"the Choice {choices.label(choice)} is inside nn.{transform}, {remedy}"
-      )
-
-
-def _use(users: _Users, name: str, given: nn.Module, copy: nn.Module) -> None:
-  """Notes an operation's modules; raises where another has one of them.
-
-  The copy is what ran: it knows which of them have weights.
-  """
-  # Within an operation flax shares what is there twice.
-  own = {
-    id(module): module
-    for module, ran in _pairs(given, copy)
-    if ran.scope is not None and ran.variables
-  }
-  for key, module in own.items():
-    if key in users:
-      raise ValueError(
-        f"a module {type(module).__name__} is used in {users[key][1]} and in"
-        f" {name}: each gets weights of its own here; make a module for each"
-      )
-    users[key] = (module, name)
-
-
-def _pairs(given: Any, ran: Any) -> Iterator[tuple[nn.Module, nn.Module]]:
-  """A module and those in its fields, each with what it is in the copy.
-
-  Where a setup has put something else into a field they are left out.
-  """
-  if isinstance(given, nn.Module) and isinstance(ran, nn.Module):
-    yield given, ran
-    for field in dataclasses.fields(given):
-      if field.init and field.name not in ("parent", "name"):
-        yield from _pairs(getattr(given, field.name), getattr(ran, field.name))
-  elif isinstance(given, (list, tuple)) and isinstance(ran, (list, tuple)):
-    for part, other in zip(given, ran, strict=False):
-      yield from _pairs(part, other)
-  elif isinstance(given, Mapping) and isinstance(ran, Mapping):
-    for key in given:
-      yield from _pairs(given[key], ran.get(key))
-
-
-def _check_users(users: _Users, variables: Params) -> None:
-  """Raises ValueError where the model calls an operation's module itself."""
-  for module, name in users.values():
-    part = variables.get("params", {}) if module.scope is not None else {}
-    for step in module.path if part else ():
-      part = part.get(step, {})
-    if part:
-      raise ValueError(
-        f"a module {type(module).__name__} is used in {name} and outside of"
-        " choices: each gets weights of its own here; make a module for each"
-      )
-
-
-def _check_variables(variables: Params, mode: Mode) -> None:
-  allowed = {"params"} if mode == "search" else {"params", "batch_stats"}
-  more = sorted(set(variables) - allowed)
-  if more:
-    remedy = (
-      "normalise with hwnas_jax.nets.norm.BatchNorm(self.mode)"
-      if more == ["batch_stats"]
-      else "remove the module or the self.variable that makes it"
-    )
-    raise ValueError(
-      f"it keeps {', '.join(more)} in mode {mode!r}, where nothing but"
-      f" {' and '.join(sorted(allowed))} is kept: {remedy}"
-    )
 
 
 def _check_names(calls: _Calls) -> None:
