@@ -13,7 +13,9 @@ Changed: the differences have common noise (nothing here is random but the
 crops); the look-ahead's gradient is clipped as the weights' is; one random
 architecture is trained beside it; operations carry a latency that nothing
 reads.
-Its result here is not known yet.
+Its result here, on small networks for the digits (experiments/methods; random
+architectures within 1.72 ms have 98.0 %, within 1.08 ms 97.7 %): 98.0 %
+(deviation 0.7) at 2.30 ms, which no budget bounds.
 """
 
 from ml_collections import ConfigDict

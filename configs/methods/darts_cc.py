@@ -14,7 +14,9 @@ parameters as a fraction of the dearest architecture's, and spans what its
 1e-8 to 1e-4 a parameter do; the controller's gradient is weighted by
 1 / (1 + scale); the conditioned classifier, which folds into an ordinary one,
 is trained with the weights; the derived network's BN has scale and shift.
-Its result here is not known yet.
+Its result here, on small networks for the digits (experiments/methods; random
+architectures within 1.72 ms have 98.0 %, within 1.08 ms 97.7 %): 98.1 % at 1.42
+ms for a budget of 1.72 and 98.1 % at 0.90 ms for 1.08, from one search.
 """
 
 from ml_collections import ConfigDict

@@ -13,8 +13,11 @@ part; temperature 5, after the warm-up times 0.956 an epoch; the logits' decay
 Changed: T, which only scales the loss, is half the largest latency and not e
 ms; the six are compared on a tenth of the training data, held out of it;
 retraining is the library's. The smoke run's penalty is `power`: its latencies
-are below 1 ms, where a logarithm changes its sign. Its result here is not known
-yet.
+are below 1 ms, where a logarithm changes its sign.
+Its result here, on small networks for the digits (experiments/methods; random
+architectures within 1.72 ms have 98.0 %, within 1.08 ms 97.7 %): 98.3 % at 1.48
+ms for a target of 1.72, but 98.2 % at 1.61 ms for one of 1.08: the product does
+not feel its target.
 """
 
 from ml_collections import ConfigDict

@@ -17,8 +17,10 @@ last fifth of the search, not the last ninth; labels are not smoothed in the
 search, and nothing is dropped before the classifier; the weights of what does
 not run get no gradient of a constant (research 9.1); the architecture set is
 half of the training data, not the test data; retraining takes 200 epochs, not
-360. The smoke run prices by the table: it measures no networks. Its result here
-is not known yet.
+360. The smoke run prices by the table: it measures no networks.
+Its result here, on small networks for the digits (experiments/methods; random
+architectures within 1.72 ms have 98.0 %, within 1.08 ms 97.7 %): 97.5 % at 1.57
+ms for a target of 1.72 and 97.2 % at 0.96 ms for 1.08.
 """
 
 from ml_collections import ConfigDict

@@ -15,8 +15,10 @@ of a predictor's, of the sample as published; cross-entropy and latency are not
 rescaled to [0, 1], and latency counts below a constraint too; the weights see
 one device a step, not all, at 0.025 in place of 0.325; nothing is pretrained or
 shares a kernel; the cosine term, which had no gradient, is left out. The smoke
-run's space is a cell of DARTS, which compiles in half the time. Its result here
-is not known yet.
+run's space is a cell of DARTS, which compiles in half the time.
+Its result here, on small networks for the digits (experiments/methods; random
+architectures within 1.72 ms have 98.0 %, within 1.08 ms 97.7 %): 98.5 % at 1.52
+ms for a budget of 1.72 and 97.2 % at 0.86 ms for 1.08, from one search.
 """
 
 from ml_collections import ConfigDict

@@ -15,7 +15,11 @@ momentum is not Nesterov's, labels are not smoothed in the search, the logits
 step before the weights do, and the weights' loss carries the factor of the
 latency too; the loss of a Zero is not dropped (research 5.9); 10 % of the data
 is the architecture set; retraining is the library's. The smoke run's penalty is
-`power`, as its latencies are below 1 ms. Its result here is not known yet.
+`power`, as its latencies are below 1 ms.
+Its result here, on small networks for the digits (experiments/methods; random
+architectures within 1.72 ms have 98.0 %, within 1.08 ms 97.7 %): 98.4 % at 1.49
+ms for a target of 1.72, but 98.1 % at 1.79 ms for one of 1.08: the product does
+not feel its target.
 """
 
 from ml_collections import ConfigDict

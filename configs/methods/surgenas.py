@@ -13,7 +13,9 @@ Reconstructed, for the paper cannot be read: the space (FBNet's, on CIFAR-10 in
 0.1, the constant of the latency, all schedules. The identity has no weights
 where shapes change. Its Comfort Zone is `python -m hwnas_jax.scale`, on the run
 that this gives. The smoke run prices by the table: it measures no networks.
-Its result here is not known yet.
+Its result here, on small networks for the digits (experiments/methods; random
+architectures within 1.72 ms have 98.0 %, within 1.08 ms 97.7 %): 98.1 % at 1.20
+ms with a constant of 0.3; skips and pools alone, 92.7 % at 0.56 ms, with 3.
 """
 
 from ml_collections import ConfigDict
