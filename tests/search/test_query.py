@@ -1,6 +1,5 @@
 """Shortlist, ranking and settling, on arrays and devices that are made up."""
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np
