@@ -14,9 +14,9 @@ import time
 
 import numpy as np
 
+from hwnas_jax.derive.exact import Constraint, best
+from hwnas_jax.derive.shortlist import log_softmax
 from hwnas_jax.io import versions, writers
-from hwnas_jax.search.exact import Constraint, best
-from hwnas_jax.search.query import log_softmax
 from hwnas_jax.spaces.spec import Space
 
 HERE = pathlib.Path(__file__).parent

@@ -39,7 +39,7 @@ Block = Callable[[], object]
 
 def make_config(kind: str, batch: int, steps: int) -> Any:
   """The config whose step is that of `torch_supernet` of this kind."""
-  from hwnas_jax import config as configuration
+  from hwnas_jax.config import fields as configuration
 
   name = "fashion_mnist" if kind in SMALL else "cifar"
   config = configuration.load(f"{CONFIGS / name}.py")
@@ -57,19 +57,19 @@ def our_block(kind: str, batch: int, steps: int) -> tuple[Block, Any]:
   """(a dispatch of `steps` steps, seconds and bytes of its compilation)."""
   import jax
 
-  from hwnas_jax import build, pricing
+  from hwnas_jax.config import method, pricing
   from hwnas_jax.core.compile import jit, repeat
   from hwnas_jax.core.rng import stream
   from hwnas_jax.io.cache import use_compilation_cache
-  from hwnas_jax.search.step import init_state, make_step
+  from hwnas_jax.method.step import init_state, make_step
 
   use_compilation_cache()
   config = make_config(kind, batch, steps)
-  dataset, (net, _) = build.load_dataset(config), build.make_nets(config)
+  dataset, (net, _) = method.load_dataset(config), method.make_nets(config)
   reference = pricing.make_reference(config, net, net, None)
-  parts, settings, _ = build.make_parts(config, net, reference, dataset)
-  data, _ = build.make_search_data(config, dataset)
-  (span,) = spans = build.make_phases(config)
+  parts, settings, _ = method.make_parts(config, net, reference, dataset)
+  data, _ = method.make_search_data(config, dataset)
+  (span,) = spans = method.make_phases(config)
   state = init_state(parts, spans, stream(0, "search"))
   step = make_step(parts, settings, span.phase)
   run = jit(repeat(step, steps), donate_argnums=0)

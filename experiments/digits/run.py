@@ -21,7 +21,7 @@ import numpy as np
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
-from hwnas_jax import config as configuration
+from hwnas_jax.config import fields as configuration
 from hwnas_jax.data import load
 from hwnas_jax.io import versions, writers
 from hwnas_jax.report import family

@@ -25,23 +25,18 @@ import matplotlib
 import numpy as np
 from ml_collections import ConfigDict
 
-from hwnas_jax import build
-from hwnas_jax import config as configuration
+from hwnas_jax.config import fields as configuration
+from hwnas_jax.config import method
 from hwnas_jax.core.types import Genotype
-from hwnas_jax.costs import (
-  calibration,
-  measure,
-  multipliers,
-  regression,
-  table,
-  timing,
-)
+from hwnas_jax.costs import table
+from hwnas_jax.costs.correct import calibration, multipliers, regression
+from hwnas_jax.costs.measure import sites, timing
 from hwnas_jax.io import versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
 from hwnas_jax.io.progress import Progress
 from hwnas_jax.report import style
-from hwnas_jax.search.discretise import RULES
 from hwnas_jax.spaces import architecture
+from hwnas_jax.spaces.rules import RULES
 from hwnas_jax.spaces.spec import Spec
 
 HERE = pathlib.Path(__file__).parent
@@ -61,7 +56,7 @@ def choose(
   args: argparse.Namespace, config: ConfigDict, found: table.LatencyTable
 ) -> list[Genotype]:
   """The calibration networks, then the held-out ones: different networks."""
-  net = build.make_nets(config)[1]
+  net = method.make_nets(config)[1]
   rule, costs = RULES[config.derive.rule], table.raw_costs(found)
   first, second = (np.random.default_rng([args.seed, i]) for i in range(2))
   fitted = calibration.choose(net, costs, rule, first, args.count)
@@ -265,9 +260,9 @@ def print_table(result: dict[str, Any]) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
   """Measures, fits and describes."""
   config = load_config(args)
-  net = build.make_nets(config)[1]
+  net = method.make_nets(config)[1]
   space, batch_size = net.space(), config.latency.batch_size
-  found = measure.profile_space(
+  found = sites.profile_space(
     space, batch_size, args.table, config.latency.repeats
   )
   genotypes = choose(args, config, found)

@@ -19,16 +19,18 @@ import matplotlib
 import numpy as np
 from ml_collections import ConfigDict
 
-from hwnas_jax import build, pricing, run
-from hwnas_jax import config as configuration
+from hwnas_jax.config import fields as configuration
+from hwnas_jax.config import method, pricing
 from hwnas_jax.core.types import Genotype
-from hwnas_jax.costs import analytic, measure, table, timing
+from hwnas_jax.costs import counts, table
+from hwnas_jax.costs.measure import sites, timing
+from hwnas_jax.derive import sweep
 from hwnas_jax.io import versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
 from hwnas_jax.report import family as reading
 from hwnas_jax.report import plots, style
-from hwnas_jax.search import discretise, family
-from hwnas_jax.spaces import architecture
+from hwnas_jax.runs import pipeline
+from hwnas_jax.spaces import architecture, rules
 from hwnas_jax.spaces.spec import Spec
 
 HERE = pathlib.Path(__file__).parent
@@ -45,7 +47,7 @@ def draw_genotypes(
   preference: float,
 ) -> list[Genotype]:
   """Genotypes by the config's rule, of logits that favour some operations."""
-  space, rule = net.space(), discretise.RULES[config.derive.rule]
+  space, rule = net.space(), rules.RULES[config.derive.rule]
   bias = preference * rng.standard_normal((count, 1, len(net.ops)))
   logits = bias + rng.gumbel(size=(count, *space.shape))
   return [rule(space, rows) for rows in logits]
@@ -61,9 +63,9 @@ def controller_genotypes(
   """What a finished run's controller gives at POOL random conditions."""
   if not (workdir / "family.json").exists():
     raise ValueError(f"{workdir} holds no finished run: finish it first")
-  dataset = build.load_dataset(config)
+  dataset = method.load_dataset(config)
   reference = pricing.make_reference(config, *nets, found)
-  state, parts, columns = run.search(
+  state, parts, columns = pipeline.search(
     config, workdir, nets[0], reference, dataset
   )
   low, high = 1.0, 1.0
@@ -71,13 +73,13 @@ def controller_genotypes(
     low, high = config.condition.low, config.condition.high
   scales = np.exp(rng.uniform(np.log(low), np.log(high), POOL))
   simplex = rng.dirichlet(np.ones(len(columns)), POOL)
-  logits = family.logits_of(
+  logits = sweep.logits_of(
     parts.controller,
     parts.conditions,
     state.controller,
     list(zip(simplex.tolist(), scales.tolist(), strict=True)),
   )
-  rule = discretise.RULES[config.derive.rule]
+  rule = rules.RULES[config.derive.rule]
   return [rule(nets[0].space(), rows) for rows in logits]
 
 
@@ -101,10 +103,10 @@ def choose(
   args: argparse.Namespace, config: ConfigDict, found: table.LatencyTable
 ) -> list[tuple[str, Genotype]]:
   """(kind, genotype) of all networks, different ones."""
-  nets = build.make_nets(config)
+  nets = method.make_nets(config)
   rng = np.random.default_rng(args.seed)
   costs = table.costs(found)
-  cost = lambda g: analytic.genotype_cost(nets[1], g, costs)  # noqa: E731
+  cost = lambda g: counts.genotype_cost(nets[1], g, costs)  # noqa: E731
   pool = (
     controller_genotypes(config, args.workdir, nets, found, rng)
     if args.workdir
@@ -112,7 +114,7 @@ def choose(
   )
   members = spread(pool, cost, args.count)
   draw = lambda: draw_genotypes(config, nets[1], rng, 1, 0.0)[0]  # noqa: E731
-  random = family.distinct(members, draw, args.count)
+  random = sweep.distinct(members, draw, args.count)
   return [("member", g) for g in members] + [("random", g) for g in random]
 
 
@@ -123,7 +125,7 @@ def measure_all(
   repeats: int,
 ) -> list[dict[str, Any]]:
   """A row for each network, in the form of family.json's members."""
-  net = build.make_nets(config)[1]
+  net = method.make_nets(config)[1]
   space, costs = net.space(), table.costs(found)
   names = {architecture.identity(space, g): (kind, g) for kind, g in networks}
   genotypes = {name: genotype for name, (_, genotype) in names.items()}
@@ -134,7 +136,7 @@ def measure_all(
       "id": name,
       "kind": kind,
       "genotype": architecture.to_json(space, genotype),
-      "predicted_ms": analytic.genotype_cost(net, genotype, costs),
+      "predicted_ms": counts.genotype_cost(net, genotype, costs),
       "latency": measured[name],
     }
     for name, (kind, genotype) in names.items()
@@ -217,8 +219,8 @@ def main() -> None:
   use_compilation_cache()
   if not args.json.exists():
     config = load_config(args)
-    space = build.make_nets(config)[1].space()
-    found = measure.profile_space(
+    space = method.make_nets(config)[1].space()
+    found = sites.profile_space(
       space, config.latency.batch_size, args.table, config.latency.repeats
     )
     networks = choose(args, config, found)

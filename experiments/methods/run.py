@@ -24,17 +24,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from hwnas_jax import build, checks, pricing, run, training
-from hwnas_jax import config as configuration
+from hwnas_jax.config import checks, method, pricing
+from hwnas_jax.config import fields as configuration
 from hwnas_jax.core import budget as budgets
 from hwnas_jax.core.types import Genotype
-from hwnas_jax.costs import measure, networks, predictor, timing
 from hwnas_jax.costs import table as tables
+from hwnas_jax.costs.measure import networks, sites, timing
+from hwnas_jax.costs.predict import predictor
+from hwnas_jax.derive import sweep
 from hwnas_jax.io import versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
-from hwnas_jax.search import family
-from hwnas_jax.search.discretise import RULES
+from hwnas_jax.runs import pipeline, training
 from hwnas_jax.spaces import architecture
+from hwnas_jax.spaces.rules import RULES
 from hwnas_jax.spaces.spec import Spec
 
 HERE = pathlib.Path(__file__).parent
@@ -106,12 +108,10 @@ def base_config(smoke: bool) -> ConfigDict:
 def make_ground(workdir: pathlib.Path, smoke: bool) -> Ground:
   """Measures the table and the networks, trains the predictors."""
   config = base_config(smoke)
-  net = build.make_nets(config)[1]
+  net = method.make_nets(config)[1]
   path, part = workdir / "table.json", config.latency
   workdir.mkdir(parents=True, exist_ok=True)
-  table = measure.profile_space(
-    net.space(), part.batch_size, path, part.repeats
-  )
+  table = sites.profile_space(net.space(), part.batch_size, path, part.repeats)
   measured = networks.profile_chosen(
     net, table, path, RULES["argmax"], CALIBRATION + HELD_OUT, part.repeats
   )
@@ -137,10 +137,10 @@ def make_ground(workdir: pathlib.Path, smoke: bool) -> Ground:
 
 def make_config(job: Job, ground: Ground, smoke: bool) -> ConfigDict:
   """A method's config on the common ground."""
-  base, method = base_config(smoke), job.method
-  own = CONFIGS / "methods" / f"{method}.py"
+  base, name = base_config(smoke), job.method
+  own = CONFIGS / "methods" / f"{name}.py"
   config = configuration.load(f"{own}") if own.exists() else base_config(smoke)
-  if method == "fixed":
+  if name == "fixed":
     config.condition.name, config.controller.name = "fixed", "table"
   for part in ("data", "space", "train", "latency"):
     config[part].update(base[part].to_dict())
@@ -177,12 +177,14 @@ def search(
   job: Job, config: ConfigDict, folder: pathlib.Path, ground: Ground
 ) -> tuple[list[Genotype], dict[str, Any]]:
   """The networks of one search, and what it took and spans."""
-  net, derived = build.make_nets(config)
+  net, derived = method.make_nets(config)
   reference = pricing.make_reference(config, net, derived, ground.table)
-  dataset = build.load_dataset(config)
-  state, parts, columns = run.search(config, folder, net, reference, dataset)
+  dataset = method.load_dataset(config)
+  state, parts, columns = pipeline.search(
+    config, folder, net, reference, dataset
+  )
   rule = pricing.make_rule(config, net.space(), reference)
-  members, _, _ = run.derive(config, net, parts, state, columns, rule)
+  members, _, _ = pipeline.derive(config, net, parts, state, columns, rule)
   found = {m.genotype: ground.predict_ms(m.genotype) for m in members}
   told = {
     "search_s": round(search_s(folder), 1),
@@ -218,7 +220,7 @@ def draw(job: Job, ground: Ground) -> list[Genotype]:
       if ground.predict_ms(genotype) <= ground.budget_ms[job.budget]:
         return genotype
 
-  return list(family.distinct([], one, DRAWS))
+  return list(sweep.distinct([], one, DRAWS))
 
 
 def run_one(
@@ -231,9 +233,9 @@ def run_one(
     config.seed = job.seed
   else:
     config = make_config(job, ground, smoke)
-    run.record(folder, config, "experiments/methods/run.py")
+    pipeline.record(folder, config, "experiments/methods/run.py")
     genotypes, cost = search(job, config, folder, ground)
-  dataset, space = build.load_dataset(config), ground.net.space()
+  dataset, space = method.load_dataset(config), ground.net.space()
   trained = training.train(config, folder, dataset, ground.net, genotypes)
   rows = [
     {
@@ -332,8 +334,8 @@ def main() -> None:
       "device": versions.device_fingerprint(),
     }
     writers.write_json(args.json, results)
-  for budget, method in itertools.product(BUDGETS, METHODS):
-    print_method(method, budget, results)
+  for budget, name in itertools.product(BUDGETS, METHODS):
+    print_method(name, budget, results)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pathlib
 
 import numpy as np
 
-from hwnas_jax.costs import analytic
+from hwnas_jax.costs import counts
 from hwnas_jax.io import versions, writers
 from hwnas_jax.spaces import nasbench201
 from hwnas_jax.spaces.nasbench201 import NUM_CELLS, NasBench201
@@ -21,13 +21,13 @@ from hwnas_jax.spaces.nasbench201 import NUM_CELLS, NasBench201
 OUT = pathlib.Path(__file__).parent / "params.json"
 FILE = "nb201_cifar10.npz"
 NET = NasBench201(5, 16, (32, 32, 3), 10)  # the benchmark's, on CIFAR-10
-COSTS = {"params": analytic.params, "macs": analytic.macs}
+COSTS = {"params": counts.params, "macs": counts.macs}
 
 
 def compare(name: str, genotypes: np.ndarray, published: np.ndarray) -> dict:
   """How many sums of a cost equal the published ones, and those of the live."""
   space = NET.space()
-  site_cost = analytic.site_costs(space, COSTS[name])
+  site_cost = counts.site_costs(space, COSTS[name])
   table = space.cost_array(site_cost).astype(np.int64)
   costs = table[np.arange(len(space.choices)), genotypes]
   live = np.asarray([NET.live(tuple(g)) for g in genotypes.tolist()])

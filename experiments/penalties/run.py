@@ -19,16 +19,16 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from hwnas_jax import build, checks, pricing
-from hwnas_jax import config as configuration
+from hwnas_jax.config import checks, method, pricing
+from hwnas_jax.config import fields as configuration
 from hwnas_jax.core.rng import stream
-from hwnas_jax.costs import measure, table
+from hwnas_jax.costs import table
+from hwnas_jax.costs.measure import sites
 from hwnas_jax.io import versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
-from hwnas_jax.search import discretise
-from hwnas_jax.search.state import SearchState
-from hwnas_jax.search.step import Parts
-from hwnas_jax.spaces import architecture
+from hwnas_jax.method.state import SearchState
+from hwnas_jax.method.step import Parts
+from hwnas_jax.spaces import architecture, rules
 from hwnas_jax.spaces.spec import Spec
 
 HERE = pathlib.Path(__file__).parent
@@ -59,11 +59,11 @@ def read_table(
   args: argparse.Namespace, config: ConfigDict
 ) -> table.LatencyTable:
   """--table, or one measured on this device."""
-  space, part = build.make_nets(config)[1].space(), config.latency
+  space, part = method.make_nets(config)[1].space(), config.latency
   path = args.table or args.workdir / "table.json"
   if args.table is None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    measure.profile_space(space, part.batch_size, path, part.repeats)
+    sites.profile_space(space, part.batch_size, path, part.repeats)
   found = table.load(path)
   table.require(found, space, part.batch_size)
   return found
@@ -76,7 +76,7 @@ class Searches:
     self, config: ConfigDict, net: Spec, latency: table.LatencyTable
   ) -> None:
     self.config, self.net = config, net
-    self.dataset = build.load_dataset(config)
+    self.dataset = method.load_dataset(config)
     self.reference = pricing.make_reference(config, net, net, latency)
     self.compiled: dict[Any, Callable] = {}
 
@@ -84,14 +84,14 @@ class Searches:
     """What one search found, by the table."""
     config = apply(self.config, job)
     checks.check(config)
-    parts, settings, _ = build.make_parts(
+    parts, settings, _ = method.make_parts(
       config, self.net, self.reference, self.dataset
     )
     # A scale is a constant of the step, other strengths are in its state.
     key = job["name"], config.condition.high
-    init, steps = build.make_search(config, parts, settings)
+    init, steps = method.make_search(config, parts, settings)
     steps = self.compiled.setdefault(key, steps)
-    data, _ = build.make_search_data(config, self.dataset)
+    data, _ = method.make_search_data(config, self.dataset)
     state = init(stream(config.seed, "search"))
     while int(state.step) < config.search.num_steps:
       state, metrics = steps(state, data, self.reference)
@@ -108,7 +108,7 @@ class Searches:
     drawn = parts.conditions.draw(stream(0, "condition"))
     features = parts.conditions.features(drawn)
     logits = np.asarray(parts.controller.apply(state.controller, features))
-    genotype = discretise.RULES[config.derive.rule](space, logits)
+    genotype = rules.RULES[config.derive.rule](space, logits)
     table_ms = np.asarray(self.reference.reference)
     chosen_ms = table_ms[np.arange(len(genotype)), list(genotype)]
     return {
@@ -194,7 +194,7 @@ def main() -> None:
   use_compilation_cache()
   config = make_config(args)
   latency = read_table(args, config)
-  net, _ = build.make_nets(config)
+  net, _ = method.make_nets(config)
   reference = pricing.make_reference(config, net, net, latency)
   reach = pricing.make_reach(config, net.space(), reference)
   low, high = reach.smallest_ms, reach.largest_ms

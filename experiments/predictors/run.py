@@ -30,10 +30,10 @@ from hwnas_jax.core import graph as graphs
 from hwnas_jax.core.graph import Graph
 from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Array
-from hwnas_jax.costs import predictor as predictors
-from hwnas_jax.costs import predictor_fit
-from hwnas_jax.costs.predictor import HeldOut
-from hwnas_jax.costs.predictor_fit import Settings
+from hwnas_jax.costs.predict import fit
+from hwnas_jax.costs.predict import predictor as predictors
+from hwnas_jax.costs.predict.fit import Settings
+from hwnas_jax.costs.predict.predictor import HeldOut
 from hwnas_jax.io import versions, writers
 
 RESULTS = pathlib.Path(__file__).parent / "results.json"
@@ -80,21 +80,17 @@ def predict(
   reference = jnp.asarray(REFERENCE)
 
   def by_rule(latency_ms: Array, rule: Array) -> Array:
-    table = predictor_fit.fit_table(CELL, reference, mixes, latency_ms, rule)
-    return predictor_fit.table_ms(CELL, reference, table, unseen)
+    table = fit.fit_table(CELL, reference, mixes, latency_ms, rule)
+    return fit.table_ms(CELL, reference, table, unseen)
 
   def one(latency_ms: Array) -> tuple[Array, HeldOut | None]:
     if model in RULES:
       return by_rule(latency_ms, jnp.asarray(RULES[model])), None
     if model == "table":
-      folds = predictor_fit.split(len(mixes), predictor_fit.FOLDS, key)
-      tables = predictor_fit.best_tables(
-        CELL, reference, mixes, latency_ms, folds
-      )
+      folds = fit.split(len(mixes), fit.FOLDS, key)
+      tables = fit.best_tables(CELL, reference, mixes, latency_ms, folds)
       return by_rule(latency_ms, tables.rule[0]), None
-    found = predictor_fit.fit(
-      model, CELL, settings, reference, mixes, latency_ms, key
-    )
+    found = fit.fit(model, CELL, settings, reference, mixes, latency_ms, key)
     return predictors.cost(found, unseen), found.held_out
 
   return jax.vmap(one)(latency_ms)

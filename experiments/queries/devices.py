@@ -22,13 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from hwnas_jax import finished
 from hwnas_jax.core.types import Genotype
-from hwnas_jax.costs import calibration, devices, regression, table, transfer
+from hwnas_jax.costs import table
+from hwnas_jax.costs.correct import calibration, devices, regression, transfer
+from hwnas_jax.derive.shortlist import Measurement
 from hwnas_jax.io import versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
-from hwnas_jax.search import discretise
-from hwnas_jax.search.query import Measurement
+from hwnas_jax.runs import family
+from hwnas_jax.spaces import rules
 
 HERE = pathlib.Path(__file__).parent
 NUM_CALIBRATION = 20
@@ -53,7 +54,7 @@ def device_of(setting: str) -> str:
   return name if batch in ("1", "32", "256") else setting
 
 
-def prior_without(of: finished.Family, setting: str) -> regression.Prior:
+def prior_without(of: family.Family, setting: str) -> regression.Prior:
   """What the other devices say of log multipliers on the run's table."""
   own = devices.of_costs(of.derived, {"R": table.raw_costs(of.table)})
   known = devices.shipped()
@@ -71,11 +72,11 @@ def prior_without(of: finished.Family, setting: str) -> regression.Prior:
 
 
 def table_of(
-  of: finished.Family, setting: str, latencies_ms: Latencies
+  of: family.Family, setting: str, latencies_ms: Latencies
 ) -> table.LatencyTable:
   """The setting's table: the run's, and 20 cells measured there."""
   costs, prior = table.raw_costs(of.table), prior_without(of, setting)
-  rule = discretise.RULES[of.config.derive.rule]
+  rule = rules.RULES[of.config.derive.rule]
   rng = np.random.default_rng(0)
   chosen = calibration.choose(of.derived, costs, rule, rng, NUM_CALIBRATION)
   fits = [
@@ -100,7 +101,7 @@ def error(found: calibration.Calibration) -> dict[str, float]:
 
 
 def ask(
-  of: finished.Family,
+  of: family.Family,
   found: table.LatencyTable,
   budget_ms: float,
   measure: Callable[[Genotype], Measurement],
@@ -152,12 +153,12 @@ def summarise(
 
 
 def run(
-  of: finished.Family, setting: str, latencies_ms: Latencies, budgets: int
+  of: family.Family, setting: str, latencies_ms: Latencies, budgets: int
 ) -> dict[str, Any]:
   """One setting."""
   found = table_of(of, setting, latencies_ms)
   assert found.calibration is not None
-  low, high = finished.reach_ms(of, found)
+  low, high = family.reach_ms(of, found)
   drawn = np.random.default_rng(1).uniform(low, high, budgets)
   measure = lambda g: Measurement(latencies_ms[g], 0.0)  # noqa: E731
   rows = [ask(of, found, float(ms), measure) for ms in drawn]
@@ -202,7 +203,7 @@ def main() -> None:
   use_compilation_cache()
   results = writers.read_json(args.json) if args.json.exists() else {}
   rows = results.setdefault("settings", {})
-  of = finished.load(args.workdir)
+  of = family.load(args.workdir)
   for setting, latencies_ms in load(args.data_dir).items():
     if setting not in rows:
       rows[setting] = run(of, setting, latencies_ms, args.budgets)

@@ -22,12 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from hwnas_jax import finished
-from hwnas_jax.costs import calibration, table, timing
+from hwnas_jax.costs import table
+from hwnas_jax.costs.correct import calibration
+from hwnas_jax.costs.measure import timing
 from hwnas_jax.io import versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
-from hwnas_jax.search import discretise
-from hwnas_jax.spaces import architecture
+from hwnas_jax.runs import family
+from hwnas_jax.spaces import architecture, rules
 
 HERE = pathlib.Path(__file__).parent
 RESULTS = HERE / "results.json"
@@ -35,13 +36,13 @@ NUM_CALIBRATION = 20
 
 
 def calibrated(
-  of: finished.Family, path: pathlib.Path, repeats: int
+  of: family.Family, path: pathlib.Path, repeats: int
 ) -> table.LatencyTable:
   """The run's table, calibrated on networks measured now; kept at `path`."""
   if path.exists():
     return table.load(path)
   costs = table.raw_costs(of.table)
-  rule = discretise.RULES[of.config.derive.rule]
+  rule = rules.RULES[of.config.derive.rule]
   rng = np.random.default_rng(0)
   chosen = calibration.choose(of.derived, costs, rule, rng, NUM_CALIBRATION)
   measured = measure(of, chosen, repeats)
@@ -51,7 +52,7 @@ def calibrated(
   return result
 
 
-def measure(of: finished.Family, genotypes: list, repeats: int) -> list[float]:
+def measure(of: family.Family, genotypes: list, repeats: int) -> list[float]:
   """Median latencies in ms, all measured in turn."""
   size = of.table.batch_size
   named = {str(i): genotype for i, genotype in enumerate(genotypes)}
@@ -60,7 +61,7 @@ def measure(of: finished.Family, genotypes: list, repeats: int) -> list[float]:
   return [rows[str(i)]["median_ms"] for i in range(len(genotypes))]
 
 
-def ask(of: finished.Family, found: table.LatencyTable, ms: float) -> dict:
+def ask(of: family.Family, found: table.LatencyTable, ms: float) -> dict:
   """One budget's certificate and genotype, or why it was refused."""
   try:
     answer = of.query(f"{ms}ms", table=found)
@@ -72,7 +73,7 @@ def ask(of: finished.Family, found: table.LatencyTable, ms: float) -> dict:
   return {"budget_ms": ms, "genotype": edges, **certificate}
 
 
-def again(of: finished.Family, rows: list[dict], repeats: int) -> list[float]:
+def again(of: family.Family, rows: list[dict], repeats: int) -> list[float]:
   """Measures the answers of `rows`, a different network once: ms a row."""
   space = of.derived.space()
   genotypes = [architecture.from_json(space, r["genotype"]) for r in rows]
@@ -118,7 +119,7 @@ def main() -> None:
   args = parse()
   use_compilation_cache()
   results = writers.read_json(args.json) if args.json.exists() else {}
-  of = finished.load(args.workdir)
+  of = family.load(args.workdir)
   if args.again:
     answered = [r for r in results["rows"] if "refused" not in r]
     for row, ms in zip(
@@ -129,7 +130,7 @@ def main() -> None:
     writers.write_json(args.json, results)
     return
   found = calibrated(of, args.workdir / "table_calibrated.json", args.repeats)
-  low, high = finished.reach_ms(of, found)
+  low, high = family.reach_ms(of, found)
   budgets = np.random.default_rng(1).uniform(low, high, args.budgets)
   rows = results.setdefault("rows", [])
   for number in range(len(rows), args.budgets):

@@ -21,12 +21,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from hwnas_jax import build, checks, pricing
-from hwnas_jax import config as configuration
+from hwnas_jax.config import checks, method, pricing
+from hwnas_jax.config import fields as configuration
 from hwnas_jax.core.compile import jit
 from hwnas_jax.core.rng import stream
 from hwnas_jax.io import versions, writers
-from hwnas_jax.search.step import init_state, make_step
+from hwnas_jax.method.step import init_state, make_step
 from hwnas_jax.spaces.mobile import SKELETONS, Chain
 
 RESULTS = pathlib.Path(__file__).parent / "memory.json"
@@ -57,15 +57,15 @@ def compiled(
 ) -> dict[str, float]:
   """Bytes and seconds of one compiled step."""
   config = make_config(sampler, batch)
-  dataset, (net, _) = build.load_dataset(config), build.make_nets(config)
+  dataset, (net, _) = method.load_dataset(config), method.make_nets(config)
   assert isinstance(net, Chain)
   changes = {"ops": ops} if ops else {}
   frame = dataclasses.replace(SKELETONS[skeleton], **changes)
   net = dataclasses.replace(net, skeleton=frame)
   reference = pricing.make_reference(config, net, net, None)
-  parts, settings, _ = build.make_parts(config, net, reference, dataset)
-  data, _ = build.make_search_data(config, dataset)
-  (span,) = spans = build.make_phases(config)
+  parts, settings, _ = method.make_parts(config, net, reference, dataset)
+  data, _ = method.make_search_data(config, dataset)
+  (span,) = spans = method.make_phases(config)
   state = jax.eval_shape(lambda: init_state(parts, spans, stream(0, "search")))
   step = jit(make_step(parts, settings, span.phase), donate_argnums=0)
   start = time.perf_counter()

@@ -20,10 +20,10 @@ import optax
 
 from hwnas_jax.core.types import Array, Mix, Params
 from hwnas_jax.io import versions, writers
+from hwnas_jax.method import estimators
+from hwnas_jax.method.estimators import BOTH, Estimator
+from hwnas_jax.method.relaxed import SAMPLERS
 from hwnas_jax.nets.paths import mix_all, run_paths
-from hwnas_jax.samplers.relaxed import SAMPLERS
-from hwnas_jax.search import estimators
-from hwnas_jax.search.estimators import BOTH, Estimator
 
 RESULTS = pathlib.Path(__file__).parent / "toy.json"
 SEEDS, LIMIT, BATCH = 10, 2000, 64

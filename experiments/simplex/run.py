@@ -25,19 +25,21 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from hwnas_jax import build, checks, pricing, run, training
-from hwnas_jax import config as configuration
+from hwnas_jax.config import checks, method, pricing
+from hwnas_jax.config import fields as configuration
 from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Array, Genotype, Params
-from hwnas_jax.costs import analytic, timing
+from hwnas_jax.costs import counts
+from hwnas_jax.costs.measure import timing
 from hwnas_jax.data import arrays
 from hwnas_jax.io import versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
+from hwnas_jax.method.state import SearchState
+from hwnas_jax.method.step import Parts
 from hwnas_jax.nets.supernet import Net
-from hwnas_jax.search.discretise import RULES
-from hwnas_jax.search.state import SearchState
-from hwnas_jax.search.step import Parts
+from hwnas_jax.runs import pipeline, training
 from hwnas_jax.spaces import architecture
+from hwnas_jax.spaces.rules import RULES
 from hwnas_jax.spaces.spec import Spec
 
 HERE = pathlib.Path(__file__).parent
@@ -85,10 +87,10 @@ def search_by_penalty(
 ) -> Found:
   """The search of `run.search`, same draws, without a supernet."""
   reference = pricing.make_reference(config, net, net, None)
-  parts, settings, columns = build.make_parts(config, net, reference, dataset)
+  parts, settings, columns = method.make_parts(config, net, reference, dataset)
   parts = parts._replace(net=constant_net(net.num_classes))
-  data, _ = build.make_search_data(config, dataset)
-  init, steps = build.make_search(config, parts, settings)
+  data, _ = method.make_search_data(config, dataset)
+  init, steps = method.make_search(config, parts, settings)
   state = init(stream(config.seed, "search"))
   while int(state.step) < config.search.num_steps:
     state, _ = steps(state, data, reference)
@@ -99,13 +101,13 @@ def search(
   config: ConfigDict, variant: str, folder: pathlib.Path, net: Spec
 ) -> Found:
   """Runs or resumes the search of a variant."""
-  dataset = build.load_dataset(config)
+  dataset = method.load_dataset(config)
   if variant == "penalty_only":
     return search_by_penalty(config, net, dataset)
   if variant == "shuffled_labels":
     dataset = shuffle_labels(dataset, config.seed)
   reference = pricing.make_reference(config, net, net, None)
-  return run.search(config, folder, net, reference, dataset)
+  return pipeline.search(config, folder, net, reference, dataset)
 
 
 def describe(net: Spec, genotype: Genotype) -> dict[str, Any]:
@@ -115,13 +117,13 @@ def describe(net: Spec, genotype: Genotype) -> dict[str, Any]:
   and the scales of BN. params is the derived network's total.
   """
   space = net.space()
-  cost = functools.partial(analytic.genotype_cost, net, genotype)
-  searched = analytic.site_costs(space, analytic.search_params)
+  cost = functools.partial(counts.genotype_cost, net, genotype)
+  searched = counts.site_costs(space, counts.search_params)
   return {
     "genotype": architecture.to_json(space, genotype),
     "op_counts": architecture.op_counts(space, genotype),
     "op_params": int(cost(searched) - space.base_cost(searched)),
-    "params": int(cost(analytic.site_costs(space, analytic.params))),
+    "params": int(cost(counts.site_costs(space, counts.params))),
   }
 
 
@@ -151,12 +153,12 @@ def run_search(
   config: ConfigDict, variant: str, folder: pathlib.Path
 ) -> dict[str, Any]:
   """Searches and describes the networks at A, B, C and D."""
-  net, _ = build.make_nets(config)
+  net, _ = method.make_nets(config)
   start = time.perf_counter()
   state, parts, columns = search(config, variant, folder, net)
   jax.block_until_ready(state)
   seconds = time.perf_counter() - start
-  members, sweep, _ = run.derive(
+  members, sweep, _ = pipeline.derive(
     config, net, parts, state, columns, RULES[config.derive.rule]
   )
   space = net.space()
@@ -180,8 +182,8 @@ def retrain(
   config: ConfigDict, folder: pathlib.Path, networks: dict[str, Any]
 ) -> dict[str, Any]:
   """Trains the networks on the whole training split; tests and times them."""
-  net, _ = build.make_nets(config)
-  space, dataset = net.space(), build.load_dataset(config)
+  net, _ = method.make_nets(config)
+  space, dataset = net.space(), method.load_dataset(config)
   genotypes = {
     name: architecture.from_json(space, row["genotype"])
     for name, row in networks.items()

@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import optimize, stats
 
-from hwnas_jax.costs import devices, regression, transfer
-from hwnas_jax.costs.calibration import BASE
+from hwnas_jax.costs.correct import devices, regression, transfer
+from hwnas_jax.costs.correct.calibration import BASE
 from hwnas_jax.io import versions, writers
 
 HERE = pathlib.Path(__file__).parent

@@ -37,10 +37,9 @@ from typing import Any
 import numpy as np
 
 from hwnas_jax.core.types import Genotype
-from hwnas_jax.costs import calibration as calibrations
-from hwnas_jax.costs import fields
-from hwnas_jax.costs.calibration import BASE, Calibration
-from hwnas_jax.io import writers
+from hwnas_jax.costs.correct import calibration as calibrations
+from hwnas_jax.costs.correct.calibration import BASE, Calibration
+from hwnas_jax.io import fields, writers
 from hwnas_jax.spaces.spec import SHAPE_FIELDS, Site, Space, Spec
 
 SCHEMA = 1

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from hwnas_jax.core.types import Genotype, Params
-from hwnas_jax.nets import custom, derived, mobile, nasbench201, supernet
+from hwnas_jax.nets import custom, darts, darts_network, mobile, nasbench201
 from hwnas_jax.nets.norm import Mode
 from hwnas_jax.nets.ops import Module
 from hwnas_jax.nets.supernet import Net
@@ -27,7 +27,9 @@ class _Models(NamedTuple):
 
 _MODELS: dict[type, _Models] = {
   Custom: _Models(custom.make_supernet, custom.Network, custom.inherit),
-  Darts: _Models(supernet.make_supernet, derived.Network, derived.inherit),
+  Darts: _Models(
+    darts.make_supernet, darts_network.Network, darts_network.inherit
+  ),
   NasBench201: _Models(
     nasbench201.make_supernet, nasbench201.Network, nasbench201.inherit
   ),

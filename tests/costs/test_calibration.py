@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from hwnas_jax.core.types import ABSENT
-from hwnas_jax.costs import analytic, calibration
-from hwnas_jax.search.discretise import RULES
+from hwnas_jax.costs import counts
+from hwnas_jax.costs.correct import calibration
 from hwnas_jax.spaces import architecture, darts
+from hwnas_jax.spaces.rules import RULES
 
 NET = darts.Darts(
   ("none", "skip_connect", "avg_pool_3x3", "sep_conv_3x3"),
@@ -23,7 +24,7 @@ NET = darts.Darts(
 SPACE = NET.space()
 # Distinct costs: more work, more ms.
 COSTS = {
-  site.key: 0.0 if site.op == "none" else 0.01 + 1e-6 * analytic.macs(site)
+  site.key: 0.0 if site.op == "none" else 0.01 + 1e-6 * counts.macs(site)
   for site in SPACE.unique_sites()
 }
 TRUTH = np.array([1.4, 1.0, 0.6, 0.9, 1.8])
@@ -54,7 +55,7 @@ def test_features_split_the_sum():
   space = SPACE
   for genotype in choose(0, 5):
     parts = calibration.features(NET, COSTS, genotype, "live")
-    whole = analytic.genotype_cost(NET, genotype, COSTS)
+    whole = counts.genotype_cost(NET, genotype, COSTS)
     np.testing.assert_allclose(parts.sum(), whole, rtol=1e-12)
     assert parts[0] == space.base_cost(COSTS)
     for column, op in enumerate(space.ops):

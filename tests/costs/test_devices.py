@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from hwnas_jax.costs import devices, transfer
+from hwnas_jax.costs.correct import devices, transfer
 from hwnas_jax.spaces import darts
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")

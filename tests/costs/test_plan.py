@@ -11,8 +11,11 @@ import jax
 import numpy as np
 import pytest
 
-from hwnas_jax.costs import calibration, fields, plan, runner, table, timings
-from hwnas_jax.io import onnx
+from hwnas_jax.costs import table
+from hwnas_jax.costs.correct import calibration
+from hwnas_jax.costs.measure import plan, plan_result, runner
+from hwnas_jax.deploy import onnx
+from hwnas_jax.io import fields
 from hwnas_jax.nets.models import make_network
 from hwnas_jax.nets.ops import make_op
 from hwnas_jax.spaces.darts import Darts
@@ -141,7 +144,7 @@ def test_a_plan_is_not_overwritten(written):
 
 
 def test_a_measured_plan_becomes_a_table(measured, tmp_path):
-  fitted = timings.fit(measured, NET)
+  fitted = plan_result.fit(measured, NET)
   table.save(tmp_path / "table.json", fitted.table)
   assert table.load(tmp_path / "table.json") == fitted.table
   assert fitted.table.fingerprint.startswith("onnxruntime-toy-board")
@@ -174,7 +177,7 @@ def test_slopes_and_calibration_of_known_timings(folder):
       raw = calibration.features(NET, costs, genotype, "live").sum()
       samples[entry["id"]] = dict.fromkeys(entry["onnx"], [2 * raw] * 3)
   edit(folder / "timings.json", lambda d: d.update(samples_ms=samples))
-  fitted = timings.fit(folder, NET)
+  fitted = plan_result.fit(folder, NET)
   table.require(fitted.table, NET.space(), 2)
   found = table.raw_costs(fitted.table)
   assert {k: found[k] for k in site_ms} == pytest.approx(site_ms)
@@ -189,13 +192,13 @@ def test_a_stopped_runner_goes_on(folder):
   first = plan.read(folder)["entries"][0]["id"]
   edit(folder / "timings.json", lambda d: d["samples_ms"].pop(first))
   with pytest.raises(ValueError, match=f"'samples_ms' lacks 1 of .*{first}"):
-    timings.fit(folder, NET)
+    plan_result.fit(folder, NET)
   found = run(folder, "--repeats=3", "--threads=1", "--name=toy board")
   assert found.returncode == 0, found.stderr
   after = json.loads((folder / "timings.json").read_text())
   assert after["samples_ms"].pop(first) != before["samples_ms"].pop(first)
   assert after["samples_ms"] == before["samples_ms"]
-  timings.fit(folder, NET)
+  plan_result.fit(folder, NET)
 
 
 SAME = ("--threads=1", "--name=toy board")
@@ -249,14 +252,14 @@ DAMAGES = [
 def test_a_damaged_field_is_named(folder, damage, message):
   edit(folder / "timings.json", damage)
   with pytest.raises(ValueError, match=f"timings.json.*{message}"):
-    timings.fit(folder, NET)
+    plan_result.fit(folder, NET)
 
 
 def test_a_changed_number_is_noticed(folder):
   change = lambda d: first_samples(d).__setitem__(0, 9.0)  # noqa: E731
   edit(folder / "timings.json", change, honest=False)
   with pytest.raises(ValueError, match="timings.json: field 'digest'"):
-    timings.fit(folder, NET)
+    plan_result.fit(folder, NET)
 
 
 def test_a_truncated_file_is_refused(folder):
@@ -264,19 +267,19 @@ def test_a_truncated_file_is_refused(folder):
     path = folder / name
     path.write_text(path.read_text()[:-20])
     with pytest.raises(ValueError, match=f"{name} is not valid JSON"):
-      timings.fit(folder, NET)
+      plan_result.fit(folder, NET)
 
 
 def test_a_missing_file_is_said(written, tmp_path):
   with pytest.raises(FileNotFoundError, match="plan.json"):
-    timings.fit(tmp_path, NET)
+    plan_result.fit(tmp_path, NET)
 
 
 def test_another_space_is_refused(measured):
   other = Darts(OPS, 3, 1, 4, (4, 4, 1), 2)
   with pytest.raises(ValueError, match="field 'space' of plan.json"):
-    timings.fit(measured, other)
+    plan_result.fit(measured, other)
 
 
 def test_the_runner_is_the_version_that_is_read():
-  assert timings.RUNNER == runner.VERSION
+  assert plan_result.RUNNER == runner.VERSION

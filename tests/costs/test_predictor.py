@@ -9,10 +9,10 @@ import pytest
 
 from hwnas_jax.core.graph import Graph
 from hwnas_jax.core.types import Condition
-from hwnas_jax.costs import predictor as predictors
-from hwnas_jax.costs.predictor import HeldOut
-from hwnas_jax.nets.predictors import NETWORKS
-from hwnas_jax.samplers.relaxed import straight_through
+from hwnas_jax.costs.predict import predictor as predictors
+from hwnas_jax.costs.predict.nets import NETWORKS
+from hwnas_jax.costs.predict.predictor import HeldOut
+from hwnas_jax.method.relaxed import straight_through
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 CELL = Graph(EDGES, inputs=(0,), outputs=(3,), nothing=(0,))

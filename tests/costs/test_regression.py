@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hwnas_jax.costs import regression
+from hwnas_jax.costs.correct import regression
 
 SIZE = 4
 MEAN = np.array([1.0, 0.8, 2.0, 1.5])

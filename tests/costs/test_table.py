@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwnas_jax.costs import analytic, calibration
+from hwnas_jax.costs import counts
 from hwnas_jax.costs import table as tables
-from hwnas_jax.search.discretise import RULES
-from hwnas_jax.search.state import CostTable
+from hwnas_jax.costs.correct import calibration
+from hwnas_jax.method.state import CostTable
 from hwnas_jax.spaces import architecture, darts
+from hwnas_jax.spaces.rules import RULES
 
 NET = darts.Darts(
   ("none", "skip_connect", "sep_conv_3x3"), 3, 2, 4, (8, 8, 1), 3
@@ -323,7 +324,7 @@ def test_what_does_not_run_is_predicted_by_the_backends_rule(calibrated):
     live_ms + dead
   )
   bare = dataclasses.replace(calibrated, calibration=None)
-  whole = analytic.genotype_cost(NET, genotype, tables.costs(bare))
+  whole = counts.genotype_cost(NET, genotype, tables.costs(bare))
   assert tables.predict_ms(bare, NET, genotype) == pytest.approx(whole)
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwnas_jax.costs import timing
+from hwnas_jax.costs.measure import timing
 from hwnas_jax.nets.ops import make_op
 from hwnas_jax.spaces import darts
 from hwnas_jax.spaces.mobile import SKELETONS, Chain

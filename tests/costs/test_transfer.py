@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from hwnas_jax.costs import calibration, regression, transfer
-from hwnas_jax.search.discretise import RULES
+from hwnas_jax.costs.correct import calibration, regression, transfer
 from hwnas_jax.spaces import darts
+from hwnas_jax.spaces.rules import RULES
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 NET = darts.Darts(OPS, 3, 2, 4, (8, 8, 1), 3)

@@ -7,7 +7,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from hwnas_jax.data import __main__ as shell
+from hwnas_jax.commands import data as shell
 from hwnas_jax.data import formats, load, originals, prepare
 
 _NAMES = "airplane automobile bird cat deer dog frog horse ship truck".split()

@@ -12,7 +12,7 @@ import pytest
 from hwnas_jax.core import tree
 from hwnas_jax.core.compile import jit
 from hwnas_jax.core.types import Paths
-from hwnas_jax.costs import analytic
+from hwnas_jax.costs import counts
 from hwnas_jax.nets import models
 from hwnas_jax.nets.choice import Choice
 from hwnas_jax.nets.norm import BatchNorm, Mode
@@ -163,14 +163,14 @@ def test_a_mix_and_its_gradients(supernet):
 def test_costs_are_those_of_the_network(genotype):
   space, module = NET.space(), models.make_network(NET, genotype, "train")
   params, stats = init_variables(module, jax.random.key(0))
-  costs = analytic.site_costs(space, analytic.params)
-  assert analytic.genotype_cost(NET, genotype, costs) == tree.count(params)
+  costs = counts.site_costs(space, counts.params)
+  assert counts.genotype_cost(NET, genotype, costs) == tree.count(params)
   assert bool(stats) == (0 in genotype)
 
 
 def test_multiply_accumulates_are_counted():
-  costs = analytic.site_costs(NET.space(), analytic.macs)
-  found = analytic.genotype_cost(NET, (0, 1, 3), costs)
+  costs = counts.site_costs(NET.space(), counts.macs)
+  found = counts.genotype_cost(NET, (0, 1, 3), costs)
   stem, head = 8 * 6 * 9 * 2 * 4, 8 * 3
   layers = 8 * 6 * 9 * 4 * 4 + 4 * 3 * 4 * 8 + 4 * 3 * 15 * 8 * 8
   assert found == stem + layers + head

@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 from hwnas_jax.core import tree
-from hwnas_jax.costs import analytic
+from hwnas_jax.costs import counts
 from hwnas_jax.nets import mbconv
 from hwnas_jax.nets.init import op_shapes
 from hwnas_jax.nets.ops import Identity, make_op
@@ -110,7 +110,7 @@ def test_any_other_skip_is_a_convolution(shape):
   for op in ("skip", "skip_relu6"):
     site = Site(op, *shape)
     assert tree.count(op_shapes(site)) == shape[2] * shape[3]
-    assert analytic.params(site) == shape[2] * shape[3] + 2 * shape[3]
+    assert counts.params(site) == shape[2] * shape[3] + 2 * shape[3]
 
 
 @pytest.mark.parametrize(
@@ -128,16 +128,16 @@ def test_any_other_skip_is_a_convolution(shape):
 )
 def test_sizes_by_hand(op, weights, norms):
   site = Site(op, 4, 6, 8, 16, 1)
-  assert analytic.params(site) == weights + 2 * norms
+  assert counts.params(site) == weights + 2 * norms
   fixed = op.startswith(("mb_k3_relu6", "stem", "head", "hidden"))
-  assert analytic.search_params(site) == weights + 2 * norms * fixed
+  assert counts.search_params(site) == weights + 2 * norms * fixed
   pixels = 1 if op.startswith("hidden") else 24
-  assert analytic.macs(site) == weights * pixels
+  assert counts.macs(site) == weights * pixels
 
 
 def test_a_strided_block_expands_at_its_input_size():
   site = Site("mb_k3_e3", 5, 7, 8, 16, 2)
-  assert analytic.macs(site) == 8 * 24 * 35 + (9 * 24 + 24 * 16) * 12
+  assert counts.macs(site) == 8 * 24 * 35 + (9 * 24 + 24 * 16) * 12
 
 
 @pytest.mark.parametrize(

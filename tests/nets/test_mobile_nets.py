@@ -11,7 +11,7 @@ import pytest
 from hwnas_jax.core import tree
 from hwnas_jax.core.compile import jit
 from hwnas_jax.core.types import ABSENT, Paths
-from hwnas_jax.costs import analytic
+from hwnas_jax.costs import counts
 from hwnas_jax.nets import conv, models
 from hwnas_jax.spaces.mobile import (
   FBNET,
@@ -76,7 +76,7 @@ def cost_of(net: Chain, genotype: tuple[int, ...], cost) -> float:
   rows = zip(space.sites, genotype, strict=True)
   sites = [*space.fixed, *(site for row, op in rows for site in row[op])]
   costs = {site.key: cost(site) for site in sites}
-  return analytic.genotype_cost(net, genotype, costs)
+  return counts.genotype_cost(net, genotype, costs)
 
 
 def shapes_of(net, genotype, mode="train"):
@@ -96,7 +96,7 @@ def shapes_of(net, genotype, mode="train"):
 )
 def test_published_parameters_of_fbnet(letter, name, changes, expected):
   net, genotype = chain(name, **changes), read_fbnet(letter)
-  assert cost_of(net, genotype, analytic.params) == expected
+  assert cost_of(net, genotype, counts.params) == expected
 
 
 def test_a_network_has_the_parameters_of_its_sites():
@@ -112,7 +112,7 @@ def test_released_macs_of_fbnet(letter, released):
   if letter == "B":
     assert net.ops[genotype[10]] == "mb_k5_e1"
     genotype = (*genotype[:10], net.ops.index("mb_k5_e6"), *genotype[11:])
-  found = cost_of(net, genotype, analytic.macs)
+  found = cost_of(net, genotype, counts.macs)
   for row, op in zip(net.space().sites, genotype, strict=True):
     if net.ops[op].endswith("_e1"):
       (site,) = row[op]
@@ -126,9 +126,9 @@ def test_released_size_of_proxylessnas():
   genotype = read_digits(PROXYLESS_MOBILE)
   first, *rest = searched.skeleton.stages
   released = chain("proxyless", stages=(first._replace(channels=32), *rest))
-  assert cost_of(released, genotype, analytic.params) == 4_080_512
-  assert cost_of(released, genotype, analytic.macs) == 320_427_584
-  assert cost_of(searched, genotype, analytic.params) == 4_073_520
+  assert cost_of(released, genotype, counts.params) == 4_080_512
+  assert cost_of(released, genotype, counts.macs) == 320_427_584
+  assert cost_of(searched, genotype, counts.params) == 4_073_520
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_released_size_of_proxylessnas():
 def test_parameters_of_the_networks_of_lightnas(target_ms, expected):
   """Not published: counted by hand from the shapes in the authors' code."""
   genotype = read_digits(LIGHTNAS_NETS[target_ms])
-  assert cost_of(chain("lightnas"), genotype, analytic.params) == expected
+  assert cost_of(chain("lightnas"), genotype, counts.params) == expected
 
 
 @pytest.fixture(autouse=True)

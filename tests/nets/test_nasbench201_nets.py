@@ -10,7 +10,7 @@ import pytest
 
 from hwnas_jax.core import tree
 from hwnas_jax.core.compile import jit
-from hwnas_jax.costs import analytic
+from hwnas_jax.costs import counts
 from hwnas_jax.nets import models
 from hwnas_jax.nets import nasbench201 as nasbench201_nets
 from hwnas_jax.nets.ops import make_op
@@ -39,9 +39,9 @@ def test_published_sizes(index, params, macs):
   genotype = nasbench201.from_index(index)
   assert tree.count(shapes_of(FULL, genotype)) == params
   space = FULL.space()
-  for cost, expected in ((analytic.params, params), (analytic.macs, macs)):
-    costs = analytic.site_costs(space, cost)
-    assert analytic.genotype_cost(FULL, genotype, costs) == expected
+  for cost, expected in ((counts.params, params), (counts.macs, macs)):
+    costs = counts.site_costs(space, cost)
+    assert counts.genotype_cost(FULL, genotype, costs) == expected
 
 
 def digest(data):
@@ -54,15 +54,15 @@ def test_every_cell_has_its_published_string_and_size():
   texts = "\n".join(map(nasbench201.to_string, cells))
   assert digest(texts.encode()) == "83abc799e45cf34e"
   space, found = FULL.space(), {}
-  for cost in (analytic.params, analytic.macs):
-    costs = analytic.site_costs(space, cost)
+  for cost in (counts.params, counts.macs):
+    costs = counts.site_costs(space, cost)
     table = space.cost_array(costs).astype("<i8")
     of_edges = table[np.arange(len(space.choices)), np.asarray(cells)]
     found[cost] = int(space.base_cost(costs)) + of_edges.sum(1)
-  assert found[analytic.params].sum() == 6_227_406_250
-  assert digest(found[analytic.params].tobytes()) == "79a667b1c8d9353e"
-  assert found[analytic.macs].sum() == 858_890_000_000
-  assert digest(found[analytic.macs].tobytes()) == "1ca5cbde19b751e6"
+  assert found[counts.params].sum() == 6_227_406_250
+  assert digest(found[counts.params].tobytes()) == "79a667b1c8d9353e"
+  assert found[counts.macs].sum() == 858_890_000_000
+  assert digest(found[counts.macs].tobytes()) == "1ca5cbde19b751e6"
 
 
 def test_published_sizes_count_what_is_dead():
@@ -72,14 +72,14 @@ def test_published_sizes_count_what_is_dead():
     "+|avg_pool_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|"
   )
   space = FULL.space()
-  costs = analytic.site_costs(space, analytic.params)
+  costs = counts.site_costs(space, counts.params)
   table = space.cost_array(costs)
   rows = zip(table, genotype, strict=True)
   published = space.base_cost(costs) + sum(row[op] for row, op in rows)
   assert published == 802_426
   # Nothing enters node 2, so the convolution 2->3 is for nothing.
   live = published - table[5, genotype[5]]
-  assert analytic.genotype_cost(FULL, genotype, costs) == live == 559_386
+  assert counts.genotype_cost(FULL, genotype, costs) == live == 559_386
   assert tree.count(shapes_of(FULL, genotype)) == live
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from hwnas_jax.core import tree
 from hwnas_jax.core.types import ABSENT
-from hwnas_jax.nets.derived import Network, inherit
-from hwnas_jax.nets.supernet import make_supernet
+from hwnas_jax.nets.darts import make_supernet
+from hwnas_jax.nets.darts_network import Network, inherit
 from hwnas_jax.spaces import darts
 
 V1 = (

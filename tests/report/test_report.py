@@ -4,10 +4,10 @@ import re
 
 import pytest
 
+from hwnas_jax.commands.report import main
 from hwnas_jax.io import writers
 from hwnas_jax.report import html as report
 from hwnas_jax.report import members
-from hwnas_jax.report.__main__ import main
 from hwnas_jax.report.run import load
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}

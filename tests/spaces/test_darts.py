@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwnas_jax.nets.derived import Network
-from hwnas_jax.nets.supernet import edge_site
+from hwnas_jax.nets.darts import edge_site
+from hwnas_jax.nets.darts_network import Network
 from hwnas_jax.spaces import darts
 from hwnas_jax.spaces.spec import Site
 

@@ -12,10 +12,10 @@ import pytest
 from hwnas_jax.core import graph as graphs
 from hwnas_jax.core import tree
 from hwnas_jax.core.types import ABSENT
-from hwnas_jax.costs import analytic
+from hwnas_jax.costs import counts
+from hwnas_jax.derive import exact, reach
 from hwnas_jax.nets import conv, models
-from hwnas_jax.search import discretise, exact, reach
-from hwnas_jax.spaces import architecture
+from hwnas_jax.spaces import architecture, rules
 from hwnas_jax.spaces.mobile import (
   SKELETONS,
   Chain,
@@ -203,7 +203,7 @@ def test_a_supernet_has_the_parameters_of_its_sites(name, quick):
   shapes = jax.eval_shape(models.make_supernet(net).init, jax.random.key(0))
   cells = [cell for row in net.space().sites for cell in row]
   sites = [*net.space().fixed, *itertools.chain(*cells)]
-  assert tree.count(shapes) == sum(map(analytic.search_params, sites))
+  assert tree.count(shapes) == sum(map(counts.search_params, sites))
 
 
 def test_an_identity_is_there_where_the_shape_stays():
@@ -235,7 +235,7 @@ def test_whatever_chooses_keeps_to_what_a_layer_has():
   assert exact.best(space, "argmax", skips, []) == [(1, 1, 0, 1, 1)]
   assert exact.best(space, "top_k", skips, []) == [(1, 1, 0, 1, 1)]
   masked = np.where(space.allowed(), skips, -1e9)
-  for rule in discretise.RULES.values():
+  for rule in rules.RULES.values():
     assert rule(space, masked) == (1, 1, 0, 1, 1)
   assert reach.log10_size(space, "argmax") == pytest.approx(4 * np.log10(2))
 

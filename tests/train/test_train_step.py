@@ -14,7 +14,7 @@ from hwnas_jax.core.types import ABSENT
 from hwnas_jax.data.arrays import Split
 from hwnas_jax.data.augment import normalise
 from hwnas_jax.io import checkpoint
-from hwnas_jax.nets.derived import Network, drop_path
+from hwnas_jax.nets.darts_network import Network, drop_path
 from hwnas_jax.spaces import darts
 from hwnas_jax.train.step import (
   Recipe,

@@ -1,0 +1,121 @@
+"""Schedules: a static list of phases, each a compiled step of its own.
+
+A phase says who is updated, on which examples and by which gradient. The same
+phase may come again, as where weights and controller alternate by the epoch;
+equal phases are one compile.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from hwnas_jax.method.estimators import Estimator, State
+
+ORDERS = ("first", "exact", "difference")
+
+
+class Phase(NamedTuple):
+  """What a step does.
+
+  estimator: draws the mix and gives the gradients.
+  weights, controller: which of the two are updated.
+  joint: by one gradient, on the weights' examples and sample (one-level);
+    else the controller steps first, on its own examples, then the weights.
+  order: of the controller's gradient where it looks ahead at the weights'
+    step (`search.hypergradient`); "first" does not.
+  start: from this step on the controller is updated, the weights from 0.
+  every: the controller is updated at every n-th step.
+  same_key: the controller's sample is drawn by the weights' key.
+  """
+
+  estimator: Estimator
+  weights: bool = True
+  controller: bool = True
+  joint: bool = False
+  order: str = "first"
+  start: int = 0
+  every: int = 1
+  same_key: bool = False
+
+
+class Span(NamedTuple):
+  """A phase, and the step of the search at which it ends."""
+
+  phase: Phase
+  end: int
+
+
+def plan(
+  main: Phase,
+  num_steps: int,
+  *,
+  warmup_steps: int = 0,
+  warmup: Estimator | None = None,
+  epoch_steps: int = 0,
+  controller_epoch_steps: int = 0,
+) -> list[Span]:
+  """The phases of a search, in order.
+
+  Args:
+    main: what is repeated until the end.
+    num_steps: of the whole search.
+    warmup_steps: at first, of the weights alone; by the same compiled step as
+      what follows, unless that is another one.
+    warmup: the estimator of the warm-up, where it is another one.
+    epoch_steps: weights and controller alternate, each for so many steps
+      (FBNet, LightNAS); 0: both at every step.
+    controller_epoch_steps: the controller's, where it has another number of
+      examples; 0: as many.
+  """
+  alone = main._replace(controller=False, joint=False, order="first", every=1)
+  if not (warmup or epoch_steps):
+    return [Span(main._replace(start=warmup_steps), num_steps)]
+  spans = []
+  if warmup_steps:
+    estimator = warmup or main.estimator
+    spans.append(Span(alone._replace(estimator=estimator), warmup_steps))
+  if not epoch_steps:
+    return [*spans, Span(main, num_steps)]
+  turns = itertools.cycle(
+    (
+      (alone, epoch_steps),
+      (
+        main._replace(weights=False, every=1),
+        controller_epoch_steps or epoch_steps,
+      ),
+    )
+  )
+  end = warmup_steps
+  while end < num_steps:
+    phase, steps = next(turns)
+    end = min(end + steps, num_steps)
+    spans.append(Span(phase, end))
+  return spans
+
+
+def weights_steps(spans: Sequence[Span]) -> int:
+  """In how many steps the weights are updated."""
+  starts = (0, *(span.end for span in spans))
+  return sum(
+    span.end - start
+    for start, span in zip(starts, spans, strict=False)
+    if span.phase.weights
+  )
+
+
+def at(spans: Sequence[Span], step: int) -> Phase:
+  """The phase of a step, counted from 0."""
+  return next(span.phase for span in spans if step < span.end)
+
+
+def different(spans: Sequence[Span]) -> list[Phase]:
+  """Each phase once, in the order in which they come."""
+  return list(dict.fromkeys(span.phase for span in spans))
+
+
+def init(spans: Sequence[Span]) -> State:
+  """What the phases' estimators carry from step to step."""
+  state: State = {}
+  for phase in different(spans):
+    state |= phase.estimator.init()
+  return state

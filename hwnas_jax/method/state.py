@@ -1,0 +1,63 @@
+"""All that a search carries from step to step, and what it is given."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import optax
+
+from hwnas_jax.core.types import Array, Params
+from hwnas_jax.costs.predict import predictor as predictors
+from hwnas_jax.costs.predict.predictor import Predictor
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class SearchState:
+  """One checkpoint of this resumes a search bit for bit.
+
+  penalty, estimator: scalars by name, such as the multiplier of dual ascent
+  and the baseline of REINFORCE.
+  step: int32[] finished steps. key: the run's typed key, never advanced:
+  the randomness of a step is a function of (key, step).
+  """
+
+  weights: Params
+  controller: Params
+  weights_optimiser: optax.OptState
+  controller_optimiser: optax.OptState
+  penalty: dict[str, Array]
+  estimator: dict[str, Array]
+  step: Array
+  key: Array
+
+
+class SearchData(NamedTuple):
+  """Arguments of the compiled step, on the device.
+
+  images: uint8[N, H, W, C]; labels: int32[N];
+  weights_index, controller_index: int32[.] examples of each level (in a
+  one-level search the second is not read).
+  """
+
+  images: Array
+  labels: Array
+  weights_index: Array
+  controller_index: Array
+
+
+class CostTable(NamedTuple):
+  """reference: float32[E, O] in the cost's unit; base: [] of all networks.
+
+  predictor: says what a one-hot mix takes, in the table's place.
+  """
+
+  reference: Array
+  base: Array
+  predictor: Predictor | None = None
+
+  def of(self, mix: Array) -> Array:
+    """The cost [] of a mix [E, O], base included."""
+    if self.predictor is not None:
+      return predictors.cost(self.predictor, mix)
+    return self.base + (self.reference * mix).sum()

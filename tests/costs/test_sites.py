@@ -1,0 +1,105 @@
+"""A table is measured entry by entry, and goes on where it was stopped."""
+
+import pytest
+
+from hwnas_jax.costs import table as tables
+from hwnas_jax.costs.measure import sites, timing
+from hwnas_jax.spaces import darts
+
+
+def make_space(ops=("none", "skip_connect")):
+  return darts.make_space(darts.Darts(ops, 3, 2, 4, (8, 8, 1), 3))
+
+
+class Stopped(Exception):
+  """What ends a measurement in these tests."""
+
+
+@pytest.fixture
+def measured(monkeypatch):
+  """Sites in the order they were measured; the third group stops."""
+  log: list[str] = []
+
+  def measure_group(sites, batch_size, repeats):
+    if len(log) >= 8 and "stop" in log:
+      raise Stopped
+    log.extend(site.key for site in sites)
+    return [timing.entry_of(site, [1.0] * repeats) for site in sites]
+
+  monkeypatch.setattr(timing, "_measure_group", measure_group)
+  monkeypatch.setattr(timing, "GROUP", 4)
+  return log
+
+
+def test_a_new_table_holds_every_site(measured, tmp_path):
+  space, path = make_space(), tmp_path / "a" / "table.json"
+  table = sites.profile_space(space, 16, path, repeats=3)
+  assert tables.load(path) == table
+  tables.require(table, space, 16)
+  assert measured == [site.key for site in space.unique_sites()]
+  assert all(len(entry.samples_ms) == 3 for entry in table.entries)
+  assert table.device["platform"] == "cpu"
+  assert table.fingerprint.startswith("cpu-")
+  assert table.versions["jax"]
+
+
+def test_a_stopped_measurement_goes_on(measured, tmp_path):
+  space, path = make_space(), tmp_path / "table.json"
+  measured.append("stop")
+  with pytest.raises(Stopped):
+    sites.profile_space(space, 16, path, repeats=3)
+  part = tables.read(path)
+  assert not part.finished
+  assert len(part.entries) == 8
+  measured.clear()
+  table = sites.profile_space(space, 16, path, repeats=3)
+  assert table.finished
+  keys = [site.key for site in space.unique_sites()]
+  assert sorted(measured + [e.site.key for e in part.entries]) == sorted(keys)
+
+
+def test_a_finished_table_is_left_alone(measured, tmp_path):
+  space, path = make_space(), tmp_path / "table.json"
+  table = sites.profile_space(space, 16, path, repeats=3)
+  text = path.read_text()
+  measured.clear()
+  assert sites.profile_space(space, 16, path, repeats=5) == table
+  assert measured == []
+  assert path.read_text() == text
+
+
+def test_another_space_adds_what_it_lacks(measured, tmp_path):
+  path = tmp_path / "table.json"
+  sites.profile_space(make_space(), 16, path, repeats=3)
+  measured.clear()
+  wider = make_space(("skip_connect", "sep_conv_3x3"))
+  table = sites.profile_space(wider, 16, path, repeats=3)
+  assert measured
+  assert all(key.startswith("sep_conv_3x3") for key in measured)
+  for space in (make_space(), wider):
+    tables.require(table, space, 16)
+
+
+def test_another_batch_size_is_refused(measured, tmp_path):
+  path = tmp_path / "table.json"
+  sites.profile_space(make_space(), 16, path, repeats=3)
+  with pytest.raises(ValueError, match=r"batches of 16, this is .* with 32"):
+    sites.profile_space(make_space(), 32, path, repeats=3)
+
+
+def test_another_device_is_refused(measured, tmp_path, monkeypatch):
+  path = tmp_path / "table.json"
+  sites.profile_space(make_space(), 16, path, repeats=3)
+  monkeypatch.setenv("XLA_FLAGS", "--some_flag")
+  with pytest.raises(
+    ValueError, match="was measured on cpu-.* delete the file"
+  ):
+    sites.profile_space(make_space(), 16, path, repeats=3)
+
+
+def test_a_damaged_table_is_refused(measured, tmp_path):
+  path = tmp_path / "table.json"
+  path.write_text("{")
+  with pytest.raises(ValueError, match="table.json is not valid JSON"):
+    sites.profile_space(make_space(), 16, path, repeats=3)
+  assert measured == []
