@@ -93,10 +93,7 @@ def direction_faults(module):
     if not name.startswith(f"{PACKAGE}."):
       continue
     part = name.split(".")[1]
-    allowed = (
-      part == module.part
-      or RANK[part] < rank
-    )
+    allowed = part == module.part or RANK[part] < rank
     if not allowed:
       faults.append(f"{module.name} imports {name}")
   return faults
@@ -244,7 +241,12 @@ DOCUMENTED = '"""A module."""\n'
     (direction_faults, "nets.x", "from hwnas_jax.costs import a", "nets.x"),
     (direction_faults, "io.x", "from hwnas_jax.data import a", "io.x"),
     (direction_faults, "method.x", "import hwnas_jax.train.step", "method.x"),
-    (direction_faults, "derive.x", "import hwnas_jax.config.method", "derive.x"),
+    (
+      direction_faults,
+      "derive.x",
+      "import hwnas_jax.config.method",
+      "derive.x",
+    ),
     (direction_faults, "runs.x", "from hwnas_jax.commands import a", "runs.x"),
     (direction_faults, "core.x", "from . import rng", "relative"),
     (direction_faults, "core.x", "from ..io import stop", "relative"),

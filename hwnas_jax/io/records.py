@@ -1,0 +1,339 @@
+"""What a run folder's JSON files hold, as typed, frozen records.
+
+`io.run_folder` reads and writes them; the report, the query, the export and
+the comfort zone read these records and nothing else of another stage. msgspec
+checks every field's type as it reads and names the one that is wrong by its
+place (`$.members[0].params`); it is a tenth of pydantic's size and, unlike
+cattrs, decodes JSON itself.
+
+Latencies are in ms, accuracies shares of one.
+"""
+
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from hwnas_jax.io import writers
+
+SCHEMA = 2  # of a run folder; hwnas_jax 0.1 wrote none
+
+# {choice: operation}, kept choices only: an architecture in JSON.
+Architecture = dict[str, str]
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+  """How every record reads: frozen, and an unknown field is an error."""
+
+
+class Condition(Record):
+  """What a network was derived for: prices on the simplex, and their scale."""
+
+  simplex: tuple[float, ...]
+  scale: float
+
+
+class Measurement(Record):
+  """Latency of a network: median of `repeats` samples, and their spread.
+
+  iqr_ms: the interquartile range.
+  """
+
+  median_ms: float
+  iqr_ms: float
+  min_ms: float | None = None
+  repeats: int | None = None
+
+
+class Accuracies(Record):
+  """metrics.json of a trained network: means over the training seeds.
+
+  test_accuracies: one a seed.
+  held_out_accuracy: on examples held out of training; None where none were.
+  """
+
+  test_accuracy: float | None = None
+  test_accuracies: tuple[float, ...] = ()
+  held_out_accuracy: float | None = None
+
+
+class Member(Record, kw_only=True):
+  """A network of a family, or a random one beside it.
+
+  condition: None of a random architecture.
+  params: of the whole network. op_params: of its operations in the search.
+  macs: multiply-accumulates an image.
+  predicted_ms: by the run's latency table; None where it had none.
+  kept: the best of the samples that were trained, where samples were.
+  """
+
+  id: str
+  name: str
+  kind: Literal["member", "random"]
+  condition: Condition | None
+  architecture: Architecture
+  params: int
+  op_params: int
+  macs: int
+  latency: Measurement | None = None
+  predicted_ms: float | None = None
+  accuracies: Accuracies = Accuracies()
+  kept: bool = False
+
+
+class Collapse(Record, kw_only=True):
+  """Signs that a search has collapsed: see `derive.collapse`.
+
+  entropy: of the logits, mean over choices, nats.
+  undecided: the entropy over that of equal operations, 0 to 1.
+  soft_accuracy: of the mixture; path_accuracy: mean of sampled paths. One of
+    the two is None.
+  discrete_accuracy: of the derived network with the shared weights.
+  skip_share: of the kept choices; None in a space without a skip.
+  """
+
+  entropy: float
+  undecided: float
+  soft_accuracy: float | None = None
+  path_accuracy: float | None = None
+  discrete_accuracy: float
+  skip_share: float | None = None
+  alarms: tuple[str, ...] = ()
+
+
+class SweepPoint(Record):
+  """A condition of the sweep, and the id of the network derived for it."""
+
+  name: str
+  condition: Condition
+  id: str
+  collapse: Collapse | None = None
+
+
+class Shares(Record):
+  """Mean probability of each operation at a condition."""
+
+  condition: Condition
+  shares: dict[str, float]
+
+
+class Family(Record, kw_only=True):
+  """family.json: every network of a run, measured and trained.
+
+  ops, choices: names of the space's columns and rows.
+  latency_batch_size: images a call, of every latency.
+  base_latency_ms: what every network pays by the table; None without one.
+  priced: the operations that a condition's simplex prices, in its order.
+  """
+
+  schema: Literal[2] = 2
+  ops: tuple[str, ...]
+  choices: tuple[str, ...]
+  latency_batch_size: int
+  base_latency_ms: float | None
+  priced: tuple[str, ...]
+  members: tuple[Member, ...]
+  sweep: tuple[SweepPoint, ...] = ()
+  shares: tuple[Shares, ...] = ()
+
+
+class Device(Record, kw_only=True):
+  """What decides a latency on a device: see `io.versions`."""
+
+  platform: str
+  device_kind: str
+  platform_version: str | None = None
+  cpu_model: str | None = None
+  cpu_cores: int | None = None
+  jaxlib: str | None = None
+  xla_flags: str = ""
+
+
+class MadeWith(Record):
+  """versions.json: versions by package, the device, and the device's name."""
+
+  versions: dict[str, str | None]
+  device: Device
+  fingerprint: str
+
+
+class Settings(Record):
+  """config.json: the resolved config, nested, and the command that ran."""
+
+  schema: Literal[2]
+  config: dict[str, Any]
+  command: str
+
+
+class Network(Record):
+  """architecture.json of a network's folder."""
+
+  architecture: Architecture
+
+
+class Budget(Record):
+  """What a query asked for.
+
+  latency: as it was given, such as `60%`. latency_ms: what that is.
+  limits: by name: params, macs, memory_mb.
+  """
+
+  latency: str
+  latency_ms: float
+  limits: dict[str, float] = {}
+
+
+class Margin(Record, kw_only=True):
+  """What a prediction is multiplied with for an upper bound.
+
+  Levels are shares of networks, drawn as the calibration's were, that keep it.
+  """
+
+  ratio: float
+  nominal_level: float
+  attained_level: float
+  guaranteed_level: float
+  networks: int
+
+
+class Tried(Record):
+  """A network that a query measured on its way."""
+
+  predicted_ms: float
+  measured: Measurement
+
+
+class TableIdentity(Record):
+  """Which latency table: its device's name, and the file's digest."""
+
+  fingerprint: str
+  digest: str
+
+
+class Certificate(Record, kw_only=True):
+  """How the latency of a query's answer is known.
+
+  kind: `measured` on the table's own device, else `predicted` by the table.
+  candidates: architectures predicted to keep every budget.
+  unconstrained_best_fits: no network without the budget ranks better.
+  simplex: the device's prices. simplex_residual: what of its table they do
+    not say, relative to the table's norm.
+  shared_weights_loss: cross-entropy with the supernet's weights.
+  weights: `trained`, `inherited` from the supernet, or why there are none.
+  """
+
+  kind: Literal["measured", "predicted"]
+  budget: Budget
+  predicted_ms: float
+  measured: Measurement | None
+  tried: tuple[Tried, ...]
+  margin: Margin | None
+  candidates: int
+  unconstrained_best_fits: bool
+  simplex: tuple[float, ...]
+  simplex_residual: float
+  shared_weights_loss: float
+  batch_size: int
+  table: TableIdentity
+  device: Device
+  versions: dict[str, str | None]
+  weights: str = ""
+  accuracies: Accuracies = Accuracies()
+
+
+class ScaledNetwork(Record, kw_only=True):
+  """A network in another width and image size, measured.
+
+  channels: fewest and most, of the searched layers. image: height, width.
+  over_found: latency over the found network's, each time it was measured.
+  overrides: flags that make a run's networks as wide.
+  needs_images: (height, width) that no flag can make; None if the run's do.
+  """
+
+  channels: tuple[int, int]
+  image: tuple[int, int]
+  macs: int
+  params: int
+  latency: Measurement
+  over_found: tuple[float, ...]
+  overrides: tuple[str, ...]
+  needs_images: tuple[int, int] | None
+
+
+class ComfortZone(Record, kw_only=True):
+  """comfort.json: a found network scaled up, see `runs.comfort_zone`.
+
+  tolerance: of the found network's latency, that the knee may take more.
+  points: the found network first.
+  """
+
+  id: str
+  batch_size: int
+  tolerance: float
+  knee: ScaledNetwork
+  points: tuple[ScaledNetwork, ...]
+  versions: dict[str, str | None]
+  device: Device
+
+
+class Export(Record, kw_only=True):
+  """export.json: a network that left the package.
+
+  pixels: least and largest value of an input. shape: of a batch, NHWC.
+  largest_difference: of a logit from JAX's, by file.
+  sha256: by file.
+  """
+
+  id: str
+  architecture: Architecture
+  num_classes: int
+  pixels: tuple[int, int]
+  shape: tuple[int, int, int, int]
+  versions: dict[str, str | None]
+  largest_logit: float
+  largest_difference: dict[str, float]
+  sha256: dict[str, str]
+
+
+_R = TypeVar("_R")
+
+
+def from_json(where: str, document: Any, kind: type[_R]) -> _R:
+  """A record from parsed JSON.
+
+  Args:
+    where: names the document in the error, such as its path.
+    document: parsed JSON.
+    kind: the record's class.
+
+  Raises:
+    ValueError: a field is missing, unknown or of another type; the message
+      has `where` and the field's place.
+  """
+  try:
+    return msgspec.convert(document, kind)
+  except msgspec.ValidationError as error:
+    raise ValueError(f"{where}: {error}") from error
+
+
+def to_json(record: Any) -> Any:
+  """A record as JSON types: the inverse of `from_json`."""
+  return msgspec.to_builtins(record)
+
+
+def read(path: Any, kind: type[_R]) -> _R:
+  """Reads a record's file.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: it is not JSON, or see `from_json`.
+  """
+  return from_json(f"{path}", writers.read_json(path), kind)
+
+
+def write(path: Any, record: Any) -> None:
+  """Writes a record's file: the old one or the new, never half.
+
+  Raises:
+    ValueError: a number is not finite, which JSON cannot say.
+  """
+  writers.write_json(path, to_json(record))
