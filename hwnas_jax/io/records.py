@@ -25,14 +25,14 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
   """How every record reads: frozen, and an unknown field is an error."""
 
 
-class Condition(Record):
+class Condition(Record, frozen=True):
   """What a network was derived for: prices on the simplex, and their scale."""
 
   simplex: tuple[float, ...]
   scale: float
 
 
-class Measurement(Record):
+class Measurement(Record, frozen=True):
   """Latency of a network: median of `repeats` samples, and their spread.
 
   iqr_ms: the interquartile range.
@@ -44,7 +44,7 @@ class Measurement(Record):
   repeats: int | None = None
 
 
-class Accuracies(Record):
+class Accuracies(Record, frozen=True):
   """metrics.json of a trained network: means over the training seeds.
 
   test_accuracies: one a seed.
@@ -56,7 +56,7 @@ class Accuracies(Record):
   held_out_accuracy: float | None = None
 
 
-class Member(Record, kw_only=True):
+class Member(Record, frozen=True, kw_only=True):
   """A network of a family, or a random one beside it.
 
   condition: None of a random architecture.
@@ -80,7 +80,7 @@ class Member(Record, kw_only=True):
   kept: bool = False
 
 
-class Collapse(Record, kw_only=True):
+class Collapse(Record, frozen=True, kw_only=True):
   """Signs that a search has collapsed: see `derive.collapse`.
 
   entropy: of the logits, mean over choices, nats.
@@ -100,7 +100,7 @@ class Collapse(Record, kw_only=True):
   alarms: tuple[str, ...] = ()
 
 
-class SweepPoint(Record):
+class SweepPoint(Record, frozen=True):
   """A condition of the sweep, and the id of the network derived for it."""
 
   name: str
@@ -109,14 +109,14 @@ class SweepPoint(Record):
   collapse: Collapse | None = None
 
 
-class Shares(Record):
+class Shares(Record, frozen=True):
   """Mean probability of each operation at a condition."""
 
   condition: Condition
   shares: dict[str, float]
 
 
-class Family(Record, kw_only=True):
+class Family(Record, frozen=True, kw_only=True):
   """family.json: every network of a run, measured and trained.
 
   ops, choices: names of the space's columns and rows.
@@ -136,7 +136,7 @@ class Family(Record, kw_only=True):
   shares: tuple[Shares, ...] = ()
 
 
-class Device(Record, kw_only=True):
+class Device(Record, frozen=True, kw_only=True):
   """What decides a latency on a device: see `io.versions`."""
 
   platform: str
@@ -148,7 +148,7 @@ class Device(Record, kw_only=True):
   xla_flags: str = ""
 
 
-class MadeWith(Record):
+class MadeWith(Record, frozen=True):
   """versions.json: versions by package, the device, and the device's name."""
 
   versions: dict[str, str | None]
@@ -156,7 +156,7 @@ class MadeWith(Record):
   fingerprint: str
 
 
-class Settings(Record):
+class Settings(Record, frozen=True):
   """config.json: the resolved config, nested, and the command that ran."""
 
   schema: Literal[2]
@@ -164,13 +164,13 @@ class Settings(Record):
   command: str
 
 
-class Network(Record):
+class Network(Record, frozen=True):
   """architecture.json of a network's folder."""
 
   architecture: Architecture
 
 
-class Budget(Record):
+class Budget(Record, frozen=True):
   """What a query asked for.
 
   latency: as it was given, such as `60%`. latency_ms: what that is.
@@ -182,7 +182,7 @@ class Budget(Record):
   limits: dict[str, float] = {}
 
 
-class Margin(Record, kw_only=True):
+class Margin(Record, frozen=True, kw_only=True):
   """What a prediction is multiplied with for an upper bound.
 
   Levels are shares of networks, drawn as the calibration's were, that keep it.
@@ -195,21 +195,21 @@ class Margin(Record, kw_only=True):
   networks: int
 
 
-class Tried(Record):
+class Tried(Record, frozen=True):
   """A network that a query measured on its way."""
 
   predicted_ms: float
   measured: Measurement
 
 
-class TableIdentity(Record):
+class TableIdentity(Record, frozen=True):
   """Which latency table: its device's name, and the file's digest."""
 
   fingerprint: str
   digest: str
 
 
-class Certificate(Record, kw_only=True):
+class Certificate(Record, frozen=True, kw_only=True):
   """How the latency of a query's answer is known.
 
   kind: `measured` on the table's own device, else `predicted` by the table.
@@ -240,7 +240,7 @@ class Certificate(Record, kw_only=True):
   accuracies: Accuracies = Accuracies()
 
 
-class ScaledNetwork(Record, kw_only=True):
+class ScaledNetwork(Record, frozen=True, kw_only=True):
   """A network in another width and image size, measured.
 
   channels: fewest and most, of the searched layers. image: height, width.
@@ -259,7 +259,7 @@ class ScaledNetwork(Record, kw_only=True):
   needs_images: tuple[int, int] | None
 
 
-class ComfortZone(Record, kw_only=True):
+class ComfortZone(Record, frozen=True, kw_only=True):
   """comfort.json: a found network scaled up, see `runs.comfort_zone`.
 
   tolerance: of the found network's latency, that the knee may take more.
@@ -275,7 +275,7 @@ class ComfortZone(Record, kw_only=True):
   device: Device
 
 
-class Export(Record, kw_only=True):
+class Export(Record, frozen=True, kw_only=True):
   """export.json: a network that left the package.
 
   pixels: least and largest value of an input. shape: of a batch, NHWC.
