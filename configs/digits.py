@@ -11,7 +11,7 @@ cheapest, 0.978 of random architectures, 0.950 of logistic regression.
 
 from ml_collections import ConfigDict
 
-from hwnas_jax.config import fields as base
+from hwnas_jax import config as base
 
 
 def get_config(variant: str = "") -> ConfigDict:

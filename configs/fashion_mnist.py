@@ -17,7 +17,7 @@ data, and with shuffled labels: the penalty alone gives the same networks. C is
 
 from ml_collections import ConfigDict
 
-from hwnas_jax.config import fields as base
+from hwnas_jax import config as base
 
 
 def get_config(variant: str = "") -> ConfigDict:

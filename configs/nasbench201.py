@@ -12,7 +12,7 @@ one accelerator; the result is not known yet.
 
 from ml_collections import ConfigDict
 
-from hwnas_jax.config import fields as base
+from hwnas_jax import config as base
 
 
 def get_config(variant: str = "") -> ConfigDict:

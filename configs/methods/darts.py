@@ -20,7 +20,7 @@ architectures within 1.72 ms have 98.0 %, within 1.08 ms 97.7 %): 98.0 %
 
 from ml_collections import ConfigDict
 
-from hwnas_jax.config import fields as base
+from hwnas_jax import config as base
 from hwnas_jax.config import presets
 
 

@@ -21,7 +21,7 @@ ms for a budget of 1.72 and 98.1 % at 0.90 ms for 1.08, from one search.
 
 from ml_collections import ConfigDict
 
-from hwnas_jax.config import fields as base
+from hwnas_jax import config as base
 from hwnas_jax.config import presets
 
 

@@ -22,7 +22,7 @@ not feel its target.
 
 from ml_collections import ConfigDict
 
-from hwnas_jax.config import fields as base
+from hwnas_jax import config as base
 from hwnas_jax.config import presets
 
 

@@ -20,7 +20,7 @@ ms with a constant of 0.3 and 98.4 % (deviation 1.0) at 0.87 ms with 3.
 
 from ml_collections import ConfigDict
 
-from hwnas_jax.config import fields as base
+from hwnas_jax import config as base
 from hwnas_jax.config import presets
 
 

@@ -25,7 +25,7 @@ ms for a target of 1.72 and 97.2 % at 0.96 ms for 1.08.
 
 from ml_collections import ConfigDict
 
-from hwnas_jax.config import fields as base
+from hwnas_jax import config as base
 from hwnas_jax.config import presets
 
 

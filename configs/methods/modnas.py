@@ -23,7 +23,7 @@ ms for a budget of 1.72 and 97.2 % at 0.86 ms for 1.08, from one search.
 
 from ml_collections import ConfigDict
 
-from hwnas_jax.config import fields as base
+from hwnas_jax import config as base
 from hwnas_jax.config import presets
 
 

@@ -19,7 +19,7 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from hwnas_jax.config import fields as base
+from hwnas_jax import config as base
 from hwnas_jax.config import presets
 
 _EXPERIMENT_1 = pathlib.Path(__file__).parents[1] / "fashion_mnist.py"

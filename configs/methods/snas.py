@@ -13,7 +13,7 @@ It is not among the nine that were compared.
 
 from ml_collections import ConfigDict
 
-from hwnas_jax.config import fields as base
+from hwnas_jax import config as base
 from hwnas_jax.config import presets
 
 

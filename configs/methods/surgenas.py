@@ -20,7 +20,7 @@ ms with a constant of 0.3; skips and pools alone, 92.7 % at 0.56 ms, with 3.
 
 from ml_collections import ConfigDict
 
-from hwnas_jax.config import fields as base
+from hwnas_jax import config as base
 from hwnas_jax.config import presets
 
 

@@ -8,7 +8,7 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from hwnas_jax.config import fields as base
+from hwnas_jax import config as base
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -1,164 +1,49 @@
-"""Composition root: a checked ConfigDict becomes objects.
+"""The parts of a search's method, made from a problem."""
 
-The only place that knows names; below it there are only arguments.
-"""
-
-import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 import optax
-from ml_collections import ConfigDict
 
-from hwnas_jax.config import fields as configuration
-from hwnas_jax.config.pricing import make_penalty, skip_of
+from hwnas_jax.config.fields import Config
+from hwnas_jax.config.problem import Problem
 from hwnas_jax.core.compile import jit, repeat
-from hwnas_jax.core.rng import stream
-from hwnas_jax.core.types import Array, Genotype
-from hwnas_jax.data import arrays, augment, load
+from hwnas_jax.core.types import Array
+from hwnas_jax.data import arrays, augment
 from hwnas_jax.derive import collapse
-from hwnas_jax.method import conditions, controllers, estimators, phases, price
+from hwnas_jax.method import controllers, phases, price
 from hwnas_jax.method.conditioned import Fold, conditioned, plain
 from hwnas_jax.method.conditions import Conditions
+from hwnas_jax.method.controllers import CONTROLLERS, Controller, Numbers, Rows
 from hwnas_jax.method.entropy import entropy
 from hwnas_jax.method.estimators import Estimator, Metrics
+from hwnas_jax.method.penalty import PENALTIES, Penalty
 from hwnas_jax.method.phases import Phase, Span
-from hwnas_jax.method.relaxed import SAMPLERS
+from hwnas_jax.method.samplers import SAMPLERS, make_estimator
 from hwnas_jax.method.schedule import SCHEDULES
 from hwnas_jax.method.state import CostTable, SearchData, SearchState
-from hwnas_jax.method.step import Parts, Settings, Step, init_state, make_step
-from hwnas_jax.nets.darts_network import AUX_WINDOW
-from hwnas_jax.nets.models import make_network, make_supernet
-from hwnas_jax.nets.ops import Module
+from hwnas_jax.method.step import (
+  Parts,
+  Settings,
+  Step,
+  init_state,
+  make_step,
+)
+from hwnas_jax.nets.models import make_supernet
 from hwnas_jax.nets.supernet import Net
-from hwnas_jax.nets.tracing import trace
-from hwnas_jax.spaces.custom import Custom
-from hwnas_jax.spaces.darts import OP_SETS, Darts
-from hwnas_jax.spaces.mobile import SKELETONS, Chain
-from hwnas_jax.spaces.nasbench201 import NasBench201
+from hwnas_jax.spaces.rules import MASKS
 from hwnas_jax.spaces.spec import Space, Spec
-from hwnas_jax.train.step import Recipe, TrainStep, make_train_step
-
-# (image, classes) of the data sets whose shape is known without loading them.
-_SHAPES = {
-  "digits": ((8, 8, 1), 10),
-  "cifar10": ((32, 32, 3), 10),
-  "fashion_mnist": ((28, 28, 1), 10),
-}
 
 
-def load_dataset(config: ConfigDict) -> arrays.Dataset:
-  """The data set a config names; see `hwnas_jax.data.load` for errors."""
-  return load.load(config.data.name, config.data.data_dir or None)
-
-
-def make_nets(config: ConfigDict) -> tuple[Spec, Spec]:
-  """(supernet's dimensions, those of the networks derived from it).
-
-  Both have the same choices; the second's shapes are measured and priced.
-
-  Raises:
-    ValueError: the space has no such networks for images of this size, or
-      space.model cannot be searched.
-  """
-  image, num_classes = _image_and_classes(config)
-  if config.space.name == "custom":
-    found = _trace_model(config, image, num_classes)
-    return found, found
-  net = _make_net(config, image, num_classes)
-  if isinstance(net, Chain):
-    return net, net
-  derived = dataclasses.replace(
-    net,
-    num_cells=config.derive.num_cells or net.num_cells,
-    channels=config.derive.channels or net.channels,
-  )
-  if isinstance(net, Darts) and isinstance(derived, Darts):
-    _check_darts(config, net, derived)
-  return net, derived
-
-
-def _image_and_classes(
-  config: ConfigDict,
-) -> tuple[tuple[int, int, int], int]:
-  name = config.data.name.removeprefix("mock_")
-  if name in _SHAPES:
-    return _SHAPES[name]
-  dataset = load_dataset(config)
-  height, width, channels = dataset.train.images.shape[1:]
-  return (height, width, channels), dataset.num_classes
-
-
-def _make_net(
-  config: ConfigDict, image: tuple[int, int, int], num_classes: int
-) -> Darts | NasBench201 | Chain:
-  part = config.space
-  if part.name == "mobile":
-    return _make_chain(config, image, num_classes)
-  if part.name == "nasbench201":
-    return NasBench201(part.num_cells, part.channels, image, num_classes)
-  return Darts(
-    ops=OP_SETS[part.ops],
-    num_cells=part.num_cells,
-    num_nodes=part.num_nodes,
-    channels=part.channels,
-    image=image,
-    num_classes=num_classes,
-    imagenet_stem=part.imagenet_stem,
-  )
-
-
-def _make_chain(
-  config: ConfigDict, image: tuple[int, int, int], num_classes: int
-) -> Chain:
-  part = config.space
-  try:
-    return Chain(SKELETONS[part.skeleton], image, num_classes, part.width)
-  except ValueError as error:
-    raise ValueError(
-      f"space.skeleton={part.skeleton} is not for data.name="
-      f"{config.data.name}: {error}"
-    ) from error
-
-
-def _trace_model(
-  config: ConfigDict, image: tuple[int, int, int], num_classes: int
-) -> Custom:
-  model = configuration.load_model(config)
-  try:
-    return trace(model, image, num_classes)
-  except ValueError as error:
-    raise ValueError(f"space.model={config.space.model!r}: {error}") from error
-
-
-def _check_darts(config: ConfigDict, net: Darts, derived: Darts) -> None:
-  if len(net.space().choices) != len(derived.space().choices):
-    raise ValueError(
-      f"space.num_cells={net.num_cells} and"
-      f" derive.num_cells={derived.num_cells} must both be below 3 or neither:"
-      " fewer cells have no reduction"
-    )
-  height, width = derived.cells()[2 * derived.num_cells // 3].out_size
-  if config.train.auxiliary_weight and min(height, width) < AUX_WINDOW:
-    raise ValueError(
-      f"train.auxiliary_weight needs features of {AUX_WINDOW}x{AUX_WINDOW}"
-      f" after the second reduction, here they are {height}x{width}: set it"
-      " to 0"
-    )
-
-
-def _sgd(
-  lr: float,
-  lr_end: float,
-  num_steps: int,
-  momentum: float,
-  decay: float,
-  clip: float,
+def sgd(
+  lr: float, num_steps: int, momentum: float, decay: float, clip: float,
+  lr_end: float = 0.0,
 ) -> optax.GradientTransformation:
-  """Clipped SGD with decay and momentum under a cosine (research 1.2)."""
+  """Clipped SGD with weight decay and momentum under a cosine.
+
+  The weights' optimiser of DARTS (Liu et al. 2019, appendix A.1).
+  """
   cosine = optax.cosine_decay_schedule(lr, max(num_steps, 1), lr_end / lr)
   return optax.chain(
     optax.clip_by_global_norm(clip),
@@ -167,61 +52,35 @@ def _sgd(
   )
 
 
-def make_conditions(config: ConfigDict, size: int) -> Conditions:
-  """Conditions over `size` priced operations."""
-  part = config.condition
-  if part.name == "fixed":
-    return conditions.fixed(size, part.high)
-  if part.name == "simplex":
-    return conditions.simplex(size)
-  if part.name == "devices":
-    points = conditions.draw_devices(
-      stream(config.seed, "devices"), part.num_devices, size
-    )
-    return conditions.devices(points, part.low, part.high)
-  make = {"cone": conditions.cone, "scale": conditions.scale}[part.name]
-  return make(size, part.low, part.high)
-
-
 def _make_controller(
-  config: ConfigDict,
-  drawn: Conditions,
-  space: Space | controllers.Rows,
+  config: Config, conditions: Conditions, space: Space | Rows,
   reference_std: float,
-) -> controllers.Controller:
+) -> Controller:
   part = config.controller
-  if part.name == "pivots":
-    return controllers.pivots(
-      space,
-      drawn,
-      part.num_pivots,
-      part.sign,
-      reference_std,
-      part.train_pivots,
-    )
-  if part.name == "piecewise":
-    return controllers.piecewise(space, part.num_pivots)
-  if part.name == "mlp":
-    return controllers.mlp(space, drawn)
-  if part.name == "mixture":
-    return controllers.mixture(space, drawn, part.num_experts)
-  return controllers.table(space)
+  numbers = Numbers(
+    num_pivots=part.num_pivots,
+    num_experts=part.num_experts,
+    sign=part.sign,
+    reference_std=reference_std,
+    train_pivots=part.train_pivots,
+  )
+  return CONTROLLERS[part.name].make(space, conditions, numbers)
 
 
 def _make_supernet(
-  config: ConfigDict, net: Spec, drawn: Conditions
+  config: Config, net: Spec, conditions: Conditions
 ) -> tuple[Net, Fold]:
   """(the supernet, what folds its weights)."""
   supernet = make_supernet(net)
   if not config.controller.classifier:
     return supernet, plain
   return conditioned(
-    supernet, functools.partial(_make_controller, config, drawn)
+    supernet, functools.partial(_make_controller, config, conditions)
   )
 
 
 def make_augment(
-  config: ConfigDict, dataset: arrays.Dataset, cutout: int
+  config: Config, dataset: arrays.Dataset, cutout: int = 0
 ) -> Callable[[Array, Array], Array]:
   """(key, uint8 images) -> float32 images, normalised."""
   return functools.partial(
@@ -235,42 +94,50 @@ def make_augment(
 
 
 def make_parts(
-  config: ConfigDict, net: Spec, reference: CostTable, dataset: arrays.Dataset
-) -> tuple[Parts, Settings, tuple[int, ...]]:
-  """(parts of the method, numbers of its step, priced columns)."""
-  space, part = net.space(), config.search
-  columns = price.priced_columns(np.asarray(reference.reference))
-  drawn, skip = make_conditions(config, len(columns)), skip_of(space)
-  schedule = SCHEDULES[config.temperature.name]
-  supernet, fold = _make_supernet(config, net, drawn)
+  problem: Problem, dataset: arrays.Dataset
+) -> tuple[Parts, Settings]:
+  """The parts of a problem's method, and the numbers of its step."""
+  config, part = problem.config, problem.config.search
+  net = problem.nets.supernet
+  space = net.space()
+  supernet, fold = _make_supernet(config, net, problem.conditions)
   controller = _make_controller(
-    config, drawn, space, config.controller.reference_std
+    config, problem.conditions, space, config.controller.reference_std
   )
+  schedule = SCHEDULES[config.temperature.name]
+  penalty, derived = _make_penalty(problem, space)
+  weight = config.regularise
   parts = Parts(
     net=supernet,
     fold=fold,
     controller=controllers.masked(controller, space),
-    conditions=drawn,
-    price=price.paper(columns, config.cost.kappa)
+    conditions=problem.conditions,
+    price=price.paper(problem.columns, config.cost.kappa)
     if config.cost.name == "paper"
-    else price.cone(columns),
+    else price.cone(problem.columns),
     temperature=schedule(config.temperature.start, config.temperature.end),
-    augment=make_augment(config, dataset, cutout=0),
-    weights_optimiser=_sgd(
+    augment=make_augment(config, dataset),
+    weights_optimiser=sgd(
       part.weights_lr,
-      part.weights_lr_end,
       phases.weights_steps(make_phases(config)),
       part.weights_momentum,
       part.weights_decay,
       part.weights_clip,
+      lr_end=part.weights_lr_end,
     ),
     controller_optimiser=optax.chain(
       optax.add_decayed_weights(part.controller_decay),
       optax.adam(part.controller_lr, b1=part.controller_b1),
     ),
-    skip=space.ops.index(skip) if skip else None,
-    **_make_regularisers(config),
-    **make_penalty(config, space, reference),
+    penalty=penalty,
+    derived=derived,
+    identity=(lambda progress: weight.identity * (1.0 - progress))
+    if weight.identity
+    else None,
+    regulariser=(lambda logits: weight.entropy * entropy(logits))
+    if weight.entropy
+    else None,
+    skip=space.ops.index(space.skip) if space.skip else None,
   )
   settings = Settings(
     num_steps=part.num_steps,
@@ -278,38 +145,37 @@ def make_parts(
     warmup_steps=part.warmup_steps,
     price_sample=config.penalty.on == "sampled",
   )
-  return parts, settings, columns
+  return parts, settings
 
 
-def _make_regularisers(config: ConfigDict) -> dict[str, Any]:
-  """The fields of Parts that are switched on by config.regularise."""
-  part = config.regularise
-  found: dict[str, Any] = {}
-  if part.identity:
-    found["identity"] = lambda progress: part.identity * (1.0 - progress)
-  if part.entropy:
-    found["regulariser"] = lambda logits: part.entropy * entropy(logits)
-  return found
+def _make_penalty(
+  problem: Problem, space: Space
+) -> tuple[Penalty, Callable[[Array], Array] | None]:
+  """(penalty, logits -> mask of the network that a targeted one looks at)."""
+  part = problem.config.penalty
+  make = PENALTIES[part.name].make
+  if problem.target_ms is None:
+    return make(), None
+  strength = {"strength": part.strength} if part.strength else {}
+  mask = functools.partial(MASKS[problem.config.derive.rule], space)
+  return make(problem.target_ms, **strength), mask
 
 
-def _make_estimator(config: ConfigDict, name: str) -> Estimator:
+def _make_estimator(config: Config, name: str) -> Estimator:
   part = config.sampler
-  if name == "reinforce":
-    return estimators.reinforce(part.num_samples)
-  if name in estimators.ON_A_PATH:
-    return estimators.ON_A_PATH[name]
   rows = config.search.batch_size if part.per_example else None
-  return estimators.reparameterised(SAMPLERS[name], rows)
+  return make_estimator(SAMPLERS[name], rows, part.num_samples)
 
 
-def paths_of(config: ConfigDict) -> int:
-  """Paths that stand in for the mixture, where the search never trains one."""
-  name = config.sampler.name
-  mixes = name in SAMPLERS and name != "straight_through"
-  return 0 if mixes else collapse.PATHS
+def paths_of(config: Config) -> int:
+  """Sampled paths that take the mixture's place where a collapse is sought.
+
+  A search that runs paths alone never trains its mixture; 0 is the mixture.
+  """
+  return collapse.PATHS if SAMPLERS[config.sampler.name].one_hot else 0
 
 
-def make_phases(config: ConfigDict) -> list[Span]:
+def make_phases(config: Config) -> list[Span]:
   """The schedule of a search."""
   part, warmup = config.search, config.sampler.warmup
   main = Phase(
@@ -330,7 +196,7 @@ def make_phases(config: ConfigDict) -> list[Span]:
 
 
 def make_search(
-  config: ConfigDict, parts: Parts, settings: Settings
+  config: Config, parts: Parts, settings: Settings
 ) -> tuple[Callable[[Array], SearchState], Step]:
   """(key -> fresh state, search.steps_per_dispatch steps from a state).
 
@@ -355,7 +221,7 @@ def make_search(
 
 
 def make_search_data(
-  config: ConfigDict, dataset: arrays.Dataset
+  config: Config, dataset: arrays.Dataset
 ) -> tuple[SearchData, str]:
   """(arguments of the step, digest of the split that was drawn)."""
   count = dataset.train.labels.shape[0]
@@ -373,7 +239,7 @@ def make_search_data(
 
 
 def held_out(
-  config: ConfigDict, dataset: arrays.Dataset, count: int
+  config: Config, dataset: arrays.Dataset, count: int
 ) -> tuple[Array, Array]:
   """The fixed batch (images, labels) that the weights never saw.
 
@@ -384,26 +250,3 @@ def held_out(
   rows = (unseen if len(unseen) else data.weights_index)[:count]
   images = augment.normalise(data.images[rows], dataset.mean, dataset.std)
   return images, data.labels[rows]
-
-
-def make_training(
-  config: ConfigDict, dataset: arrays.Dataset, net: Spec, genotype: Genotype
-) -> tuple[Module, optax.GradientTransformation, TrainStep]:
-  """(network, optimiser, step) that train one derived network."""
-  part = config.train
-  more = {"auxiliary": True} if part.auxiliary_weight else {}
-  network = make_network(net, genotype, "train", **more)
-  optimiser = _sgd(
-    part.lr, 0.0, part.num_steps, part.momentum, part.weight_decay, part.clip
-  )
-  recipe = Recipe(
-    num_steps=part.num_steps,
-    batch_size=part.batch_size,
-    drop_path=part.drop_path,
-    auxiliary_weight=part.auxiliary_weight,
-    label_smoothing=part.label_smoothing,
-  )
-  step = make_train_step(
-    network, optimiser, recipe, make_augment(config, dataset, part.cutout)
-  )
-  return network, optimiser, step

@@ -2,6 +2,8 @@
 
 from ml_collections import ConfigDict
 
+from hwnas_jax.nets.models import SPACES
+
 
 def smoke(config: ConfigDict) -> None:
   """The embedded digits, few steps, nothing trained: seconds on 2 cores.
@@ -13,12 +15,7 @@ def smoke(config: ConfigDict) -> None:
   config.derive.update(
     num_cells=0, channels=0, num_scales=2, num_samples=0, num_random=1
   )
-  if config.space.name == "darts":
-    config.space.update(ops="three", num_cells=1, num_nodes=2, channels=4)
-  elif config.space.name == "mobile":
-    config.space.skeleton = "tiny"
-  else:
-    config.space.update(num_cells=1, channels=4)
+  config.space.update(SPACES[config.space.name].smoke)
   part = config.search
   part.update(num_steps=12, batch_size=8, checkpoint_every=12)
   part.update(

@@ -196,10 +196,13 @@ class Margin(Record, frozen=True, kw_only=True):
 
 
 class Tried(Record, frozen=True):
-  """A network that a query measured on its way."""
+  """A network that a query measured on its way.
+
+  measured: None where it did not fit into the memory limit.
+  """
 
   predicted_ms: float
-  measured: Measurement
+  measured: Measurement | None
 
 
 class TableIdentity(Record, frozen=True):

@@ -7,21 +7,22 @@ while the other goes on.
 import contextlib
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
-from hwnas_jax.config import method
+from hwnas_jax.config.fields import Config
+from hwnas_jax.config.training import make_training
 from hwnas_jax.core.compile import ahead, jit, repeat
 from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.data import arrays
 from hwnas_jax.data.augment import normalise
 from hwnas_jax.io import loop, writers
+from hwnas_jax.io.records import Accuracies, Network
+from hwnas_jax.io.run_folder import NetworkFolder, RunFolder
 from hwnas_jax.nets.models import make_network
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
@@ -42,53 +43,54 @@ class _Compiled(NamedTuple):
 
 
 def train(
-  config: ConfigDict,
-  folder: pathlib.Path,
+  config: Config,
+  folder: RunFolder,
   dataset: arrays.Dataset,
   net: Spec,
   genotypes: Sequence[Genotype],
-) -> list[dict[str, Any]]:
+) -> list[Accuracies]:
   """Trains networks from each seed, or reads what was trained before.
 
-  With derive.num_samples a tenth of the training split is held out, to tell
-  which sample is kept.
+  With derive.num_samples a tenth of the training split is held out, to choose
+  the sample that is kept.
 
-  Writes `folder`/networks/<id>/: architecture.json, weights.npz of the first
-  seed, metrics.json.
+  Writes networks/<id>/ of the run folder: architecture.json, weights.npz of
+  the first seed, metrics.json.
+
+  Args:
+    config: checked; its recipe is `config.train`.
+    folder: the run's.
+    dataset: to train and test on.
+    net: the networks' dimensions.
+    genotypes: what to train, all different.
 
   Returns:
-    Of each network what metrics.json has: test_accuracies of the seeds and
-    their mean, test_accuracy; held_out_accuracy, where there is such; {}
-    untrained.
+    Accuracies of each network; without any of one that is left untrained.
 
   Raises:
     io.loop.Stopped: asked to stop; what is trained is kept.
   """
   space = net.space()
-  homes = {
-    g: folder / "networks" / architecture.identity(space, g) for g in genotypes
+  folders = {
+    g: folder.network(architecture.identity(space, g)) for g in genotypes
   }
-  for genotype, home in homes.items():
-    home.mkdir(parents=True, exist_ok=True)
-    edges = architecture.to_json(space, genotype)
-    writers.write_json(home / "architecture.json", {"edges": edges})
+  for genotype, home in folders.items():
+    home.write_architecture(Network(architecture.to_json(space, genotype)))
   if not config.train.num_steps:
-    return [{} for _ in genotypes]
+    return [Accuracies() for _ in genotypes]
   dataset, held_out = _hold_out(config, dataset)
-  done = {g: home / "metrics.json" for g, home in homes.items()}
-  todo = [g for g in homes if not done[g].exists()]
+  todo = [g for g, home in folders.items() if home.accuracies() is None]
   compiled = ahead(
     functools.partial(_compile, config, dataset, held_out, net), todo
   )
   with contextlib.closing(compiled):
     for genotype, programs in zip(todo, compiled, strict=True):
-      _train(config, homes[genotype], dataset, programs)
-  found = {g: writers.read_json(path) for g, path in done.items()}
-  return [found[g] for g in genotypes]
+      _train(config, folders[genotype], dataset, programs)
+  return [folders[g].accuracies() or Accuracies() for g in genotypes]
 
 
 def _hold_out(
-  config: ConfigDict, dataset: arrays.Dataset
+  config: Config, dataset: arrays.Dataset
 ) -> tuple[arrays.Dataset, dict[str, arrays.Split]]:
   """(the data set to train on, what is held out of it)."""
   if not config.derive.num_samples:
@@ -102,13 +104,13 @@ def _hold_out(
 
 
 def _compile(
-  config: ConfigDict,
+  config: Config,
   dataset: arrays.Dataset,
   held_out: dict[str, arrays.Split],
   net: Spec,
   genotype: Genotype,
 ) -> _Compiled:
-  network, optimiser, one = method.make_training(config, dataset, net, genotype)
+  network, optimiser, one = make_training(config, dataset, net, genotype)
   init = functools.partial(train_step.init_state, network, optimiser)
   state = jax.eval_shape(init, jax.random.key(0))
   steps = jit(repeat(one, config.train.steps_per_dispatch), donate_argnums=0)
@@ -131,30 +133,34 @@ def _compile(
 
 
 def _train(
-  config: ConfigDict,
-  home: pathlib.Path,
+  config: Config,
+  home: NetworkFolder,
   dataset: arrays.Dataset,
   programs: _Compiled,
 ) -> None:
-  """Trains the network of a folder and writes what came of it."""
-  edges = writers.read_json(home / "architecture.json")["edges"]
+  """Trains the network of a folder and writes its weights and accuracies."""
+  edges = home.read_architecture().architecture
   accuracies: dict[str, list[float]] = {name: [] for name in programs.evaluate}
   for seed in range(config.train.num_seeds):
-    state = loop.run(
-      lambda state: programs.steps(state, dataset.train),
-      programs.init(stream(config.seed, f"train {seed}")),
+    job = loop.Job(
       num_steps=config.train.num_steps,
       checkpoint_every=config.train.checkpoint_every,
-      directory=home / f"seed_{seed}" if seed else home,
-      label=f"train {home.name}" + (f" seed {seed}" if seed else ""),
+      directory=home.path / f"seed_{seed}" if seed else home.path,
+      label=f"train {home.id}" + (f" seed {seed}" if seed else ""),
       identity={"data": dataset.digest, "edges": edges},
+    )
+    state = loop.run(
+      job,
+      lambda state: programs.steps(state, dataset.train),
+      programs.init(stream(config.seed, f"train {seed}")),
     )
     for name, (evaluate, split) in programs.evaluate.items():
       accuracy = evaluate(state.params, state.stats, split)
       accuracies[name].append(float(accuracy))
     if seed == 0:
       weights = {"params": state.params, "stats": state.stats}
-      writers.write_arrays(home / "weights.npz", weights)
+      writers.write_arrays(home.weights, weights)
   means = {f"{n}_accuracy": float(np.mean(a)) for n, a in accuracies.items()}
-  metrics = {**means, "test_accuracies": accuracies["test"]}
-  writers.write_json(home / "metrics.json", metrics)
+  home.write_accuracies(
+    Accuracies(**means, test_accuracies=tuple(accuracies["test"]))
+  )

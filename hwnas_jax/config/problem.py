@@ -1,0 +1,215 @@
+"""A checked config, resolved once into the objects that a run is made of.
+
+    ConfigDict --resolve--> Config --make_nets--> Nets --make--> Problem
+
+`Nets` is known before the device is measured; a `Problem` needs its table.
+Everything that a config names is looked up here, in `config.pricing` or in
+`config.method`; below `config` there are only objects.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from hwnas_jax.config import checks, load, pricing
+from hwnas_jax.config.fields import Config
+from hwnas_jax.core.rng import stream
+from hwnas_jax.costs.predict.predictor import Predictor
+from hwnas_jax.costs.table import LatencyTable, raw_costs, require
+from hwnas_jax.data import load as data_load
+from hwnas_jax.data.arrays import Dataset
+from hwnas_jax.derive import sweep
+from hwnas_jax.derive.reach import Reach
+from hwnas_jax.derive.sweep import Point
+from hwnas_jax.io.run_folder import RunFolder
+from hwnas_jax.method import price
+from hwnas_jax.method.conditions import (
+  CONDITIONS,
+  ConditionNumbers,
+  Conditions,
+)
+from hwnas_jax.method.state import CostTable
+from hwnas_jax.nets.models import SPACES
+from hwnas_jax.spaces.rules import RULES, Rule
+from hwnas_jax.spaces.spec import Spec
+
+
+@dataclasses.dataclass(frozen=True)
+class Nets:
+  """The dimensions of a search's networks; both have the same choices.
+
+  supernet: of the supernet.
+  derived: of the networks derived from it; its shapes are measured and priced.
+  """
+
+  supernet: Spec
+  derived: Spec
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+  """What a search is about: a space, prices, and what is wanted of them.
+
+  table: of the device; None where cost.name is not latency.
+  costs: what the step reads, from the table or counted.
+  columns: the priced operations, as columns of a mix.
+  conditions: what the search draws, and how a controller reads it.
+  points: the conditions that networks are derived for, with their names.
+  target_ms: None where the penalty has no target.
+  rule: from logits [E, O] to a genotype.
+  """
+
+  config: Config
+  nets: Nets
+  table: LatencyTable | None
+  costs: CostTable
+  columns: tuple[int, ...]
+  conditions: Conditions
+  points: tuple[Point, ...]
+  target_ms: float | None
+  rule: Rule
+
+  def reach(self) -> Reach:
+    """What latencies the space reaches by the table."""
+    space = self.nets.supernet.space()
+    return pricing.make_reach(self.config, space, self.costs)
+
+
+def resolve(config: ConfigDict) -> Config:
+  """A config's typed fields, all of them checked.
+
+  Raises:
+    ValueError: the message names every field that is wrong.
+  """
+  fields = load.typed(config)
+  checks.check(fields)
+  return fields
+
+
+def read_run(folder: RunFolder) -> Config:
+  """The checked config of a run folder.
+
+  Raises:
+    FileNotFoundError: there is no run.
+    ValueError: another version wrote it; or see `checks.check`.
+  """
+  settings = folder.settings()
+  try:
+    config = load.typed(settings.config)
+    checks.check(config)
+  except (ValueError, KeyError) as error:
+    raise ValueError(
+      f"{folder.path / 'config.json'} is not a config of this version of"
+      f" hwnas_jax: {error}"
+    ) from error
+  return config
+
+
+def make_nets(config: Config, dataset: Dataset | None = None) -> Nets:
+  """The dimensions of the supernet and of the networks derived from it.
+
+  Args:
+    config: checked.
+    dataset: the data set; None is the one that the config names.
+
+  Raises:
+    ValueError: the space has no such networks for images of this size, or
+      space.model cannot be searched.
+  """
+  if dataset is None:
+    image, num_classes = data_load.shape(
+      config.data.name, config.data.data_dir or None
+    )
+  else:
+    image, num_classes = dataset.image, dataset.num_classes
+  kind = SPACES[str(config.space["name"])]
+  values = {name: config.space[name] for name in kind.fields}
+  supernet = kind.make(values, image, num_classes)
+  deeper = {
+    name: number
+    for name in kind.derive_fields
+    if (number := getattr(config.derive, name))
+  }
+  derived = kind.make({**values, **deeper}, image, num_classes)
+  kind.check_derived(supernet, derived, bool(config.train.auxiliary_weight))
+  return Nets(supernet, derived) if deeper else Nets(supernet, supernet)
+
+
+def make(
+  config: Config,
+  nets: Nets,
+  table: LatencyTable | None,
+  predictor: Predictor | None = None,
+) -> Problem:
+  """Everything that a search needs to know of its device and its wishes.
+
+  Args:
+    config: checked.
+    nets: of `make_nets`.
+    table: the device's; None where cost.name is not latency.
+    predictor: takes the table's place in the search.
+
+  Raises:
+    ValueError: the table lacks a site, the target is out of reach, the
+      predictor is of another table, or derive.vectors has the wrong sizes.
+  """
+  if table is not None:
+    require(table, nets.derived.space(), config.latency.batch_size)
+  costs = pricing.make_costs(config, nets.supernet, nets.derived, table)
+  if predictor is not None and table is not None:
+    raw = nets.derived.space().cost_array(raw_costs(table))
+    pricing.require_predictor(predictor, nets.derived, raw)
+    costs = dataclasses.replace(costs, predictor=predictor)
+  columns = price.priced_columns(np.asarray(costs.reference))
+  space = nets.supernet.space()
+  target_ms = pricing.make_target_ms(config, space, costs)
+  return Problem(
+    config=config,
+    nets=nets,
+    table=table,
+    costs=costs,
+    columns=columns,
+    conditions=_make_conditions(config, len(columns)),
+    points=_make_points(config, len(columns)),
+    target_ms=target_ms,
+    rule=pricing.make_rule(config, space, costs, target_ms),
+  )
+
+
+def rule_of(config: Config) -> Rule:
+  """derive.rule alone, without what a target or a cap adds to it."""
+  return RULES[config.derive.rule]
+
+
+def _make_conditions(config: Config, size: int) -> Conditions:
+  """Conditions over `size` priced operations."""
+  part = config.condition
+  numbers = ConditionNumbers(
+    size=size,
+    low=part.low,
+    high=part.high,
+    num_devices=part.num_devices,
+    key=stream(config.seed, "devices"),
+  )
+  return CONDITIONS[part.name].make(numbers)
+
+
+def _make_points(config: Config, size: int) -> tuple[Point, ...]:
+  """Names and conditions of the family."""
+  part = config.condition
+  if CONDITIONS[part.name].scaled:
+    return sweep.scale_points(
+      size, part.low, part.high, config.derive.num_scales
+    )
+  if part.name == "fixed":
+    return sweep.one_point(size, part.high)
+  return sweep.vector_points(size, config.derive.vectors)
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+  """The config as config.json has it."""
+  import msgspec
+
+  return msgspec.to_builtins(config)

@@ -1,0 +1,81 @@
+"""A finished search, read from its run folder to answer queries."""
+
+import dataclasses
+
+from hwnas_jax.config import problem as problems
+from hwnas_jax.config.problem import Problem
+from hwnas_jax.core.types import Genotype
+from hwnas_jax.costs import table as tables
+from hwnas_jax.data.arrays import Dataset
+from hwnas_jax.io import checkpoint
+from hwnas_jax.io.records import Measurement
+from hwnas_jax.io.run_folder import RunFolder
+from hwnas_jax.runs import pipeline
+from hwnas_jax.runs.pipeline import Searched
+from hwnas_jax.spaces import architecture
+from hwnas_jax.spaces.spec import Spec
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+  """What a finished search knows.
+
+  problem: with the table of the device that the search priced with.
+  measured: latencies of the run's networks on that device.
+  losses: of architectures that were ranked before; filled by queries.
+  """
+
+  folder: RunFolder
+  problem: Problem
+  dataset: Dataset
+  searched: Searched
+  measured: dict[Genotype, Measurement]
+  losses: dict[Genotype, float] = dataclasses.field(default_factory=dict)
+
+
+def load(folder: RunFolder, dataset: Dataset | None = None) -> Finished:
+  """Reads a finished search.
+
+  Args:
+    folder: the run's.
+    dataset: the one it searched on; None loads what its config names.
+
+  Raises:
+    FileNotFoundError: there is no run.
+    ValueError: its search is not finished, or has no family over scales.
+  """
+  config = problems.read_run(folder)
+  if (config.condition.name, config.cost.name) != ("cone", "latency"):
+    raise ValueError(
+      f"{folder.path} has condition.name={config.condition.name} and"
+      f" cost.name={config.cost.name}: a query needs a family over scales,"
+      " cone and latency"
+    )
+  if config.controller.classifier:
+    raise ValueError(
+      f"{folder.path} has controller.classifier=True, one classifier for each"
+      " condition: a query ranks networks by a classifier that all share"
+    )
+  steps = checkpoint.steps(folder.search / "checkpoints")
+  if max(steps, default=0) < config.search.num_steps:
+    raise ValueError(
+      f"the search in {folder.path} is at step {max(steps, default=0)} of"
+      f" {config.search.num_steps}: finish it with its own command,"
+      f" `{folder.settings().command}`"
+    )
+  dataset = dataset or pipeline.load_dataset(config)
+  nets = problems.make_nets(config, dataset)
+  problem = problems.make(config, nets, tables.load(folder.table))
+  searched = pipeline.search(problem, folder, dataset)
+  measured = _measured(folder, nets.derived)
+  return Finished(folder, problem, dataset, searched, measured)
+
+
+def _measured(folder: RunFolder, net: Spec) -> dict[Genotype, Measurement]:
+  """The latencies in family.json, none where the run has not come to it."""
+  family = folder.family()
+  return {
+    architecture.from_json(net.space(), member.architecture): member.latency
+    for member in (family.members if family else ())
+    if member.latency
+  }

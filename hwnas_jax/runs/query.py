@@ -1,0 +1,345 @@
+"""From a finished search and a budget to a network with a certificate.
+
+The device is that of the question's table: the run's own, or any other's. On
+that device the answer is compiled and measured. Elsewhere its latency is
+predicted, with the margin of the table's calibration.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from hwnas_jax.config import method, pricing
+from hwnas_jax.core import budget as budgets
+from hwnas_jax.core.types import Genotype
+from hwnas_jax.costs import counts
+from hwnas_jax.costs import table as tables
+from hwnas_jax.costs.measure import timing
+from hwnas_jax.costs.table import LatencyTable
+from hwnas_jax.derive import rank, reach, settle, shortlist, sweep
+from hwnas_jax.derive.exact import Constraint, spent
+from hwnas_jax.derive.settle import Candidate, Known, Settled
+from hwnas_jax.io import records, versions
+from hwnas_jax.io.records import Certificate, Measurement
+from hwnas_jax.runs.finished import Finished
+from hwnas_jax.spaces import architecture
+from hwnas_jax.spaces.rules import RULES
+from hwnas_jax.spaces.spec import Spec
+
+BATCH = 512  # held-out examples that candidates are ranked on
+REPEATS = 30
+LIMITS = {"params": counts.params, "macs": counts.macs}
+
+
+class Measure(Protocol):
+  """A device: measures the network of an architecture."""
+
+  def __call__(self, genotype: Genotype, /) -> Measurement:
+    """The latency of the architecture's network, in ms."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+  """What is asked of a finished search.
+
+  latency: `5ms`, or `0.4x`, `60%` of the largest architecture's.
+  table: of the device; None is the run's own.
+  limits: more budgets by name: params, macs, memory_mb (compiled).
+  measure: the device, where it is not the one this runs on.
+  """
+
+  latency: str
+  table: LatencyTable | None = None
+  limits: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  measure: Measure | None = None
+
+
+def ask(finished: Finished, question: Question) -> tuple[Genotype, Certificate]:
+  """The network for a latency budget, and how its latency is known.
+
+  Raises:
+    ValueError: a budget that no architecture keeps, an unknown limit, or a
+      prediction by a table without calibration.
+  """
+  table = question.table or finished.problem.table
+  assert table is not None
+  return _Query(finished, question, table).answer()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Query:
+  """One question, with what several of its steps read."""
+
+  finished: Finished
+  question: Question
+  table: LatencyTable
+
+  @property
+  def _net(self) -> Spec:
+    return self.finished.problem.nets.derived
+
+  @property
+  def _rule(self) -> str:
+    return self.finished.problem.config.derive.rule
+
+  def answer(self) -> tuple[Genotype, Certificate]:
+    space = self._net.space()
+    tables.require(self.table, space, self.table.batch_size)
+    budget_ms, margin = self._budget_ms(), self._margin()
+    # Where the network is measured, the plain prediction is a place to start.
+    factor = 1.0 if self._measures() else margin
+    candidates = functools.cache(self._candidates)
+    ranked = candidates(budget_ms / factor)
+    if not ranked:
+      raise ValueError(self._impossible(budget_ms, factor))
+    ideal_loss, known = self._ideal_loss(), self._known()
+    first = settle.begin(ranked, budget_ms, margin, known)
+    settled = None
+    if self._measures():
+      settled = settle.settle(
+        candidates,
+        self._device(),
+        settle.Goal(budget_ms, ideal_loss),
+        first,
+        known,
+      )
+      first = settled.candidate
+    certificate = self._certificate(
+      first,
+      settled,
+      budget_ms=budget_ms,
+      num_candidates=len(ranked),
+      unconstrained_best_fits=bool(first.loss <= ideal_loss),
+    )
+    return first.genotype, certificate
+
+  @functools.cached_property
+  def _simplex(self) -> tuple[np.ndarray, float]:
+    """The device as a point of the simplex, and what that loses."""
+    problem, space = self.finished.problem, self._net.space()
+    assert problem.table is not None
+    prices = space.cost_array(tables.costs(self.table))
+    reference = tables.price_array(problem.table, space)
+    return shortlist.simplex_of(prices, reference, problem.columns)
+
+  @functools.cached_property
+  def _unbounded(self) -> list[Genotype]:
+    """What the rule gives at each scale without a budget."""
+    rule, space = RULES[self._rule], self._net.space()
+    return [*{rule(space, rows): None for rows in self._logits}]
+
+  def _ideal_loss(self) -> float:
+    """The least loss where latency has no limit; other limits hold."""
+    genotypes = shortlist.shortlist(
+      self._net.space(),
+      self._rule,
+      self._logits,
+      self._constraints(),
+      per_scale=3,
+    )
+    return self._rank(genotypes)[0].loss
+
+  def _candidates(self, limit_ms: float) -> list[Candidate]:
+    """Those predicted to keep the latency and every other limit; best first."""
+    space, costs = self._net.space(), tables.costs(self.table)
+    timed = Constraint(
+      "latency", space.cost_array(costs), space.base_cost(costs), limit_ms
+    )
+    constraints = [timed, *self._constraints()]
+    genotypes = shortlist.shortlist(
+      space, self._rule, self._logits, constraints
+    )
+    ranked = self._rank([*dict.fromkeys([*genotypes, *self._unbounded])])
+    return [
+      candidate
+      for candidate in ranked
+      if all(spent(c, candidate.genotype) <= c.budget for c in constraints)
+    ]
+
+  def _measures(self) -> bool:
+    if self.question.measure is not None:
+      return True
+    here = versions.fingerprint_id(versions.device_fingerprint())
+    return here == self.table.fingerprint
+
+  def _known(self) -> list[Known]:
+    """The run's measurements, where this table is of the same device."""
+    own = self.finished.problem.table
+    assert own is not None
+    same = (self.table.fingerprint, self.table.batch_size) == (
+      own.fingerprint,
+      own.batch_size,
+    )
+    if self.question.measure is not None or not same or not self._measures():
+      return []
+    return [
+      (
+        Candidate(g, 0.0, tables.predict_ms(self.table, self._net, g)),
+        measured,
+      )
+      for g, measured in self.finished.measured.items()
+    ]
+
+  def _margin(self) -> float:
+    """What a prediction is multiplied with for an upper bound."""
+    if self.table.calibration:
+      return self.table.calibration.margin
+    if self._measures():
+      return 1.0
+    raise ValueError(
+      f"the table of {self.table.fingerprint} is not calibrated, so its error"
+      " is not known, and that device is not here to measure on: calibrate it"
+      f" there with `{tables.COMMAND}`"
+    )
+
+  def _budget_ms(self) -> float:
+    wanted = budgets.parse(self.question.latency, "latency")
+    return budgets.to_ms(wanted, self._reach_ms()[1])
+
+  def _reach_ms(self) -> tuple[float, float]:
+    """(smallest, largest) predicted latency of the space on the device."""
+    return reach_ms(self._net, self.table, self._rule)
+
+  def _impossible(self, budget_ms: float, factor: float) -> str:
+    low, high = self._reach_ms()
+    limits = dict(self.question.limits)
+    return (
+      f"no architecture keeps {budget_ms:.4g} ms"
+      + (f", {limits}" if limits else "")
+      + f" on {self.table.fingerprint}: predicted latencies are {low:.4g} to"
+      f" {high:.4g} ms, times {factor:.3g} for their error"
+    )
+
+  def _constraints(self) -> list[Constraint]:
+    """The additive limits beside latency, derive.max_skips among them."""
+    space, limits = self._net.space(), self.question.limits
+    unknown = set(limits) - {*LIMITS, "memory_mb"}
+    if unknown:
+      raise ValueError(
+        f"unknown limit {sorted(unknown)}: it is params, macs or memory_mb"
+      )
+    cap = pricing.skip_cap(self.finished.problem.config, space)
+    constraints = [cap] if cap else []
+    for name, limit in limits.items():
+      if name in LIMITS:
+        costs = counts.site_costs(space, LIMITS[name])
+        constraints.append(
+          Constraint(
+            name, space.cost_array(costs), space.base_cost(costs), limit
+          )
+        )
+    return constraints
+
+  @functools.cached_property
+  def _logits(self) -> np.ndarray:
+    """[33, E, O] at the device's point, from the least scale on."""
+    part = self.finished.problem.config.condition
+    scales = np.geomspace(part.low, part.high, shortlist.NUM_SCALES + 1)
+    simplex = tuple(self._simplex[0].tolist())
+    parts, state = self.finished.searched
+    return sweep.logits_of(
+      parts.controller,
+      parts.conditions,
+      state.controller,
+      [records.Condition(simplex, float(scale)) for scale in scales],
+    )
+
+  def _rank(self, genotypes: Sequence[Genotype]) -> list[Candidate]:
+    finished = self.finished
+    new = [g for g in genotypes if g not in finished.losses]
+    if new:
+      config = finished.problem.config
+      images, labels = method.held_out(config, finished.dataset, BATCH)
+      parts, state = finished.searched
+      losses = rank.losses(
+        rank.Judge(parts.net, len(self._net.ops), state.weights, images, labels),
+        new,
+      )
+      finished.losses.update(zip(new, map(float, losses), strict=True))
+    ranked = [
+      Candidate(
+        g, finished.losses[g], tables.predict_ms(self.table, self._net, g)
+      )
+      for g in genotypes
+    ]
+    return sorted(ranked, key=lambda candidate: candidate.loss)
+
+  def _device(self) -> Measure:
+    """The device, and the compiled network's memory where that is limited."""
+    if self.question.measure is not None:
+      return self.question.measure
+    return functools.partial(
+      measure_here,
+      self._net,
+      self.table.batch_size,
+      memory_mb=self.question.limits.get("memory_mb", np.inf),
+    )
+
+  def _certificate(
+    self,
+    answer: Candidate,
+    settled: Settled | None,
+    *,
+    budget_ms: float,
+    num_candidates: int,
+    unconstrained_best_fits: bool,
+  ) -> Certificate:
+    calibration = self.table.calibration
+    simplex, residual = self._simplex
+    return Certificate(
+      kind="measured" if settled else "predicted",
+      budget=records.Budget(
+        self.question.latency, budget_ms, dict(self.question.limits)
+      ),
+      predicted_ms=answer.predicted_ms,
+      measured=settled.measured if settled else None,
+      tried=tuple(
+        records.Tried(
+          candidate.predicted_ms,
+          measured if np.isfinite(measured.median_ms) else None,
+        )
+        for candidate, measured in (settled.tried if settled else ())
+      ),
+      margin=records.Margin(
+        ratio=calibration.margin,
+        nominal_level=calibration.level,
+        attained_level=calibration.attained_level,
+        guaranteed_level=calibration.guaranteed_level,
+        networks=len(calibration.networks),
+      )
+      if calibration
+      else None,
+      candidates=num_candidates,
+      unconstrained_best_fits=unconstrained_best_fits,
+      simplex=tuple(float(s) for s in simplex),
+      simplex_residual=residual,
+      shared_weights_loss=answer.loss,
+      batch_size=self.table.batch_size,
+      table=records.TableIdentity(
+        self.table.fingerprint, tables.digest(self.table)
+      ),
+      device=versions.device_fingerprint(),
+      versions=versions.versions(),
+    )
+
+
+def reach_ms(net: Spec, table: LatencyTable, rule: str) -> tuple[float, float]:
+  """(smallest, largest) predicted latency of the space on a device."""
+  space, costs = net.space(), tables.costs(table)
+  return reach.bounds_ms(
+    space, space.cost_array(costs), space.base_cost(costs), rule
+  )
+
+
+def measure_here(
+  net: Spec, batch_size: int, genotype: Genotype, *, memory_mb: float = np.inf
+) -> Measurement:
+  """Compiles and times a network; too much memory is infinitely slow."""
+  compiled = timing.compile_network(net, genotype, batch_size)
+  if compiled.peak_memory_mb > memory_mb:
+    return Measurement(np.inf, 0.0)
+  name = architecture.identity(net.space(), genotype)
+  return timing.measure_networks({name: compiled}, REPEATS)[name]
