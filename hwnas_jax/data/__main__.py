@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from absl import logging
 
-from hwnas_jax.data import prepare, stock
+from hwnas_jax.data import originals, prepare
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     prog="python -m hwnas_jax.data",
     description="Prepares a TFDS data set without TensorFlow.",
   )
-  parser.add_argument("name", choices=stock.NAMES)
+  parser.add_argument("name", choices=sorted(originals.CHECKSUMS))
   parser.add_argument(
     "--archive",
     help="cifar-10-binary.tar.gz, or the folder of the original files; without "

@@ -74,23 +74,6 @@ def test_data_dir_defaults_to_that_of_tfds(tmp_path, monkeypatch):
     load.check("cifar10")
 
 
-def test_data_only_tensorflow_reads_is_refused(tmp_path):
-  folder = tmp_path / "cifar10" / "3.0.2"
-  folder.mkdir(parents=True)
-  info = folder / "dataset_info.json"
-  info.write_text('{"fileFormat": "tfrecord"}')
-  with pytest.raises(ValueError, match="tfrecord, .* array_record is needed"):
-    load.check("cifar10", tmp_path)
-
-
-def test_unfinished_preparation_does_not_count(tmp_path):
-  folder = tmp_path / "cifar10" / "incomplete.ABC_3.0.2"
-  folder.mkdir(parents=True)
-  (folder / "dataset_info.json").write_text("{}")
-  with pytest.raises(FileNotFoundError, match="not prepared"):
-    load.check("cifar10", tmp_path)
-
-
 @pytest.mark.parametrize(
   ("name", "message"),
   [
@@ -98,6 +81,9 @@ def test_unfinished_preparation_does_not_count(tmp_path):
     ("fashionmnist", "Did you mean 'fashion_mnist'"),
     ("xyz", r"'xyz'\. Known: digits, "),
     ("folder:", "Unknown data set 'folder:'"),
+    ("tfds:", "Unknown data set 'tfds:'"),
+    ("svhn_cropped", "Known: .*, tfds:NAME"),
+    ("arrays", "give the same arrays again"),
   ],
 )
 def test_unknown_name_is_refused(name, message):
