@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hwnas_jax.data import validate
+
 _ROUNDS = 8
 
 
@@ -40,6 +42,7 @@ class Dataset:
     mean: Per channel over the training split, in units of [0, 1].
     std: Per channel over the training split, in units of [0, 1].
     digest: sha256 over all four arrays, as hexadecimal digits.
+    class_names: The K names in the order of the labels; None without names.
   """
 
   name: str
@@ -49,6 +52,13 @@ class Dataset:
   mean: tuple[float, ...]
   std: tuple[float, ...]
   digest: str
+  class_names: tuple[str, ...] | None = None
+
+  @property
+  def image(self) -> tuple[int, int, int]:
+    """(height, width, channels) of an image."""
+    height, width, channels = self.train.images.shape[1:]
+    return height, width, channels
 
 
 def digest(*arrays: np.ndarray) -> str:
@@ -66,31 +76,31 @@ def make_dataset(
   train_labels: np.ndarray,
   test_images: np.ndarray,
   test_labels: np.ndarray,
+  class_names: tuple[str, ...] | None = None,
 ) -> Dataset:
   """Checks the arrays and puts them on the default device.
 
   Args:
     name: What to call the data set, also in errors.
-    train_images: uint8[N, H, W, C].
-    train_labels: Integers [N]; every class 0..K-1 occurs.
-    test_images: uint8[M, H, W, C].
-    test_labels: Integers [M] in [0, K).
+    train_images: As for `validate.check`, and so are the others.
+    train_labels: Integers [N].
+    test_images: Of the same size and channels as the training images.
+    test_labels: Integers [M].
+    class_names: K different names, or None.
 
   Returns:
     The data set with its statistics.
 
   Raises:
-    ValueError: A dtype, shape or label is not as above, or a channel is
-      constant over the training split.
+    ValueError: As `validate.check`, or a channel is constant over the
+      training split.
   """
-  _check_split(f"{name}: train", train_images, train_labels)
-  _check_split(f"{name}: test", test_images, test_labels)
-  if train_images.shape[1:] != test_images.shape[1:]:
-    raise ValueError(
-      f"{name}: train images are {train_images.shape[1:]}, test images "
-      f"{test_images.shape[1:]} (height, width, channels): make them the same."
-    )
-  num_classes = _num_classes(name, train_labels, test_labels)
+  num_classes = validate.check(
+    name, train_images, train_labels, test_images, test_labels, class_names
+  )
+  train_images, test_images = map(
+    validate.with_channels, (train_images, test_images)
+  )
   mean, std = _statistics(name, train_images)
   train_labels = train_labels.astype(np.int32)
   test_labels = test_labels.astype(np.int32)
@@ -102,38 +112,8 @@ def make_dataset(
     mean=mean,
     std=std,
     digest=digest(train_images, train_labels, test_images, test_labels),
+    class_names=class_names,
   )
-
-
-def _check_split(where: str, images: np.ndarray, labels: np.ndarray) -> None:
-  if images.dtype != np.uint8 or images.ndim != 4 or 0 in images.shape:
-    hint = "; add the channel axis by images[..., None]"
-    raise ValueError(
-      f"{where} images must be uint8[N, H, W, C] and not empty, got "
-      f"{images.dtype}{list(images.shape)}{hint if images.ndim == 3 else ''}."
-    )
-  if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
-    raise ValueError(
-      f"{where} labels must be integers of shape [{len(images)}], one for "
-      f"each image, got {labels.dtype}{list(labels.shape)}."
-    )
-
-
-def _num_classes(name: str, train: np.ndarray, test: np.ndarray) -> int:
-  classes = np.unique(train)
-  if not np.array_equal(classes, np.arange(len(classes))):
-    raise ValueError(
-      f"{name}: train labels must be 0..K-1, each at least once, got "
-      f"{len(classes)} values from {classes[0]} to {classes[-1]}."
-    )
-  if len(classes) < 2:
-    raise ValueError(f"{name}: there is only one class, nothing to learn.")
-  if test.min() < 0 or test.max() >= len(classes):
-    raise ValueError(
-      f"{name}: test labels must be in 0..{len(classes) - 1} as in train, "
-      f"got {test.min()}..{test.max()}."
-    )
-  return len(classes)
 
 
 def _statistics(

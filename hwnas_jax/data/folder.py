@@ -37,7 +37,7 @@ def load_folder(name: str, path: pathlib.Path) -> arrays.Dataset:
     )
   train = _read_split(path / "train", classes)
   test = _read_split(path / "test", classes)
-  return arrays.make_dataset(name, *train, *test)
+  return arrays.make_dataset(name, *train, *test, class_names=tuple(classes))
 
 
 def check_folder(path: pathlib.Path) -> None:
@@ -101,7 +101,7 @@ def load_npz(name: str, path: pathlib.Path) -> arrays.Dataset:
 
   Args:
     name: What to call the data set.
-    path: The file; x are uint8[N, H, W, C], y integers [N].
+    path: The file; x are uint8[N, H, W, C] or uint8[N, H, W], y integers [N].
 
   Raises:
     FileNotFoundError: There is no such file.
@@ -128,7 +128,7 @@ def check_npz(path: pathlib.Path) -> None:
   if not path.is_file():
     raise FileNotFoundError(
       f"{path} is not a file. Make it by numpy.savez(path, x_train=..., "
-      "y_train=..., x_test=..., y_test=...), x uint8[N, H, W, C], y [N]."
+      "y_train=..., x_test=..., y_test=...), x uint8[N, H, W, C], y [N] from 0."
     )
   if not zipfile.is_zipfile(path):
     raise ValueError(f"{path} is not an .npz file of numpy.savez.")

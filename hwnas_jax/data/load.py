@@ -3,22 +3,40 @@
 | name | what |
 |---|---|
 | `digits` | 8x8x1, 10 classes, in the package |
-| `cifar10`, `fashion_mnist` | as prepared by TFDS or by `hwnas_jax.data` |
+| `cifar10`, `fashion_mnist` | as `tfds:`; `hwnas_jax.data` prepares them |
 | `mock_cifar10`, `mock_fashion_mnist` | learnable noise of that shape |
 | `folder:PATH` | PATH/train/CLASS/*.png, PATH/test/CLASS/*.png |
 | `npz:PATH` | x_train, y_train, x_test, y_test |
+| `tfds:NAME`, `tfds:NAME/CONFIG` | any image classification TFDS has prepared |
+| `tfds:PATH` | the same, by the full path of its folder |
+
+Arrays in memory need no name: see `hwnas_jax.data.user`.
 """
 
 import difflib
 import os
 import pathlib
 
-from hwnas_jax.data import arrays, embedded, folder, stock
+from hwnas_jax.data import (
+  arrays,
+  embedded,
+  folder,
+  locate,
+  originals,
+  prepared,
+  user,
+)
 
-_NAMES = ("digits", *stock.NAMES, *embedded.MOCK_SHAPES)
+# (image, classes) of data sets whose shape is known without loading them.
+_SHAPES = {
+  "digits": ((8, 8, 1), 10),
+  "cifar10": ((32, 32, 3), 10),
+  "fashion_mnist": ((28, 28, 1), 10),
+}
+_NAMES = ("digits", *originals.CHECKSUMS, *embedded.MOCK_SHAPES)
 
 
-def check(name: str, data_dir: str | os.PathLike[str] | None = None) -> None:
+def require(name: str, data_dir: str | os.PathLike[str] | None = None) -> None:
   """Refuses what `load` could not read, within a second.
 
   Args:
@@ -35,15 +53,25 @@ def check(name: str, data_dir: str | os.PathLike[str] | None = None) -> None:
     folder.check_folder(pathlib.Path(path).expanduser())
   elif kind == "npz" and path:
     folder.check_npz(pathlib.Path(path).expanduser())
-  elif name in stock.NAMES:
-    stock.check(name, stock.resolve_data_dir(data_dir))
+  elif _is_prepared(name):
+    prepared.check(name, locate.resolve_data_dir(data_dir))
+  elif name == user.NAME:
+    raise ValueError(
+      "The data of this run were arrays, given in Python and kept in no file: "
+      "give the same arrays again, as data=Data(...)."
+    )
   elif name not in _NAMES:
     near = difflib.get_close_matches(name, _NAMES, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ValueError(
       f"Unknown data set {name!r}.{hint} Known: {', '.join(_NAMES)}, "
-      "folder:PATH, npz:PATH."
+      "tfds:NAME, folder:PATH, npz:PATH."
     )
+
+
+def _is_prepared(name: str) -> bool:
+  kind, _, path = name.partition(":")
+  return name in originals.CHECKSUMS or (kind == "tfds" and bool(path))
 
 
 def load(
@@ -57,15 +85,36 @@ def load(
       environment, or ~/tensorflow_datasets.
 
   Raises:
-    FileNotFoundError: The data is absent, see `check`.
+    FileNotFoundError: The data is absent, see `require`.
     ValueError: The name is unknown or the data is not valid.
   """
-  check(name, data_dir)
+  require(name, data_dir)
   kind, _, path = name.partition(":")
   if kind == "folder":
     return folder.load_folder(name, pathlib.Path(path).expanduser())
   if kind == "npz":
     return folder.load_npz(name, pathlib.Path(path).expanduser())
-  if name in stock.NAMES:
-    return stock.load(name, stock.resolve_data_dir(data_dir))
+  if _is_prepared(name):
+    return prepared.load(name, locate.resolve_data_dir(data_dir))
   return embedded.digits() if name == "digits" else embedded.mock(name)
+
+
+def shape(
+  name: str, data_dir: str | os.PathLike[str] | None = None
+) -> tuple[tuple[int, int, int], int]:
+  """((height, width, channels) of an image, number of classes).
+
+  A latency table can be measured for CIFAR-10 where CIFAR-10 is not: the
+  shapes of the common sets are known. Others are loaded.
+
+  Args:
+    name: As for `load`.
+    data_dir: As for `load`.
+
+  Raises:
+    FileNotFoundError, ValueError: See `load`.
+  """
+  if name.removeprefix("mock_") in _SHAPES:
+    return _SHAPES[name.removeprefix("mock_")]
+  dataset = load(name, data_dir)
+  return dataset.image, dataset.num_classes

@@ -16,7 +16,7 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
-from hwnas_jax.data import formats, originals, stock
+from hwnas_jax.data import formats, locate, originals, prepared
 
 _READERS = {
   "cifar10": formats.read_cifar10,
@@ -49,9 +49,9 @@ def prepare(
     ValueError: A file is not the original one, or the data set is prepared
       in a format that cannot be read without TensorFlow.
   """
-  root = stock.resolve_data_dir(data_dir)
-  if stock.find(name, root):
-    folder = stock.check(name, root)
+  root = locate.resolve_data_dir(data_dir)
+  if folder := locate.find(name, root):
+    prepared.check(name, root)
     logging.info("%s is already prepared in %s", name, folder)
     return folder
   files = originals.collect(
@@ -60,11 +60,12 @@ def prepare(
     pathlib.Path(archive).expanduser() if archive else None,
     checksums or originals.CHECKSUMS[name],
   )
-  _write(name, root, _READERS[name](files))
-  return stock.check(name, root)
+  return _write(name, root, _READERS[name](files))
 
 
-def _write(name: str, root: pathlib.Path, original: formats.Original) -> None:
+def _write(
+  name: str, root: pathlib.Path, original: formats.Original
+) -> pathlib.Path:
   """Writes with the stock builder, fed with arrays instead of a download."""
   import tensorflow_datasets as tfds
 
@@ -87,7 +88,9 @@ def _write(name: str, root: pathlib.Path, original: formats.Original) -> None:
   }
   with tfds.core.registered.skip_registration():
     builder: Any = type(base.__name__, (base,), members)
-  builder(data_dir=str(root), file_format="array_record").download_and_prepare()
+  made = builder(data_dir=str(root), file_format="array_record")
+  made.download_and_prepare()
+  return pathlib.Path(made.data_dir)
 
 
 def _examples(

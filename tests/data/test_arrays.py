@@ -37,10 +37,12 @@ class TestMakeDataset:
   @pytest.mark.parametrize(
     ("which", "change", "message"),
     [
-      (0, lambda x: x / 255, r"train images .*uint8.*float64\[20, 4, 4, 3\]"),
-      (2, lambda x: x[..., 0], r"test images .*add the channel axis"),
+      (0, lambda x: x / 255, r"train images .*float64\[20, 4, 4, 3\]; round"),
+      (0, lambda x: x[0, 0], r"train images .*uint8\[4, 3\]"),
+      (2, lambda x: x[..., 0], r"\(4, 4, 3\), test images \(4, 4, 1\)"),
       (2, lambda x: x[:, :3], r"\(4, 4, 3\), test images \(3, 4, 3\)"),
       (2, lambda x: x[:0], "not empty"),
+      (1, lambda x: x[:, None], r"train labels .*by labels\[:, 0\]"),
       (1, lambda x: x[:-1], r"train labels .*\[20\].*\[19\]"),
       (3, lambda x: x.astype(float), "test labels .*float64"),
       (1, lambda x: x + 1, "0..K-1, .* from 1 to 5"),

@@ -88,7 +88,7 @@ def test_folder_refuses_what_is_not_there(folder):
     load.load(f"folder:{folder}")
   (folder / "test").rename(folder / "tests")
   with pytest.raises(FileNotFoundError, match="test is not a folder"):
-    load.check(f"folder:{folder}")
+    load.require(f"folder:{folder}")
 
 
 def test_folder_refuses_splits_without_classes(tmp_path):
@@ -120,7 +120,7 @@ def test_npz(tmp_path):
 def test_npz_refuses(tmp_path):
   path = tmp_path / "mine.npz"
   with pytest.raises(FileNotFoundError, match="mine.npz is not a file"):
-    load.check(f"npz:{path}")
+    load.require(f"npz:{path}")
   data = _npz_arrays()
   del data["y_test"]
   np.savez(path, **data)
@@ -129,4 +129,4 @@ def test_npz_refuses(tmp_path):
   with path.open("wb") as file:
     np.save(file, data["x_train"])
   with pytest.raises(ValueError, match="not an .npz file"):
-    load.check(f"npz:{path}")
+    load.require(f"npz:{path}")

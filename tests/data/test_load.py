@@ -67,28 +67,11 @@ def test_absent_data_is_refused_with_the_ways_to_get_it(name, tmp_path):
 def test_data_dir_defaults_to_that_of_tfds(tmp_path, monkeypatch):
   monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "here"))
   with pytest.raises(FileNotFoundError, match=str(tmp_path / "here")):
-    load.check("cifar10")
+    load.require("cifar10")
   monkeypatch.delenv("TFDS_DATA_DIR")
   monkeypatch.setenv("HOME", str(tmp_path / "home"))
   with pytest.raises(FileNotFoundError, match="home/tensorflow_datasets"):
-    load.check("cifar10")
-
-
-def test_data_only_tensorflow_reads_is_refused(tmp_path):
-  folder = tmp_path / "cifar10" / "3.0.2"
-  folder.mkdir(parents=True)
-  info = folder / "dataset_info.json"
-  info.write_text('{"fileFormat": "tfrecord"}')
-  with pytest.raises(ValueError, match="tfrecord, .* array_record is needed"):
-    load.check("cifar10", tmp_path)
-
-
-def test_unfinished_preparation_does_not_count(tmp_path):
-  folder = tmp_path / "cifar10" / "incomplete.ABC_3.0.2"
-  folder.mkdir(parents=True)
-  (folder / "dataset_info.json").write_text("{}")
-  with pytest.raises(FileNotFoundError, match="not prepared"):
-    load.check("cifar10", tmp_path)
+    load.require("cifar10")
 
 
 @pytest.mark.parametrize(
@@ -98,6 +81,9 @@ def test_unfinished_preparation_does_not_count(tmp_path):
     ("fashionmnist", "Did you mean 'fashion_mnist'"),
     ("xyz", r"'xyz'\. Known: digits, "),
     ("folder:", "Unknown data set 'folder:'"),
+    ("tfds:", "Unknown data set 'tfds:'"),
+    ("svhn_cropped", "Known: .*, tfds:NAME"),
+    ("arrays", "give the same arrays again"),
   ],
 )
 def test_unknown_name_is_refused(name, message):
@@ -108,8 +94,8 @@ def test_unknown_name_is_refused(name, message):
 def test_tfds_is_not_imported_in_vain():
   code = (
     "import sys; from hwnas_jax.data import load\n"
-    "load.check('digits')\n"
-    "try: load.check('cifar10', '/nonexistent')\n"
+    "load.require('digits')\n"
+    "try: load.require('cifar10', '/nonexistent')\n"
     "except FileNotFoundError: print('tensorflow_datasets' in sys.modules)"
   )
   done = subprocess.run(

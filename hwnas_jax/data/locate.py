@@ -1,0 +1,79 @@
+"""Where a TFDS data set lies: in DATA_DIR/NAME/VERSION, or by its config."""
+
+import os
+import pathlib
+
+from hwnas_jax.data import originals
+
+_INFO = "dataset_info.json"
+
+
+def resolve_data_dir(data_dir: str | os.PathLike[str] | None) -> pathlib.Path:
+  """Returns data_dir, or where TFDS keeps its data by default."""
+  default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+  return pathlib.Path(data_dir or default).expanduser()
+
+
+def find(name: str, data_dir: pathlib.Path) -> pathlib.Path | None:
+  """Returns the folder of the newest prepared version, None without one.
+
+  Args:
+    name: `NAME` or `NAME/CONFIG`, which `/VERSION` may follow; or the full
+      path of such a folder. `tfds:` may come before it.
+    data_dir: Where TFDS data sets lie.
+  """
+  folder = _place(name, data_dir)
+  if (folder / _INFO).is_file():
+    return folder
+  versions = [
+    p.parent for p in folder.glob(f"*.*.*/{_INFO}") if _version(p.parent)
+  ]
+  return max(versions, key=_version, default=None)
+
+
+def _place(name: str, data_dir: pathlib.Path) -> pathlib.Path:
+  # A full path takes the place of data_dir.
+  return data_dir / pathlib.Path(name.removeprefix("tfds:")).expanduser()
+
+
+def _version(folder: pathlib.Path) -> tuple[int, ...]:
+  """Numbers of '3.0.2'; empty for others, as an unfinished preparation."""
+  parts = folder.name.split(".")
+  return tuple(map(int, parts)) if all(p.isdecimal() for p in parts) else ()
+
+
+def absent(name: str, data_dir: pathlib.Path) -> str:
+  """Returns what to say of a data set that is not prepared.
+
+  Args:
+    name: As for `find`, which found nothing.
+    data_dir: As for `find`.
+  """
+  folder = _place(name, data_dir)
+  found = folder.glob(f"*/*.*.*/{_INFO}")
+  if configs := sorted({path.parents[1].name for path in found}):
+    names = [f"{name}/{config}" for config in configs]
+    return f"{name} has configs, name one of them: {', '.join(names)}."
+  ways = [f"{name} is not prepared: there is no {folder}/VERSION/{_INFO}."]
+  where = name.removeprefix("tfds:")
+  if not pathlib.Path(where).expanduser().is_absolute():
+    ways += ["Ways to get it:"]
+    if where in originals.CHECKSUMS:
+      command = f"  python -m hwnas_jax.data {where} --data_dir={data_dir}"
+      ways += [
+        command,
+        "    downloads the original files and prepares them",
+        f"{command} --archive=PATH",
+        "    prepares them from original files you have",
+      ]
+    ways += [
+      '  python -c "import tensorflow_datasets as tfds; tfds.builder('
+      f"'{where}', data_dir='{data_dir}').download_and_prepare("
+      f"file_format='array_record')\"",
+      "    where TensorFlow is installed",
+    ]
+  ways += [
+    "Or name another data_dir (TFDS_DATA_DIR sets the default), or your own "
+    "images: 'folder:PATH' or 'npz:PATH'. 'digits' needs nothing."
+  ]
+  return "\n".join(ways)

@@ -1,0 +1,169 @@
+"""Image classification data sets as TFDS prepares them, without TensorFlow.
+
+A data set is read from its folder alone: the code that prepared it is not
+needed. Which feature is the image and which the label is found by their types.
+"""
+
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import logging
+
+from hwnas_jax.data import arrays, locate
+
+_FORMAT = "array_record"
+_CHUNK = 2_000
+
+
+class _Opened(NamedTuple):
+  """A prepared data set that is image classification.
+
+  Attributes:
+    builder: TFDS's builder, which reads the folder.
+    image: The key of the image feature.
+    label: The key of the label feature.
+    test: The split to test on.
+  """
+
+  builder: Any
+  image: str
+  label: str
+  test: str
+
+
+def check(name: str, data_dir: pathlib.Path) -> None:
+  """Refuses what is not prepared, or is no image classification.
+
+  The images themselves are not read: `load` finds whether they are one size.
+
+  Args:
+    name: As for `locate.find`.
+    data_dir: As for `locate.find`.
+
+  Raises:
+    FileNotFoundError: The data set is not prepared; says how to prepare it.
+    ValueError: It is in another format than array_record, its image and label
+      features are not found, its images are not uint8, greyscale or RGB, or a
+      split is missing.
+  """
+  _open(name, data_dir)
+
+
+def load(name: str, data_dir: pathlib.Path) -> arrays.Dataset:
+  """Decodes a prepared data set in the order of TFDS; cifar10 takes 10 s.
+
+  The split `validation` is the test split where there is no `test`; a warning
+  says so.
+
+  Raises:
+    FileNotFoundError: As `check`.
+    ValueError: As `check`, or the images are not one size, or the labels are
+      not 0..K-1.
+  """
+  opened = _open(name, data_dir)
+  if opened.test != "test":
+    logging.warning(
+      "%s has no split test: its split %s is the test split here.",
+      name,
+      opened.test,
+    )
+  label = opened.builder.info.features[opened.label]
+  return arrays.make_dataset(
+    name,
+    *_decode(name, opened, "train"),
+    *_decode(name, opened, opened.test),
+    class_names=tuple(label.names) if label.num_classes else None,
+  )
+
+
+def _open(name: str, data_dir: pathlib.Path) -> _Opened:
+  folder = locate.find(name, data_dir)
+  if folder is None:
+    raise FileNotFoundError(locate.absent(name, data_dir))
+  # Slow to import, and of no use to who brings other data.
+  import tensorflow_datasets as tfds
+
+  builder = tfds.builder_from_directory(folder)
+  info = builder.info
+  formats = sorted(f.value for f in info.available_file_formats())
+  if _FORMAT not in formats:
+    raise ValueError(
+      f"{folder} is in the format {', '.join(formats)}; {_FORMAT} is needed, "
+      "which is read without TensorFlow. Where TensorFlow is installed, this "
+      "writes it beside the other:\n  tfds convert_format "
+      f"--dataset_version_dir={folder} --out_file_format={_FORMAT}"
+    )
+  image, label = _find_features(name, info)
+  sizes = {split: info.splits[split].num_examples for split in info.splits}
+  test = next((s for s in ("test", "validation") if sizes.get(s)), None)
+  if not sizes.get("train") or test is None:
+    raise ValueError(
+      f"{name} has the splits {', '.join(sizes) or 'none'}: train is needed, "
+      "and test or validation. Split it yourself and write the arrays to an "
+      ".npz file: 'npz:PATH'."
+    )
+  return _Opened(builder, image, label, test)
+
+
+def _find_features(name: str, info: Any) -> tuple[str, str]:
+  """(key of the image, key of the label), or refuses."""
+  from tensorflow_datasets import features as kinds
+
+  top = info.features
+  features = dict(top.items()) if isinstance(top, kinds.FeaturesDict) else {}
+  images = [
+    key
+    for key, feature in features.items()
+    if isinstance(feature, kinds.Image)
+    and not isinstance(feature, kinds.LabeledImage)  # a mask
+  ]
+  labels = [k for k, f in features.items() if isinstance(f, kinds.ClassLabel)]
+  image, label = (_choose(keys, info) for keys in (images, labels))
+  if image is None or label is None:
+    have = [f"{k} ({type(features[k]).__name__})" for k in sorted(features)]
+    raise ValueError(
+      f"{name} is no image classification: it needs one Image and one "
+      "ClassLabel, or supervised_keys that say which of several; it has "
+      f"{', '.join(have) or type(top).__name__}. Write what you want of it to "
+      "an .npz file: 'npz:PATH'."
+    )
+  shape, dtype = features[image].shape, np.dtype(features[image].np_dtype)
+  if dtype != np.uint8 or shape[-1] not in (1, 3):
+    raise ValueError(
+      f"{name}: the images of the feature {image} are {dtype} with "
+      f"{shape[-1]} channels, expected uint8 with 1 (greyscale) or 3 (RGB). "
+      "Convert them and write them to an .npz file: 'npz:PATH'."
+    )
+  return image, label
+
+
+def _choose(keys: list[str], info: Any) -> str | None:
+  """The only key, or the only one that the supervised keys name."""
+  named = [key for key in keys if key in (info.supervised_keys or ())]
+  for found in (keys, named):
+    if len(found) == 1:
+      return found[0]
+  return None
+
+
+def _decode(
+  name: str, opened: _Opened, split: str
+) -> tuple[np.ndarray, np.ndarray]:
+  source = opened.builder.as_data_source(split, file_format=_FORMAT)
+  images: list[np.ndarray] = []
+  labels: list[int] = []
+  for start in range(0, len(source), _CHUNK):
+    stop = min(start + _CHUNK, len(source))
+    logging.info("Decoding images of %s: %d of %d", split, start, len(source))
+    for example in source.__getitems__(list(range(start, stop))):
+      images.append(example[opened.image])
+      labels.append(example[opened.label])
+      if images[-1].shape != images[0].shape:
+        raise ValueError(
+          f"{name}: image {len(images) - 1} of the split {split} is "
+          f"{list(images[-1].shape)} (height, width, channels), the first is "
+          f"{list(images[0].shape)}. Make all images one size, and write them "
+          "to an .npz file ('npz:PATH') or a folder ('folder:PATH')."
+        )
+  return np.stack(images), np.array(labels)
