@@ -1,37 +1,38 @@
-"""Prepares a stock data set: python -m hwnas_jax.data cifar10."""
+"""Prepares CIFAR-10 or Fashion-MNIST for TFDS, without TensorFlow.
 
-import argparse
-import sys
+python -m hwnas_jax.data cifar10
+python -m hwnas_jax.data fashion_mnist --archive=FOLDER
+"""
+
 from collections.abc import Sequence
 
-from absl import logging
+from absl import app, flags, logging
 
-from hwnas_jax.data import prepare, stock
+flags.disclaim_key_flags()
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-  """Parses the flags and prepares; says what is wrong in one line."""
-  parser = argparse.ArgumentParser(
-    prog="python -m hwnas_jax.data",
-    description="Prepares a TFDS data set without TensorFlow.",
+def define_flags() -> None:
+  """Defines the command's flags; call it once a process."""
+  flags.DEFINE_string(
+    "archive",
+    None,
+    "cifar-10-binary.tar.gz, or the folder of the original files; without it"
+    " they are looked for in DATA_DIR/downloads, then downloaded",
   )
-  parser.add_argument("name", choices=stock.NAMES)
-  parser.add_argument(
-    "--archive",
-    help="cifar-10-binary.tar.gz, or the folder of the original files; without "
-    "it they are looked for in DATA_DIR/downloads, then downloaded",
+  flags.DEFINE_string(
+    "data_dir", None, "default: TFDS_DATA_DIR, or ~/tensorflow_datasets"
   )
-  parser.add_argument(
-    "--data_dir", help="default: TFDS_DATA_DIR, or ~/tensorflow_datasets"
-  )
-  args = parser.parse_args(argv)
-  try:
-    folder = prepare.prepare(args.name, args.data_dir, args.archive)
-  except (OSError, ValueError) as error:
-    sys.exit(f"{args.name}: {error}")
-  print(f"{args.name} is prepared in {folder}")
 
 
-if __name__ == "__main__":
+def main(argv: Sequence[str]) -> None:
+  """Prints where the data set was prepared."""
+  from hwnas_jax.data import originals, prepare
+
+  if len(argv) != 2 or argv[1] not in originals.CHECKSUMS:
+    raise app.UsageError(
+      f"give one data set: {' or '.join(sorted(originals.CHECKSUMS))}"
+    )
   logging.set_verbosity(logging.INFO)
-  main()
+  values = flags.FLAGS
+  folder = prepare.prepare(argv[1], values.data_dir, values.archive)
+  print(f"{argv[1]} is prepared in {folder}")

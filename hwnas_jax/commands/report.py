@@ -1,26 +1,24 @@
-"""Writes a run's report: python -m hwnas_jax.report --workdir=RUN."""
+"""Writes a run's report.html again, a page that needs nothing beside it.
 
-import argparse
-import sys
+python -m hwnas_jax.report --workdir=runs/digits
+"""
+
 from collections.abc import Sequence
 
-from hwnas_jax.report import html
+from absl import app, flags
+
+flags.disclaim_key_flags()
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-  """Parses the flags and writes; says what is wrong in one line."""
-  parser = argparse.ArgumentParser(
-    prog="python -m hwnas_jax.report",
-    description="Writes RUN/report.html, a page that needs nothing beside it.",
-  )
-  parser.add_argument("--workdir", required=True, help="the run folder, RUN")
-  args = parser.parse_args(argv)
-  try:
-    path = html.write_report(args.workdir)
-  except (OSError, ValueError) as error:
-    sys.exit(f"report: {error}")
-  print(path)
+def define_flags() -> None:
+  """Defines the command's flags; call it once a process."""
+  flags.DEFINE_string("workdir", None, "the run folder", required=True)
 
 
-if __name__ == "__main__":
-  main()
+def main(argv: Sequence[str]) -> None:
+  """Prints the report's path."""
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+  import hwnas_jax as hw
+
+  print(hw.load(flags.FLAGS.workdir).write_report().path)

@@ -1,11 +1,10 @@
 """Searches, derives, trains and reports: the main job's command line.
 
-python -m hwnas_jax.main --config=configs/digits.py --workdir=runs/digits
-python -m hwnas_jax.main --config=configs/cifar.py:smoke --config.seed=1
+python -m hwnas_jax.main --config=digits --workdir=runs/digits
+python -m hwnas_jax.main --config=methods/fbnet:smoke --config.seed=1
 python -m hwnas_jax.main --list
 """
 
-import pathlib
 import shlex
 import sys
 from collections.abc import Sequence
@@ -13,48 +12,79 @@ from collections.abc import Sequence
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from hwnas_jax.io.loop import Stopped
+from hwnas_jax.config import load
 
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "FILE[:variant]; fields are set by --config.x.y=z"
-)
-_WORKDIR = flags.DEFINE_string(
-  "workdir", "", "run folder; by default runs/<config's name>"
-)
-_LIST = flags.DEFINE_bool(
-  "list", False, "tells every component that a config may name"
-)
+flags.disclaim_key_flags()
 
 
-def _main(argv: Sequence[str]) -> None:
+def define_flags() -> None:
+  """Defines the command's flags; call it once a process."""
+  config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "NAME or FILE.py, then [:variant]; fields are set by --config.x.y=z",
+  )
+  flags.DEFINE_string(
+    "workdir", "", "run folder; by default runs/<config's name>"
+  )
+  flags.DEFINE_bool(
+    "list", False, "prints every component that a config may name"
+  )
+
+
+def argv_with_paths(argv: Sequence[str]) -> list[str]:
+  """Arguments in which --config names a file, not a packaged config.
+
+  Raises:
+    FileNotFoundError: there is no such config.
+  """
+  paths = []
+  previous = ""
+  for argument in argv:
+    flag, equals, spec = argument.partition("=")
+    if flag in ("--config", "-config") and equals:
+      argument = f"{flag}={_path(spec)}"
+    elif previous in ("--config", "-config"):
+      argument = _path(argument)
+    previous = argument
+    paths.append(argument)
+  return paths
+
+
+def _path(spec: str) -> str:
+  name, colon, variant = spec.partition(":")
+  return f"{load.locate(name)}{colon}{variant}"
+
+
+def main(argv: Sequence[str]) -> None:
+  """Runs or resumes the job; prints the report's path."""
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-  if _LIST.value:
+  values = flags.FLAGS
+  if values.list:
     from hwnas_jax.config.listing import listing
 
     print(listing())
     return
-  if _CONFIG.value is None:
-    sys.exit("hwnas_jax: give --config=FILE[:variant], or --list")
+  if values.config is None:
+    raise ValueError("give --config=NAME or --config=FILE.py, or --list")
   # After the flags, so that `--help` and a wrong flag answer at once.
+  import pathlib
+
+  import hwnas_jax as hw
   from hwnas_jax.io.cache import use_compilation_cache
-  from hwnas_jax.runs import pipeline
+  from hwnas_jax.io.loop import Stopped
 
   use_compilation_cache()
-  logging.set_verbosity(logging.WARNING)  # orbax logs every save
-  spec = config_flags.get_config_filename(flags.FLAGS["config"])
+  spec = config_flags.get_config_filename(values["config"])
   name = pathlib.Path(spec.partition(":")[0]).stem
-  workdir = _WORKDIR.value or f"runs/{name}"
-  command = shlex.join(["python", "-m", "hwnas_jax.main", *sys.argv[1:]])
   try:
-    report = pipeline.main_job(_CONFIG.value, workdir, command)
+    run = hw.search(
+      values.config,
+      workdir=values.workdir or f"runs/{name}",
+      command=shlex.join(["python", "-m", "hwnas_jax.main", *sys.argv[1:]]),
+    )
   except Stopped as stopped:
     logging.warning("%s; the same command goes on from there", stopped)
     sys.exit(143)
-  except (ValueError, FileNotFoundError, FloatingPointError) as error:
-    sys.exit(f"hwnas_jax: {error}")
-  print(f"report: {report}")
-
-
-if __name__ == "__main__":
-  app.run(_main)
+  print(f"report: {run.report.path}")

@@ -13,6 +13,9 @@ from hwnas_jax.config.fields import Config
 
 SUFFIX = ".py"
 
+# What a caller may give: a config to be checked, or a typed one.
+AnyConfig = ConfigDict | Config
+
 
 def default() -> ConfigDict:
   """All fields at their defaults, locked: a misspelt field is an error.
@@ -96,12 +99,14 @@ def run_file(path: pathlib.Path) -> types.ModuleType:
   return module
 
 
-def typed(config: ConfigDict | dict[str, Any]) -> Config:
-  """The fields of a ConfigDict, typed and frozen; see `checks.check` too.
+def typed(config: AnyConfig | dict[str, Any]) -> Config:
+  """The fields of a config, typed and frozen; see `checks.check` too.
 
   Raises:
     ValueError: a field is unknown or of another type; the message has it.
   """
+  if isinstance(config, Config):
+    return config
   fields = config.to_dict() if isinstance(config, ConfigDict) else config
   try:
     return msgspec.convert(fields, Config)

@@ -37,7 +37,11 @@ from hwnas_jax.spaces.spec import Space, Spec
 
 
 def sgd(
-  lr: float, num_steps: int, momentum: float, decay: float, clip: float,
+  lr: float,
+  num_steps: int,
+  momentum: float,
+  decay: float,
+  clip: float,
   lr_end: float = 0.0,
 ) -> optax.GradientTransformation:
   """Clipped SGD with weight decay and momentum under a cosine.
@@ -53,7 +57,9 @@ def sgd(
 
 
 def _make_controller(
-  config: Config, conditions: Conditions, space: Space | Rows,
+  config: Config,
+  conditions: Conditions,
+  space: Space | Rows,
   reference_std: float,
 ) -> Controller:
   part = config.controller

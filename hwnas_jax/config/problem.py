@@ -8,13 +8,11 @@ Everything that a config names is looked up here, in `config.pricing` or in
 """
 
 import dataclasses
-from typing import Any
-
 import numpy as np
-from ml_collections import ConfigDict
 
 from hwnas_jax.config import checks, load, pricing
 from hwnas_jax.config.fields import Config
+from hwnas_jax.config.load import AnyConfig
 from hwnas_jax.core.rng import stream
 from hwnas_jax.costs.predict.predictor import Predictor
 from hwnas_jax.costs.table import LatencyTable, raw_costs, require
@@ -77,7 +75,7 @@ class Problem:
     return pricing.make_reach(self.config, space, self.costs)
 
 
-def resolve(config: ConfigDict) -> Config:
+def resolve(config: AnyConfig) -> Config:
   """A config's typed fields, all of them checked.
 
   Raises:
@@ -206,10 +204,3 @@ def _make_points(config: Config, size: int) -> tuple[Point, ...]:
   if part.name == "fixed":
     return sweep.one_point(size, part.high)
   return sweep.vector_points(size, config.derive.vectors)
-
-
-def settings_of(config: Config) -> dict[str, Any]:
-  """The config as config.json has it."""
-  import msgspec
-
-  return msgspec.to_builtins(config)

@@ -64,9 +64,7 @@ def run(job: Job, dispatch: Dispatch, state: State) -> State:
   if restored is not None:
     _, state, found = restored
     _check_identity(saved, job.identity, found)
-  writers = _open_writers(
-    job.directory, int(state.step), job.tensorboard
-  )
+  writers = _open_writers(job.directory, int(state.step), job.tensorboard)
   with Progress(num_steps, label) as progress, StopSignal() as stop:
     step = int(state.step)
     while step < num_steps:
@@ -81,7 +79,9 @@ def run(job: Job, dispatch: Dispatch, state: State) -> State:
       for writer in writers:
         writer.write(step, **row)
       progress.update(step, **row)
-      if step % job.checkpoint_every == 0 or step >= num_steps or stop.requested:
+      if (
+        step % job.checkpoint_every == 0 or step >= num_steps or stop.requested
+      ):
         checkpoint.save(saved, step, state, dict(job.identity))
       if stop.requested and step < num_steps:
         raise Stopped(f"{label}: stopped at step {step} of {num_steps}")

@@ -16,37 +16,53 @@ leave half empty), and one unlucky median must not end the search. Networks
 beyond the knee are what shows that it is one.
 """
 
-import dataclasses
 import itertools
-import pathlib
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
-from hwnas_jax.config import checks, method
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs import counts
 from hwnas_jax.costs.measure import timing
-from hwnas_jax.derive.shortlist import Measurement
-from hwnas_jax.io import versions, writers
+from hwnas_jax.io import versions
 from hwnas_jax.io.progress import Progress
+from hwnas_jax.io.records import ComfortZone, Measurement, ScaledNetwork
+from hwnas_jax.io.run_folder import RunFolder
+from hwnas_jax.nets.models import kind_of
 from hwnas_jax.report import scaling
 from hwnas_jax.report.html import write_report
-from hwnas_jax.spaces import architecture, mobile
-from hwnas_jax.spaces.darts import Darts
-from hwnas_jax.spaces.mobile import Chain
-from hwnas_jax.spaces.nasbench201 import NasBench201
+from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 
 GROUP = 8  # networks measured in turn
 AGAIN = 3  # more times that a candidate is measured, each beside the own one
 
-# networks, all measured in turn -> their latencies
-Measure = Callable[[Sequence[Spec]], list[Measurement]]
+WIDTHS = (1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
+SIDES = (1.25, 1.5)
+TOLERANCE = 0.02
+
+
+class Measure(Protocol):
+  """A device: measures one architecture at several dimensions, in turn."""
+
+  def __call__(self, nets: Sequence[Spec], /) -> list[Measurement]:
+    """Their latencies in ms."""
+
+
+class Grid(NamedTuple):
+  """What is tried, and what counts as no longer.
+
+  widths, sides: factors of channels and of the image's sides, beside 1.
+  tolerance: of the network's latency, that a larger one may take more.
+  """
+
+  widths: tuple[float, ...] = WIDTHS
+  sides: tuple[float, ...] = SIDES
+  tolerance: float = TOLERANCE
 
 
 class Point(NamedTuple):
-  """A network by its real size, whatever factors were asked for.
+  """A network by its real size, whatever factors were tried.
 
   channels: of the layers that are searched, the fewest and the most.
   image: (height, width).
@@ -56,8 +72,7 @@ class Point(NamedTuple):
   image: tuple[int, int]
   macs: int
   params: int
-  latency_ms: float
-  spread_ms: float
+  latency: Measurement
 
 
 def scaled(net: Spec, width: float, side: float) -> Spec:
@@ -68,54 +83,48 @@ def scaled(net: Spec, width: float, side: float) -> Spec:
   Raises:
     ValueError: a user's own model, whose shapes are its own.
   """
-  height, breadth, depth = net.image
-  if side != 1:
-    height, breadth = (max(4, 4 * round(n * side / 4)) for n in net.image[:2])
-  image = height, breadth, depth
-  if isinstance(net, Chain):
-    return dataclasses.replace(net, image=image, width=net.width * width)
-  if isinstance(net, Darts | NasBench201):
-    wide = mobile.scaled(net.channels, width) if width != 1 else net.channels
-    return dataclasses.replace(net, image=image, channels=wide)
-  raise ValueError("a model of one's own has no width to scale")
+  widen = kind_of(net).widen
+  if widen is None:
+    raise ValueError("a model of your own has no width to scale")
+  return widen(net, width, side)
 
 
 def explore(
   net: Spec,
   genotype: Genotype,
-  widths: Iterable[float],
-  sides: Iterable[float],
+  grid: Grid,
   measure: Measure,
 ) -> dict[Spec, Point]:
-  """Measures a network at every width and side, the first being its own.
+  """Measures a network at every width and side, the first as it is.
 
   Args:
-    net: the network's space.
+    net: the network's dimensions.
     genotype: the network.
-    widths: beside 1.
-    sides: beside 1.
+    grid: what is tried.
     measure: the device.
 
   Returns:
     One point a network: several factors may round to the same channels.
   """
-  grid = itertools.product(sorted({1.0, *widths}), sorted({1.0, *sides}))
+  factors = itertools.product(
+    sorted({1.0, *grid.widths}), sorted({1.0, *grid.sides})
+  )
   # By space: chains of different widths may have the same channels.
   different = {net.space(): net}
-  for at in grid:
-    other = scaled(net, *at)
+  for width, side in factors:
+    other = scaled(net, width, side)
     different.setdefault(other.space(), other)
   nets = list(different.values())
   return {
-    one: Point(*_size(one), *_counts(one, genotype), *found)
-    for one, found in zip(nets, measure(nets), strict=True)
+    one: Point(*_size(one), *_counts(one, genotype), latency)
+    for one, latency in zip(nets, measure(nets), strict=True)
   }
 
 
 def _size(net: Spec) -> tuple[tuple[int, int], tuple[int, int]]:
   """(fewest and most channels of the searched layers, image)."""
   rows = net.space().sites
-  channels = {site.channels_out for row in rows for at in row for site in at}
+  channels = {s.channels_out for row in rows for cell in row for s in cell}
   return (min(channels), max(channels)), net.image[:2]
 
 
@@ -143,77 +152,74 @@ def knee(
     every candidate over the first's, each of the AGAIN times that the two were
     measured together). A candidate holds if the median does.
   """
-  own, *others = points
-  limit_ms = (1 + tolerance) * points[own].latency_ms
+  first, *others = points
+  limit_ms = (1 + tolerance) * points[first].latency.median_ms
   fits = [
     net
     for net in others
-    if points[net].macs > points[own].macs
-    and points[net].latency_ms <= limit_ms
+    if points[net].macs > points[first].macs
+    and points[net].latency.median_ms <= limit_ms
   ]
   again: dict[Spec, list[float]] = {}
   for net in sorted(fits, key=lambda n: points[n].macs, reverse=True):
-    pairs = [measure([own, net]) for _ in range(AGAIN)]
+    pairs = [measure([first, net]) for _ in range(AGAIN)]
     again[net] = [m.median_ms / base.median_ms for base, m in pairs]
     if statistics.median(again[net]) <= 1 + tolerance:
       return net, again
-  return own, again
+  return first, again
 
 
-def overrides(net: Spec, wanted: Spec) -> list[str]:
+def overrides(net: Spec, wanted: Spec) -> tuple[str, ...]:
   """The flags that make a run's networks as wide as a scaled one.
 
   Args:
     net: the run's.
     wanted: of `scaled`.
   """
-  if isinstance(net, Chain) and isinstance(wanted, Chain):
-    changed = wanted.width != net.width
-    return [f"--config.space.width={wanted.width}"] * changed
-  assert isinstance(net, Darts | NasBench201)
-  assert isinstance(wanted, Darts | NasBench201)
-  changed = wanted.channels != net.channels
-  return [f"--config.derive.channels={wanted.channels}"] * changed
+  fields = kind_of(net).overrides(net, wanted)
+  return tuple(f"--config.{field}={value}" for field, value in fields)
 
 
-def _row(
-  own: Spec,
+def _record(
+  first: Spec,
   net: Spec,
   points: Mapping[Spec, Point],
   again: Mapping[Spec, list[float]],
-) -> dict[str, Any]:
-  """A point as comfort.json has it.
-
-  over_own: latency over the found network's, each time it was measured.
-  overrides: flags. needs_images: (height, width) that no flag can make.
-  """
+) -> ScaledNetwork:
+  """A point as comfort.json has it."""
   point = points[net]
-  once = point.latency_ms / points[own].latency_ms
-  return {
-    **point._asdict(),
-    "over_own": [once, *again.get(net, [])],
-    "overrides": overrides(own, net),
-    "needs_images": None if net.image == own.image else net.image[:2],
-  }
+  once = point.latency.median_ms / points[first].latency.median_ms
+  return ScaledNetwork(
+    channels=point.channels,
+    image=point.image,
+    macs=point.macs,
+    params=point.params,
+    latency=point.latency,
+    over_found=(once, *again.get(net, [])),
+    overrides=overrides(first, net),
+    needs_images=None if net.image == first.image else net.image[:2],
+  )
 
 
 def measure_here(genotype: Genotype, batch_size: int, repeats: int) -> Measure:
   """Measures on this device, a few networks at a time, each with the first."""
 
   def measure(nets: Sequence[Spec]) -> list[Measurement]:
-    own, *others = nets
-    found: list[Measurement] = []
+    first, *others = nets
+    latencies: list[Measurement] = []
     starts = range(0, len(others), GROUP) if others else [0]
     with Progress(len(nets), "comfort zone") as progress:
       for start in starts:
-        group = [own, *others[start : start + GROUP]]
+        group = [first, *others[start : start + GROUP]]
         rows = _measure(group, genotype, batch_size, repeats)
-        ratio = found[0].median_ms / rows[0].median_ms if found else 1.0
-        # The network's own time in each group tells a drift of the device.
-        rows = [Measurement(ratio * m, ratio * s) for m, s in rows]
-        found += rows[1:] if found else rows
-        progress.update(len(found))
-    return found
+        ratio = latencies[0].median_ms / rows[0].median_ms if latencies else 1.0
+        # The first network's time in each group shows a drift of the device.
+        rows = [
+          Measurement(ratio * m.median_ms, ratio * m.iqr_ms) for m in rows
+        ]
+        latencies += rows[1:] if latencies else rows
+        progress.update(len(latencies))
+    return latencies
 
   return measure
 
@@ -225,56 +231,43 @@ def _measure(
     str(i): timing.compile_network(net, genotype, batch_size)
     for i, net in enumerate(nets)
   }
-  rows = timing.measure_networks(compiled, repeats)
-  return [Measurement.of(row) for row in rows.values()]
+  return list(timing.measure_networks(compiled, repeats).values())
 
 
 def run(
-  workdir: str,
-  name: str,
-  widths: Iterable[float],
-  sides: Iterable[float],
-  tolerance: float,
-  measure: Measure | None = None,
-) -> dict[str, Any]:
-  """Explores a run's network; writes networks/<name>/comfort.json and .svg.
+  folder: RunFolder,
+  net: Spec,
+  genotype: Genotype,
+  grid: Grid,
+  measure: Measure,
+) -> ComfortZone:
+  """Explores a run's network; writes its comfort.json and comfort.svg.
 
   Args:
-    workdir: the run folder; its report is written again.
-    name: the network's id.
-    widths: beside 1.
-    sides: beside 1.
-    tolerance: of the network's latency.
-    measure: the device, where it is not the one this runs on.
+    folder: the run's; its report is written again.
+    net: the run's networks.
+    genotype: the network.
+    grid: what is tried.
+    measure: the device, as of `measure_here`.
 
   Raises:
-    FileNotFoundError: there is no such run or network.
     ValueError: its space cannot be scaled.
   """
-  folder = pathlib.Path(workdir).expanduser()
-  config = checks.read_run(folder)
-  net = method.make_nets(config)[1]
-  home = folder / "networks" / name
-  edges = writers.read_json(home / "architecture.json")["edges"]
-  genotype = architecture.from_json(net.space(), edges)
-  part = config.latency
-  measure = measure or measure_here(genotype, part.batch_size, part.repeats)
-  points = explore(net, genotype, widths, sides, measure)
-  best, again = knee(points, tolerance, measure)
-  rows = {one: _row(net, one, points, again) for one in points}
-  document = {
-    "id": name,
-    "batch_size": part.batch_size,
-    "tolerance": tolerance,
-    "own": rows[net],
-    "knee": rows[best],
-    "points": list(rows.values()),
-    "versions": versions.versions(),
-    "device": versions.device_fingerprint(),
-  }
-  writers.write_json(home / "comfort.json", document)
-  fig = scaling.figure(document["points"], rows[best], tolerance)
-  fig.savefig(home / "comfort.svg")
-  if (folder / "family.json").exists():
+  points = explore(net, genotype, grid, measure)
+  best, again = knee(points, grid.tolerance, measure)
+  rows = {one: _record(net, one, points, again) for one in points}
+  home = folder.network(architecture.identity(net.space(), genotype))
+  zone = ComfortZone(
+    id=home.id,
+    batch_size=folder.settings().config["latency"]["batch_size"],
+    tolerance=grid.tolerance,
+    knee=rows[best],
+    points=tuple(rows.values()),
+    versions=versions.versions(),
+    device=versions.device_fingerprint(),
+  )
+  home.write_comfort_zone(zone)
+  scaling.figure(zone).savefig(home.comfort_figure)
+  if folder.family():
     write_report(folder)
-  return document
+  return zone

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
-from ml_collections import ConfigDict
+import msgspec
 
 from hwnas_jax.config import method, problem as problems
 from hwnas_jax.config.fields import Config
+from hwnas_jax.config.load import AnyConfig, typed
 from hwnas_jax.config.problem import Nets, Problem
 from hwnas_jax.core import tree
 from hwnas_jax.core.rng import stream
@@ -26,6 +26,7 @@ from hwnas_jax.costs.predict.predictor import Predictor
 from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.data import load as data_load
 from hwnas_jax.data.arrays import Dataset
+from hwnas_jax.data.user import NAME as ARRAYS
 from hwnas_jax.data.user import Data
 from hwnas_jax.derive import collapse, sweep
 from hwnas_jax.derive.collapse import SharedWeights
@@ -65,7 +66,7 @@ class Given(NamedTuple):
 
 
 def run(
-  config: ConfigDict, workdir: str | pathlib.Path, given: Given = Given()
+  config: AnyConfig, workdir: str | pathlib.Path, given: Given = Given()
 ) -> RunFolder:
   """Runs or resumes everything; returns the run's folder.
 
@@ -74,10 +75,11 @@ def run(
     FileNotFoundError: the data set is absent.
     io.loop.Stopped: asked to stop; the same call resumes.
   """
+  fields = typed(config)
   if given.data is not None:
-    config = config.copy_and_resolve_references()
-    config.data.name = given.data.name
-  fields = problems.resolve(config)
+    named = msgspec.structs.replace(fields.data, name=ARRAYS)
+    fields = msgspec.structs.replace(fields, data=named)
+  fields = problems.resolve(fields)
   if given.data is None:
     data_load.require(fields.data.name, fields.data.data_dir or None)
   dataset = given.data.dataset() if given.data else None
@@ -315,9 +317,7 @@ def _with_collapse(
   )
   points = []
   for point, collapsed in zip(derived.sweep, signs, strict=True):
-    points.append(
-      SweepPoint(point.name, point.condition, point.id, collapsed)
-    )
+    points.append(SweepPoint(point.name, point.condition, point.id, collapsed))
     for alarm in collapsed.alarms:
       print(f"{point.name}: {alarm}")
   return tuple(points)
@@ -370,9 +370,7 @@ def _counts(net: Spec, genotype: Genotype) -> dict[str, int]:
   }
 
 
-def _best_sample(
-  trained: Sequence[Accuracies], derived: Derived
-) -> int | None:
+def _best_sample(trained: Sequence[Accuracies], derived: Derived) -> int | None:
   """The sample that is kept: FBNet's "train k, keep the best".
 
   Wu et al. 2019, FBNet, section 4. None where nothing was held out.

@@ -255,7 +255,9 @@ class _Query:
       images, labels = method.held_out(config, finished.dataset, BATCH)
       parts, state = finished.searched
       losses = rank.losses(
-        rank.Judge(parts.net, len(self._net.ops), state.weights, images, labels),
+        rank.Judge(
+          parts.net, len(self._net.ops), state.weights, images, labels
+        ),
         new,
       )
       finished.losses.update(zip(new, map(float, losses), strict=True))

@@ -25,9 +25,7 @@ from hwnas_jax.train import step as train_step
 ESTIMATED = 20  # batches of 128 that BN statistics are estimated on
 
 
-def read(
-  path: pathlib.Path, module: Module, image: tuple[int, ...]
-) -> Params:
+def read(path: pathlib.Path, module: Module, image: tuple[int, ...]) -> Params:
   """The variables of a network in mode `eval`, of a run's weights.npz.
 
   Args:
@@ -146,5 +144,3 @@ def _overlay(under: Params, over: Params) -> Params:
     name: _overlay(value, over[name]) if name in over else value
     for name, value in under.items()
   }
-
-

@@ -19,7 +19,7 @@ def _fields():
 
 
 def test_arrays_become_a_data_set():
-  data = USERLOAD(user.Data(**_fields(), class_names=("ant", "bee")))
+  data = user.Data(**_fields(), class_names=("ant", "bee")).dataset()
   assert data.num_classes == 2
   assert data.class_names == ("ant", "bee")
   assert data.train.labels.dtype == jnp.int32
@@ -30,14 +30,14 @@ def test_arrays_become_a_data_set():
 def test_same_as_from_a_file(tmp_path):
   np.savez(tmp_path / "mine.npz", **_fields())
   from_file = load.load(f"npz:{tmp_path / 'mine.npz'}")
-  assert USERLOAD(user.Data(**_fields())).digest == from_file.digest
+  assert user.Data(**_fields()).dataset().digest == from_file.digest
   with_channels = dict(_fields(), x_train=_fields()["x_train"][..., None])
   assert user.Data(**with_channels).dataset().digest == from_file.digest
 
 
 @pytest.mark.parametrize("which", ["x_train", "y_train", "x_test", "y_test"])
 def test_digest_sees_every_array(which):
-  before = USERLOAD(user.Data(**_fields())).digest
+  before = user.Data(**_fields()).dataset().digest
   fields = _fields()
   fields[which] = fields[which][::-1].copy()
   assert user.Data(**fields).dataset().digest != before

@@ -1,0 +1,316 @@
+"""Latency tables: measured here, planned for elsewhere, or moved.
+
+A table is calibrated on whole networks, and its error is stated on others.
+Stopped, the same call goes on where it was.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from hwnas_jax.config import problem as problems
+from hwnas_jax.config.fields import Config
+from hwnas_jax.config.load import AnyConfig
+from hwnas_jax.costs import counts
+from hwnas_jax.costs import table as tables
+from hwnas_jax.costs.correct import calibration
+from hwnas_jax.costs.correct import transfer as transfers
+from hwnas_jax.costs.measure import networks as measuring
+from hwnas_jax.costs.measure import plan, plan_result
+from hwnas_jax.costs.measure.sites import REPEATS, profile_space
+from hwnas_jax.costs.predict import predictor
+from hwnas_jax.costs.predict.fit import MIN_SAMPLES
+from hwnas_jax.costs.predict.nets import NETWORKS
+from hwnas_jax.costs.table import Error, LatencyTable
+from hwnas_jax.io import versions
+from hwnas_jax.spaces.spec import Spec
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+  """How much is measured.
+
+  repeats: samples of each operation and network.
+  networks: whole networks that calibrate the table; 0: none.
+  held_out: more networks, that its error is stated on.
+  """
+
+  repeats: int = REPEATS
+  networks: int = 20
+  held_out: int = 10
+
+  def __post_init__(self) -> None:
+    """Raises ValueError where a number is out of range."""
+    if self.repeats < 3 or self.held_out < 0:
+      raise ValueError("repeats must be 3 or more, held_out 0 or more")
+    if self.networks < 0 or 0 < self.networks < 3:
+      raise ValueError("networks must be 0, or 3 at least")
+
+
+def use_backend(name: str) -> None:
+  """Makes `name` (cpu, gpu or tpu) JAX's default; call it before other uses.
+
+  Raises:
+    RuntimeError: it is not there; the message names what is.
+  """
+  if name == "cpu":
+    # Where there is a GPU too, it would stay the default.
+    jax.config.update("jax_platforms", "cpu")
+  try:
+    backend = jax.default_backend()
+  except (RuntimeError, AssertionError) as error:
+    raise RuntimeError(f"JAX has no usable backend: {error}") from error
+  if backend != name:
+    raise RuntimeError(
+      f"no {name} here, JAX finds {backend} ({jax.devices()[0].device_kind}):"
+      f" measure with --backend={backend}, or install JAX for {name} and see"
+      " that JAX_PLATFORMS allows it"
+    )
+
+
+def profile(
+  config: AnyConfig,
+  *,
+  out: str | pathlib.Path | None = None,
+  networks: int = 20,
+  held_out: int = 10,
+  repeats: int = REPEATS,
+  transfer: Sequence[LatencyTable] = (),
+) -> LatencyTable:
+  """Measures the latency table of a config's space on this device.
+
+  Args:
+    config: of `load_config`.
+    out: where the table is kept while it is measured; a stopped measurement
+      goes on from there. None is tables/<device>.json.
+    networks: whole networks that calibrate the table, 0 or 3 at least.
+    held_out: more networks, that its error is stated on.
+    repeats: samples of each operation and network.
+    transfer: finished tables of other devices. With them only networks are
+      measured; the first table is moved to this device by them, and the
+      others say how devices differ.
+
+  Returns:
+    The table; `table.errors` says how wrong it is.
+
+  Raises:
+    ValueError: the config is wrong, or `out` is of another device.
+  """
+  effort = Effort(repeats, networks, held_out)
+  return measure(problems.resolve(config), effort, out, transfer)
+
+
+def measure(
+  config: Config,
+  effort: Effort,
+  out: str | pathlib.Path | None,
+  others: Sequence[LatencyTable] = (),
+) -> LatencyTable:
+  """Measures, calibrates and tests the table of this device.
+
+  Args:
+    config: checked.
+    effort: how much is measured.
+    out: see `profile`.
+    others: see `profile`.
+  """
+  net = problems.make_nets(config).derived
+  device = versions.device_fingerprint()
+  path = out_path(out, fingerprint())
+  require_sites(others, config, net)
+  if others:
+    refuse_existing(path)
+    table = transfers.move(others[0], device)
+  else:
+    table = profile_space(
+      net.space(), config.latency.batch_size, path, effort.repeats
+    )
+  if not effort.networks:
+    return table
+  measured = _measured(config, net, table, path, effort)
+  table, errors = measuring.calibrated(
+    net, table, measured, effort.networks, _calibrate(others)
+  )
+  table = dataclasses.replace(table, errors=errors)
+  tables.save(path, table)
+  return table
+
+
+def _measured(
+  config: Config,
+  net: Spec,
+  table: LatencyTable,
+  path: pathlib.Path,
+  effort: Effort,
+) -> measuring.Measured:
+  """The networks of an effort; what is stored is not measured again."""
+  return measuring.profile_chosen(
+    net,
+    table,
+    path,
+    problems.rule_of(config),
+    effort.networks + effort.held_out,
+    effort.repeats,
+  )
+
+
+def train_predictor(
+  config: AnyConfig,
+  table: LatencyTable,
+  path: str | pathlib.Path,
+  kind: str,
+  effort: Effort,
+) -> Error:
+  """Trains a predictor on the networks that calibrated a table.
+
+  Args:
+    config: of `load_config`.
+    table: of `profile`, kept at `path`.
+    path: the table's file; the predictor is PATH with .predictor.npz.
+    kind: `mlp` (LA-DARTS) or `graph` (SurgeNAS).
+    effort: that the table was made with.
+
+  Returns:
+    Its error on the networks held out, to be compared with `table.errors`.
+
+  Raises:
+    ValueError: too few networks, none held out, or derive.rule=top_k.
+  """
+  fields = problems.resolve(config)
+  require_predictor(fields, kind, effort)
+  net, path = problems.make_nets(fields).derived, pathlib.Path(path)
+  measured = _measured(fields, net, table, path, effort)
+  trained, error = measuring.train_predictor(
+    kind, net, table, measured, effort.networks
+  )
+  predictor.save(path.with_suffix(".predictor.npz"), trained)
+  return error
+
+
+def require_predictor(config: Config, kind: str | None, effort: Effort) -> None:
+  """Raises ValueError where no such predictor can be trained."""
+  if not kind:
+    return
+  if kind not in NETWORKS:
+    raise ValueError(f"no predictor {kind!r}; it is {' or '.join(NETWORKS)}")
+  if config.derive.rule == "top_k":
+    raise ValueError(
+      "a predictor is for searches that read a sample of every choice, and"
+      " derive.rule=top_k drops some: give a config with argmax"
+    )
+  if effort.networks < MIN_SAMPLES or not effort.held_out:
+    raise ValueError(
+      f"a predictor needs --networks={MIN_SAMPLES} or more, and --held_out"
+    )
+
+
+def write_plan(
+  config: AnyConfig,
+  folder: str | pathlib.Path,
+  networks: int = 20,
+  others: Sequence[LatencyTable] = (),
+) -> int:
+  """Writes what to measure on a device that cannot run JAX.
+
+  Args:
+    config: of `load_config`.
+    folder: a new folder; it gets ONNX files, plan.json and runner.py.
+    networks: whole networks among them.
+    others: see `profile`; with them there are only networks.
+
+  Returns:
+    The number of entries that the runner measures.
+  """
+  fields = problems.resolve(config)
+  net = problems.make_nets(fields).derived
+  require_sites(others, fields, net)
+  if others:
+    costs = tables.costs(others[0])
+  else:
+    # No table yet: multiply-accumulates spread the networks over the space.
+    costs = counts.site_costs(net.space(), counts.macs)
+  rng = np.random.default_rng(measuring.SEED)
+  chosen = (
+    calibration.choose(net, costs, problems.rule_of(fields), rng, networks)
+    if networks
+    else []
+  )
+  document = plan.write(
+    folder, net, fields.latency.batch_size, chosen, sites=not others
+  )
+  return len(document.entries)
+
+
+def fit_plan(
+  config: AnyConfig,
+  folder: str | pathlib.Path,
+  out: str | pathlib.Path | None = None,
+  others: Sequence[LatencyTable] = (),
+) -> tuple[LatencyTable, pathlib.Path]:
+  """Makes the table of a plan that was measured.
+
+  Args:
+    config: of `load_config`.
+    folder: of the plan, with timings.json.
+    out: a new file; None is tables/<device>.json.
+    others: see `profile`.
+
+  Returns:
+    (the table, its file).
+
+  Raises:
+    ValueError: timings.json is not of this plan, or `out` exists.
+  """
+  fields = problems.resolve(config)
+  net = problems.make_nets(fields).derived
+  require_sites(others, fields, net)
+  fitted = plan_result.fit(folder, net)
+  table = fitted.table
+  if others:
+    table = transfers.move(others[0], table.device)
+  tables.require(table, net.space(), table.batch_size)
+  if fitted.genotypes:
+    measured = measuring.Measured(fitted.genotypes, fitted.measured_ms)
+    table, errors = measuring.calibrated(
+      net, table, measured, len(fitted.genotypes), _calibrate(others)
+    )
+    table = dataclasses.replace(table, errors=errors)
+  path = out_path(out, table.fingerprint)
+  refuse_existing(path)
+  tables.save(path, table)
+  return table, path
+
+
+def fingerprint() -> str:
+  """The name of the device that a table of here is of."""
+  return versions.fingerprint_id(versions.device_fingerprint())
+
+
+def out_path(out: str | pathlib.Path | None, fingerprint: str) -> pathlib.Path:
+  """Where a table goes: `out`, or tables/<device>.json."""
+  return pathlib.Path(out or f"tables/{fingerprint}.json").expanduser()
+
+
+def refuse_existing(path: pathlib.Path) -> None:
+  """Raises ValueError where there is a file already."""
+  if path.exists():
+    raise ValueError(f"{path} is there: delete it, or give another --out")
+
+
+def require_sites(
+  others: Sequence[LatencyTable], config: Config, net: Spec
+) -> None:
+  """Raises ValueError unless each table has all sites of the space."""
+  for table in others:
+    tables.require(table, net.space(), config.latency.batch_size)
+
+
+def _calibrate(others: Sequence[LatencyTable]) -> measuring.Calibrate:
+  if not others:
+    return calibration.calibrate
+  costs = {table.fingerprint: tables.costs(table) for table in others[1:]}
+  return functools.partial(transfers.calibrate, tables=costs)
