@@ -1,0 +1,153 @@
+"""Our search steps, compiled: the configs, bfloat16, and programs by kind."""
+
+import concurrent.futures
+import functools
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.benchmarks import supernet as benchmark
+from experiments.gpu.runner import Record
+from hwnas_jax import build, pricing
+from hwnas_jax import config as configuration
+from hwnas_jax.core.compile import jit, repeat
+from hwnas_jax.core.rng import stream
+from hwnas_jax.nets import conv
+from hwnas_jax.nets.supernet import Net
+from hwnas_jax.search.step import init_state, make_step
+
+TWINS = (*benchmark.SMALL, *benchmark.BIG)  # kinds with a step in PyTorch
+CONFIGS = benchmark.CONFIGS
+
+
+class Way(NamedTuple):
+  """`block()` runs steps and waits for them."""
+
+  block: Callable[[], object]
+  about: Record
+
+
+def make_config(kind: str, args: Any) -> Any:
+  """The config of a kind of step; mock images, only their shape matters."""
+  if kind in TWINS:
+    config = benchmark.make_config(kind, 64, args.block)
+  elif kind == "nasbench201":
+    config = configuration.load(f"{CONFIGS}/nasbench201.py")
+    config.cost.name = "macs"  # no table is needed to time a step
+  else:  # fbnet_path, fbnet_mixture: as experiments/samplers/memory.py
+    config = configuration.load(f"{CONFIGS}/mobile.py")
+    config.controller.name, config.condition.name = "table", "fixed"
+    config.cost.name, config.penalty.name = "macs", "none"
+    name = "gdas" if kind == "fbnet_path" else "softmax"
+    config.sampler.update(name=name, per_example=False)
+    config.search.bilevel = False
+  if not config.data.name.startswith("mock_"):
+    config.data.name = f"mock_{config.data.name}"
+  config.search.steps_per_dispatch = args.block
+  if args.smoke:
+    shrink(config)
+  return config
+
+
+def shrink(config: Any) -> None:
+  """Sizes of a smoke run."""
+  config.search.batch_size = 8
+  if config.space.name == "mobile":
+    config.space.skeleton = "tiny"
+  elif config.space.name == "nasbench201":
+    config.space.update(num_cells=1, channels=4)
+  else:
+    config.space.update(ops="three", num_cells=3, num_nodes=1, channels=4)
+    config.derive.update(num_cells=0, channels=0)
+
+
+def in_bfloat16(net: Net) -> Net:
+  """The supernet computed in bfloat16 on float32 weights.
+
+  For timing alone: batch statistics are in bfloat16 too.
+  """
+  # Its constant is float32 and would make what follows float32; where the
+  # input is float32, the cast does nothing.
+  conv.POOLS["avg_pool_3x3"] = lambda x, stride: conv.avg_pool_3x3(
+    x, stride
+  ).astype(x.dtype)
+
+  def cast(tree: Any) -> Any:
+    return jax.tree.map(
+      lambda a: a.astype(jnp.bfloat16) if a.dtype == jnp.float32 else a, tree
+    )
+
+  def apply(weights: Any, mix: Any, images: Any, **more: Any) -> Any:
+    out = net.apply(cast(weights), cast(mix), cast(images), **more)
+    return out.astype(jnp.float32)
+
+  return Net(net.init, apply)
+
+
+def ours(config: Any, bfloat16: bool = False) -> Way:
+  """Compiles `steps_per_dispatch` steps in one dispatch."""
+  dataset, (net, derived) = build.load_dataset(config), build.make_nets(config)
+  reference = pricing.make_reference(config, net, derived, None)
+  parts, settings, _ = build.make_parts(config, net, reference, dataset)
+  if bfloat16:
+    parts = parts._replace(net=in_bfloat16(parts.net))
+  data, _ = build.make_search_data(config, dataset)
+  (span,) = spans = build.make_phases(config)
+  key = stream(0, "search")
+  state = jit(functools.partial(init_state, parts, spans))(key)
+  step = make_step(parts, settings, span.phase)
+  run = jit(repeat(step, config.search.steps_per_dispatch), donate_argnums=0)
+  times = [time.perf_counter()]
+  traced = run.trace(state, data, reference)
+  times.append(time.perf_counter())
+  lowered = traced.lower()
+  times.append(time.perf_counter())
+  compiled = lowered.compile()
+  times.append(time.perf_counter())
+  names = ("trace_s", "lower_s", "compile_s")
+  about = dict(zip(names, np.diff(times).tolist(), strict=True))
+  memory = compiled.memory_analysis()
+  about |= {
+    f"{name}_mib": getattr(memory, f"{name}_size_in_bytes") / 2**20
+    for name in ("temp", "argument", "output", "alias")
+  }
+  holder = [state]  # donated: each block takes the last one's
+
+  def block() -> object:
+    holder[0], metrics = compiled(holder[0], data, reference)
+    return jax.block_until_ready((holder[0], metrics))
+
+  return Way(block, about)
+
+
+class Programs:
+  """Our compiled steps by (kind, bfloat16), each compiled once."""
+
+  def __init__(self, args: Any) -> None:
+    """Nothing is compiled yet."""
+    self._args = args
+    self._pool = concurrent.futures.ThreadPoolExecutor(4)
+    self._futures: dict[tuple[str, bool], Any] = {}
+
+  def start(self, kind: str, bfloat16: bool = False) -> Any:
+    """Compiles beside what runs; compile seconds then are of a busy host."""
+    name = kind, bfloat16
+    if name not in self._futures:
+      config = make_config(kind, self._args)
+      self._futures[name] = self._pool.submit(ours, config, bfloat16)
+    return self._futures[name]
+
+  def wait(self, timeout_s: float | None = None) -> None:
+    """Until nothing is compiled, so that what is timed runs alone."""
+    concurrent.futures.wait(self._futures.values(), timeout_s)
+
+  def get(self, kind: str, bfloat16: bool = False) -> Way:
+    """Waits for it."""
+    beside = (kind, bfloat16) in self._futures
+    way = self.start(kind, bfloat16).result()
+    way.about.setdefault("compiled_beside_other_work", beside)
+    return way

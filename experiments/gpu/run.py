@@ -1,0 +1,143 @@
+"""Checks and measures hwnas_jax on a GPU, in stages that resume.
+
+  python experiments/gpu/run.py --out=DIR --stages=a,c_small,e --seconds=180
+  python experiments/gpu/run.py --out=DIR --stages=b,d,c_big --data=FOLDER
+  python experiments/gpu/run.py --out=/tmp/gpu --smoke     (any machine, CPU)
+
+Writes DIR/<stage>.json after each piece and within it. What is done there, or
+in the folder of --resume, is skipped; what failed is tried again.
+"""
+
+import argparse
+import os
+import pathlib
+import shutil
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "experiments" / "benchmarks"))
+STAGES = ("a", "c_small", "e", "c_compiled", "b", "d", "c_big", "b_cifar")
+
+
+def parse() -> argparse.Namespace:
+  """The command line."""
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("--out", type=pathlib.Path, required=True)
+  parser.add_argument("--resume", type=pathlib.Path, help="an earlier --out")
+  parser.add_argument("--stages", default=",".join(STAGES))
+  parser.add_argument("--seconds", type=float, default=3600.0, help="of all")
+  parser.add_argument(
+    "--data",
+    type=pathlib.Path,
+    default=ROOT / ".gpu_data",
+    help="data_batch_*.npz, test_batch.npz, nb201_cifar10.npz",
+  )
+  parser.add_argument("--commit", default="", help="where there is no git")
+  parser.add_argument("--smoke", action="store_true", help="tiny, on a CPU")
+  parser.add_argument("--rounds", type=int, default=10)
+  parser.add_argument("--block", type=int, default=10, help="steps a dispatch")
+  parser.add_argument("--networks", type=int, default=20)
+  parser.add_argument("--held_out", type=int, default=10)
+  parser.add_argument("--search_steps", type=int, default=6000)
+  parser.add_argument("--search_seconds", type=float, default=120.0)
+  parser.add_argument("--cells", type=int, default=200, help="ranked in d")
+  parser.add_argument(
+    "--no_ahead",
+    action="store_true",
+    help="do not compile c_big beside d's search",
+  )
+  args = parser.parse_args()
+  unknown = set(args.stages.split(",")) - set(STAGES)
+  if unknown:
+    parser.error(f"unknown stages {sorted(unknown)}; there are {STAGES}")
+  if args.smoke:
+    args.stages = args.stages.replace(",b_cifar", "")
+    args.rounds, args.block, args.networks, args.held_out = 2, 1, 3, 1
+  return args
+
+
+def main() -> None:
+  """Runs the stages in the order given."""
+  start = time.monotonic()
+  args = parse()
+  args.out.mkdir(parents=True, exist_ok=True)
+  if args.resume:
+    for path in args.resume.rglob("*.json"):
+      if not (args.out / path.name).exists():
+        shutil.copyfile(path, args.out / path.name)
+  # PyTorch needs a part of the memory, and the CPU is the reference.
+  os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")
+  if args.smoke:
+    os.environ["JAX_PLATFORMS"] = "cpu"
+
+  import importlib.metadata
+
+  import jax
+
+  from experiments.gpu import (
+    checks,
+    convolutions,
+    latency,
+    runner,
+    search,
+    steps,
+  )
+  from experiments.gpu import programs as compiled
+  from hwnas_jax.io import versions
+
+  found = versions.versions()
+  found["torch"] = (
+    importlib.metadata.version("torch") if steps.HAS_TORCH else None
+  )
+  commit = args.commit or found["git"]
+  head = {
+    "seed": 0,
+    "commit": commit,
+    "device_kind": jax.devices()[0].device_kind,
+    "platform": jax.default_backend(),
+    "smoke": args.smoke,
+  }
+  about = {
+    **head,
+    "versions": found,
+    "device": versions.device_fingerprint(),
+    "host_cores": len(os.sched_getaffinity(0)),
+    "arguments": {name: str(value) for name, value in vars(args).items()},
+    "unix_time_s": time.time(),
+  }
+  runner.say(f"{head}, imports took {time.monotonic() - start:.1f} s")
+  context = runner.Context(args.out, head, about, start + args.seconds)
+  programs, wanted = compiled.Programs(args), args.stages.split(",")
+
+  def on_timed() -> None:
+    if "c_big" in wanted and not args.no_ahead:
+      done = runner.read(args.out / "c_big.json")["pieces"]
+      for kind in steps.AHEAD:
+        if done.get(kind, {}).get("state") != "done":
+          programs.start(kind)
+
+  stages = {
+    "a": lambda: checks.pieces(args),
+    "c_small": lambda: steps.small_pieces(programs, args),
+    "c_compiled": lambda: steps.compiled_pieces(programs, args),
+    "e": lambda: convolutions.pieces(args),
+    "b": lambda: latency.pieces("nasbench201", 80, args),
+    "b_cifar": lambda: latency.pieces("cifar", 130, args),
+    "d": lambda: search.pieces(args, on_timed),
+    "c_big": lambda: steps.big_pieces(programs, args),
+  }
+  for name in wanted:
+    if name.startswith("b"):
+      programs.wait(max(context.left_s(), 0.0))
+    runner.run_stage(name, stages[name](), context)
+  runner.say(f"ended after {time.monotonic() - start:.1f} s")
+  sys.stdout.flush()
+  os._exit(0)  # threads that still compile do not hold it up
+
+
+if __name__ == "__main__":
+  main()
