@@ -34,7 +34,6 @@ import collections
 import pathlib
 from typing import Annotated, Any
 
-import msgspec
 import numpy as np
 
 from hwnas_jax.core.types import Genotype

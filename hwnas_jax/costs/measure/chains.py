@@ -22,27 +22,8 @@ from hwnas_jax.core.compile import jit
 from hwnas_jax.core.types import Array, Params
 from hwnas_jax.costs.measure.meter import LATENCY, Meter
 from hwnas_jax.nets.ops import Module, make_op
-from hwnas_jax.spaces.custom import OUTSIDE
-from hwnas_jax.spaces.mobile import SKIPS
-from hwnas_jax.spaces.spec import Site
+from hwnas_jax.spaces.spec import Site, SiteKind
 
-FIXED_OPS = (
-  "stem_conv_3x3",
-  "stem_imagenet",
-  "relu_conv_1x1",
-  "factorized_reduce",
-  "residual_block",
-  "classifier",
-  "norm_classifier",
-  "stem_3x3",
-  "stem_3x3_relu6",
-  "mb_k3",
-  "mb_k3_relu6",
-  "head_1x1",
-  "head_1x1_relu6",
-  "hidden",
-  "hidden_relu6",
-)
 DIFFERENCE_MS = 8.0  # at least, between the lengths: far above timer and jitter
 MAX_LENGTH = 2**16
 
@@ -61,47 +42,33 @@ class Chain(NamedTuple):
   inner: int
 
 
-@functools.cache
-def is_free(site: Site) -> bool:
-  """Whether nothing runs there: `none`, or a layer that returns its input."""
-  if site.program:
-    module = make_op(site, "eval")
-    shape = (1, site.height, site.width, site.channels_in)
-    example = jax.ShapeDtypeStruct(shape, jnp.float32)
-    variables = jax.eval_shape(module.init, jax.random.key(0), example)
-    return not jax.make_jaxpr(module.apply)(variables, example).eqns
-  return site.op == "none" or (site.op in SKIPS and site.keeps_shape)
+def kind_of(site: Site) -> SiteKind:
+  """What a site is for, as its space says.
 
-
-def is_fixed(site: Site) -> bool:
-  """Whether every architecture runs it: it stands at no choice."""
-  if site.program:  # a user's own operation may have any name
-    return site.op == OUTSIDE
-  return site.op in FIXED_OPS
-
-
-def adds(site: Site) -> bool:
-  """Whether its output is added into a sum, as on an edge of a cell.
-
-  A fixed site's is not, nor that of a layer of a chain or of a user's model.
+  Raises:
+    ValueError: the site does not say it, as one that was read from a file.
   """
-  layer = site.op in SKIPS or site.op.startswith("mb_")
-  return not (layer or site.program or is_fixed(site))
+  if site.kind is None:
+    raise ValueError(
+      f"{site.key} has no kind, so how to time it is not known: take the site"
+      " from its space"
+    )
+  return site.kind
 
 
 def compile_chain(site: Site, batch_size: int) -> Chain:
   """Compiles the loop that a site is timed in.
 
   Returns:
-    A chain whose `run(n)` gives the sum of all outputs of an operation that
-    `adds`, and the last output of any other.
+    A chain whose `run(n)` gives the sum of all outputs of a site of the kind
+    `added`, and the last output of any other.
   """
   module = make_op(site, "eval")
   shape = (batch_size, site.height, site.width, site.channels_in)
   variables, x = random_inputs(module, shape)
   # A GPU's loop of unknown length asks the host before each iteration.
   inner = 1 if jax.default_backend() == "cpu" else 32
-  loop = functools.partial(_loop, module, adds(site), inner)
+  loop = functools.partial(_loop, module, kind_of(site) == "added", inner)
   compiled = jit(loop).lower(variables, x, np.int32(1)).compile()
   return Chain(lambda n: compiled(variables, x, np.int32(n)), inner)
 

@@ -17,10 +17,8 @@ from hwnas_jax.core.types import Array, Genotype
 from hwnas_jax.costs.measure import chains
 from hwnas_jax.costs.measure.chains import (
   Chain,
-  adds,
   compile_chain,
-  is_fixed,
-  is_free,
+  kind_of,
   random_inputs,
 )
 from hwnas_jax.costs.measure.meter import LATENCY, Meter, Run
@@ -28,20 +26,6 @@ from hwnas_jax.costs.table import Entry, site_fields
 from hwnas_jax.io.records import Measurement
 from hwnas_jax.nets.models import make_network
 from hwnas_jax.spaces.spec import Site, Spec
-
-__all__ = [
-  "CompiledNetwork",
-  "adds",
-  "compile_chain",
-  "compile_network",
-  "compile_networks",
-  "entry_of",
-  "is_fixed",
-  "is_free",
-  "measure_networks",
-  "measure_sites",
-  "random_inputs",
-]
 
 GROUP = 16  # sites compiled, timed and handed on together
 STEADY_MS = 5.0  # of calls of a network to warm up, and again to measure
@@ -78,7 +62,7 @@ def measure_sites(
   """Measures every site that is not done yet.
 
   Args:
-    sites: what to measure; a site where nothing runs (`is_free`) is not timed.
+    sites: what to measure; a site of the kind `free` is not timed.
     batch_size: images a call.
     repeats: samples of each site.
     done: entries measured before, by site key.
@@ -172,7 +156,7 @@ def compile_networks(
 def entry_of(site: Site, samples_ms: Sequence[float]) -> Entry:
   """A table's entry of a site; without samples it costs nothing."""
   return Entry(
-    kind="fixed" if is_fixed(site) else "op",
+    kind="fixed" if kind_of(site) == "fixed" else "op",
     latency_ms=float(np.median(samples_ms)) if len(samples_ms) else 0.0,
     iqr_ms=_iqr(samples_ms) if len(samples_ms) else 0.0,
     samples_ms=tuple(samples_ms),
@@ -183,7 +167,7 @@ def entry_of(site: Site, samples_ms: Sequence[float]) -> Entry:
 def _measure_group(
   sites: Sequence[Site], batch_size: int, repeats: int, meter: Meter
 ) -> list[Entry]:
-  timed = [site for site in sites if not is_free(site)]
+  timed = [site for site in sites if kind_of(site) != "free"]
   compiled = list(ahead(lambda s: compile_chain(s, batch_size), timed))
   lengths = {chain: chains.long_length(chain) for chain in compiled}
 
