@@ -142,7 +142,7 @@ def test_every_field_of_an_entry_is_required(path):
 
 
 def test_a_table_of_schema_1_is_read(path, table, calibrated):
-  """As hwnas_jax 0.1 wrote it: spread_ms, no calibration where there is none."""
+  """As hwnas_jax 0.1 wrote it: spread_ms, and no field without a value."""
   for wanted in (table, replace(calibrated, errors=None)):
     wanted.save(path)
     document = json.loads(path.read_text())
