@@ -1,13 +1,17 @@
 """Costs that need no device: parameters and multiply-accumulates.
 
-Parameters come from the modules themselves, so they cannot drift from what
-runs. All convolutions of a site run at its output's size, so its
-multiply-accumulates are its weights times its output pixels; but for those of
-an ImageNet stem, and for a bottleneck's first, which run at its input's size.
+Parameters are counted in the modules that run. Convolutions of a site run at
+its output's size, so its multiply-accumulates are its weights times its output
+pixels. There are two exceptions: the convolutions of an ImageNet stem, and the
+first one of a bottleneck, which runs at the input's size.
+
+Another counted cost is a function from a site to a number, and a line in
+`COUNTS`.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +22,14 @@ from hwnas_jax.nets.conv import tracing_for
 from hwnas_jax.nets.init import op_shapes
 from hwnas_jax.nets.ops import make_op
 from hwnas_jax.spaces.spec import Site, Space, Spec
+
+
+class Count(Protocol):
+  """A cost that is counted, not measured."""
+
+  def __call__(self, site: Site, /) -> float:
+    """Returns the cost of running the site's operation on one image."""
+
 
 _AFTER_POOLING = ("classifier", "norm_classifier", "hidden", "hidden_relu6")
 
@@ -31,24 +43,24 @@ def _derived_shapes(site: Site) -> Params:
   return jax.eval_shape(init, jax.random.key(0), example).get("params", {})
 
 
-def params(site: Site) -> int:
-  """Parameters of the operation in a derived network, BN's included."""
+def params(site: Site, /) -> int:
+  """Parameters of the operation in a derived network, with those of BN."""
   return tree.count(_derived_shapes(site))
 
 
-def search_params(site: Site) -> int:
+def search_params(site: Site, /) -> int:
   """Parameters of the operation in the search, where BN has none."""
   return tree.count(op_shapes(site))
 
 
-def macs(site: Site) -> int:
+def macs(site: Site, /) -> int:
   """Multiply-accumulates an image: convolutions and the classifier only.
 
-  Pooling, BN and additions count nothing, as in published numbers. Those of a
-  user's own operation are counted in its trace.
+  Pooling, BN and additions count nothing, as in published numbers. A user's own
+  operation is traced, and its multiply-accumulates are counted in the trace.
 
   Raises:
-    ValueError: of a user's own, in a loop of unknown length.
+    ValueError: a user's own operation has a loop of unknown length.
   """
   if site.program:
     return _traced_macs(site)
@@ -68,8 +80,8 @@ def macs(site: Site) -> int:
   )
 
 
-# What a search may count in place of milliseconds.
-COUNTS: dict[str, Callable[[Site], float]] = {"params": params, "macs": macs}
+# What a search may price in place of milliseconds, by cost.name.
+COUNTS: dict[str, Count] = {"params": params, "macs": macs}
 
 
 @functools.cache
@@ -78,13 +90,13 @@ def _traced_macs(site: Site) -> int:
   shape = (1, site.height, site.width, site.channels_in)
   x = jax.ShapeDtypeStruct(shape, jnp.float32)
   variables = jax.eval_shape(module.init, jax.random.key(0), x)
-  # There a convolution is one primitive on every platform.
+  # For ONNX, a convolution is one primitive on every platform.
   with tracing_for("onnx"):
     closed = jax.make_jaxpr(lambda v, x: module.apply(v, x))(variables, x)
   return program.macs(closed.jaxpr)
 
 
-def site_costs(space: Space, cost: Callable[[Site], float]) -> dict[str, float]:
+def site_costs(space: Space, cost: Count) -> dict[str, float]:
   """A cost of every site of a space, by the site's key."""
   return {site.key: float(cost(site)) for site in space.unique_sites()}
 
@@ -95,7 +107,7 @@ def genotype_cost(
   """Sums a cost over what an architecture runs: live and fixed sites.
 
   Args:
-    net: the network.
+    net: the network's space.
     genotype: one operation a choice, or ABSENT.
     site_cost: cost of a site by its key, such as `table.costs` of a measured
       table (ms) or `site_costs`.
@@ -116,7 +128,7 @@ def genotype_cost(
 
 
 def _num_weights(shapes: Params) -> int:
-  """Weights of convolutions and matrices: not of BN, not biases."""
+  """Weights of convolutions and matrices, without biases and BN's."""
   return tree.count([s for s in jax.tree.leaves(shapes) if len(s.shape) > 1])
 
 

@@ -136,8 +136,15 @@ class Family(Record, frozen=True, kw_only=True):
   shares: tuple[Shares, ...] = ()
 
 
-class Device(Record, frozen=True, kw_only=True):
-  """What decides a latency on a device: see `io.versions`."""
+class Device(Record, frozen=True, kw_only=True, omit_defaults=True):
+  """What decides a latency on a device: see `io.versions`.
+
+  platform_version: of the driver and runtime.
+  cpu_cores: those that the process may use.
+  xla_flags: the environment variable.
+  system, providers, threads: of a plan's runner, which runs ONNX and not JAX:
+    operating system, onnxruntime's execution providers, threads (0: all cores).
+  """
 
   platform: str
   device_kind: str
@@ -146,6 +153,9 @@ class Device(Record, frozen=True, kw_only=True):
   cpu_cores: int | None = None
   jaxlib: str | None = None
   xla_flags: str = ""
+  system: str | None = None
+  providers: tuple[str, ...] = ()
+  threads: int | None = None
 
 
 class MadeWith(Record, frozen=True):

@@ -8,9 +8,10 @@ import pathlib
 import platform
 import re
 import subprocess
-from typing import Any
 
 import jax
+
+from hwnas_jax.io.records import Device, MadeWith
 
 _PACKAGES = (
   "jax",
@@ -42,46 +43,65 @@ def versions() -> dict[str, str | None]:
   }
 
 
-def device_fingerprint() -> dict[str, Any]:
+def device_fingerprint() -> Device:
   """Describes what decides a latency on JAX's default device.
 
   Returns:
-    `platform`, `device_kind`, `platform_version` (driver and runtime),
-    `cpu_model` and `cpu_cores` (those this process may use), `jaxlib` and
-    `xla_flags`. The CPU's two are None on an accelerator, and
-    `platform_version` is None where the runtime gives none.
+    cpu_model and cpu_cores are None on an accelerator, and platform_version is
+    None where the runtime gives none.
   """
   (device,) = jax.device_put(0).devices()
   is_cpu = device.platform == "cpu"
-  return {
-    "platform": device.platform,
-    "device_kind": device.device_kind,
-    "platform_version": device.client.platform_version,
-    "cpu_model": _cpu_model() if is_cpu else None,
-    "cpu_cores": _cpu_cores() if is_cpu else None,
-    "jaxlib": _version("jaxlib"),
-    "xla_flags": os.environ.get("XLA_FLAGS", ""),
-  }
+  return Device(
+    platform=device.platform,
+    device_kind=device.device_kind,
+    platform_version=device.client.platform_version,
+    cpu_model=_cpu_model() if is_cpu else None,
+    cpu_cores=_cpu_cores() if is_cpu else None,
+    jaxlib=_version("jaxlib"),
+    xla_flags=os.environ.get("XLA_FLAGS", ""),
+  )
 
 
-def fingerprint_id(fingerprint: dict[str, Any]) -> str:
-  """Names a fingerprint, for people and for files.
+def fingerprint_id(device: Device) -> str:
+  """Names a device, for people and for files.
 
   Args:
-    fingerprint: what `device_fingerprint` returned, then or from a file.
+    device: what `device_fingerprint` returned, or a runner's, from a file.
 
   Returns:
-    A slug and 8 hexadecimal digits of the hash of the whole fingerprint, such
-    as `cpu-amd-epyc-2core-1a2b3c4d`.
+    A slug and 8 hexadecimal digits of the hash of all that describes the
+    device, such as `cpu-amd-epyc-2core-1a2b3c4d`.
   """
-  text = json.dumps(fingerprint, sort_keys=True)
-  words = fingerprint["cpu_model"] or fingerprint["device_kind"]
+  others = _OF_RUNNER if device.providers else _OF_JAX
+  described = {name: getattr(device, name) for name in (*_OF_ALL, *others)}
+  text = json.dumps(described, sort_keys=True)
+  words = device.cpu_model or device.device_kind
   words = re.sub(r"\((R|TM)\)|CPU|Processor|@.*|\d+-Core", " ", words)
-  name = f"{fingerprint['platform']} {words[:40]}"
-  if fingerprint["cpu_cores"]:
-    name += f" {fingerprint['cpu_cores']}core"
+  name = f"{device.platform} {words[:40]}"
+  if device.cpu_cores:
+    name += f" {device.cpu_cores}core"
   name += " " + hashlib.sha256(text.encode()).hexdigest()[:8]
   return re.sub(r"[^a-z0-9]+", "-", name.lower())
+
+
+def made_with() -> MadeWith:
+  """The versions and the device of a result made now, here."""
+  device = device_fingerprint()
+  return MadeWith(versions(), device, fingerprint_id(device))
+
+
+# What a device's name depends on: the hash is over exactly these fields, so a
+# field added to Device leaves the names of known devices as they are.
+_OF_ALL = (
+  "platform",
+  "device_kind",
+  "platform_version",
+  "cpu_model",
+  "cpu_cores",
+)
+_OF_JAX = ("jaxlib", "xla_flags")
+_OF_RUNNER = ("system", "providers", "threads")
 
 
 def _version(package: str) -> str | None:
@@ -120,8 +140,8 @@ def _cpu_model() -> str:
     info = pathlib.Path("/proc/cpuinfo").read_text()
   except OSError:
     info = ""
-  found = re.search(r"^model name\s*:\s*(.+)$", info, re.MULTILINE)
-  return found[1] if found else platform.processor() or platform.machine()
+  line = re.search(r"^model name\s*:\s*(.+)$", info, re.MULTILINE)
+  return line[1] if line else platform.processor() or platform.machine()
 
 
 def _cpu_cores() -> int:

@@ -115,7 +115,7 @@ def _chosen(net: Chain, genotype: Genotype) -> dict[str, Site]:
     ValueError: a layer has no operation, or one that it lacks.
   """
   space = net.space()
-  architecture.check(space, genotype)
+  architecture.check_genotype(space, genotype)
   if ABSENT in genotype:
     raise ValueError(
       f"{space.choices[genotype.index(ABSENT)]} has no operation: a chain has"

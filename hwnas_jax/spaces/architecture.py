@@ -1,8 +1,12 @@
-"""Genotypes: JSON form, identity and random draws."""
+"""Architectures: their form in files, their names, and random draws.
+
+In the code an architecture is a `Genotype`: one operation's column for each
+choice, or ABSENT. In files it is {choice: operation}.
+"""
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +15,8 @@ from hwnas_jax.core.types import ABSENT, Genotype
 from hwnas_jax.spaces.spec import Space
 
 
-def check(space: Space, genotype: Genotype) -> None:
-  """Raises ValueError if `genotype` is not one of `space`."""
+def check_genotype(space: Space, genotype: Genotype) -> None:
+  """Raises ValueError if `genotype` is not an architecture of `space`."""
   num_choices, num_ops = space.shape
   if len(genotype) != num_choices:
     raise ValueError(
@@ -28,8 +32,12 @@ def check(space: Space, genotype: Genotype) -> None:
 
 
 def to_json(space: Space, genotype: Genotype) -> dict[str, str]:
-  """{choice: operation}, kept choices only."""
-  check(space, genotype)
+  """{choice: operation}, without the choices that are ABSENT.
+
+  Raises:
+    ValueError: it is not an architecture of the space.
+  """
+  check_genotype(space, genotype)
   return {
     choice: space.ops[op]
     for choice, op in zip(space.choices, genotype, strict=True)
@@ -37,36 +45,45 @@ def to_json(space: Space, genotype: Genotype) -> dict[str, str]:
   }
 
 
-def from_json(space: Space, edges: dict[str, Any]) -> Genotype:
-  """The inverse of `to_json`; unknown names raise ValueError."""
-  unknown = [str(c) for c in edges if c not in space.choices]
-  unknown += [str(op) for op in edges.values() if op not in space.ops]
+def from_json(space: Space, operations: Mapping[str, Any]) -> Genotype:
+  """The inverse of `to_json`.
+
+  Args:
+    space: the architecture's.
+    operations: {choice: operation}, in any order, as read from a file.
+
+  Raises:
+    ValueError: a choice or an operation is not in the space.
+  """
+  unknown = [str(c) for c in operations if c not in space.choices]
+  unknown += [str(op) for op in operations.values() if op not in space.ops]
   if unknown:
     raise ValueError(f"not in this space: {', '.join(sorted(unknown))}")
   return tuple(
-    space.ops.index(edges[c]) if c in edges else ABSENT for c in space.choices
+    space.ops.index(operations[c]) if c in operations else ABSENT
+    for c in space.choices
   )
 
 
 def identity(space: Space, genotype: Genotype) -> str:
-  """Eight hex digits that name an architecture, e.g. a network's folder."""
+  """Eight hex digits that name an architecture, and its network's folder."""
   text = json.dumps(to_json(space, genotype), sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def one_hot(genotypes: Sequence[Genotype], num_ops: int) -> np.ndarray:
-  """Mixes float32[N, E, O]; an absent choice is a row of zeros."""
-  chosen = np.asarray(genotypes)[..., None]
-  return (chosen == np.arange(num_ops)).astype(np.float32)
+  """Architectures as mixes float32[N, E, O]; an absent choice is all zeros."""
+  columns = np.asarray(genotypes)[..., None]
+  return (columns == np.arange(num_ops)).astype(np.float32)
 
 
 def random_genotype(space: Space, rng: np.random.Generator) -> Genotype:
-  """One operation a choice, uniformly over those that it has."""
-  allowed = [np.flatnonzero(row) for row in space.allowed()]
-  picks = rng.integers([len(row) for row in allowed])
-  return tuple(int(r[i]) for r, i in zip(allowed, picks, strict=True))
+  """For each choice, one of its operations, all equally likely."""
+  columns = [np.flatnonzero(row) for row in space.allowed()]
+  picks = rng.integers([len(row) for row in columns])
+  return tuple(int(r[i]) for r, i in zip(columns, picks, strict=True))
 
 
 def op_counts(space: Space, genotype: Genotype) -> dict[str, int]:
-  """How often each operation is chosen."""
+  """How many choices take each operation, by its name."""
   return {op: genotype.count(i) for i, op in enumerate(space.ops)}

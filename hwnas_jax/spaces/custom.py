@@ -1,4 +1,4 @@
-"""The space of a user's own model, as `nets.tracing.trace` found it."""
+"""The space of a user's model, as `nets.tracing.trace` reads it."""
 
 import dataclasses
 import hashlib
@@ -15,42 +15,43 @@ OUTSIDE = "outside_choices"
 
 @dataclasses.dataclass(frozen=True)
 class Custom:
-  """A model with choices in it.
+  """A user's model with choices in it.
 
-  name: of the model.
+  name: of the model's class or function.
   image: (height, width, channels) of the input.
-  found: what tracing found.
-  model: (mode, num_classes) -> the user's module, as far as it takes them.
+  traced: the choices and sites that tracing the model gave.
+  model: makes the user's flax module; see `nets.user_model.instance`.
+  program: digest of `traced`. It is part of the repr, by which a latency
+    table's calibration or a plan of another model of that name is refused.
   """
 
   name: str
   image: tuple[int, int, int]
   num_classes: int
-  found: Space = dataclasses.field(repr=False)
+  traced: Space = dataclasses.field(repr=False)
   model: Callable[..., Any] = dataclasses.field(repr=False)
   program: str = dataclasses.field(init=False)
 
   def __post_init__(self) -> None:
-    # Beside the name, so that tables and plans of another model are refused.
-    text = repr(self.found).encode()
+    text = repr(self.traced).encode()
     digest = hashlib.sha256(text).hexdigest()[:8]
     object.__setattr__(self, "program", digest)
 
   @property
   def ops(self) -> tuple[str, ...]:
-    """[O] names, of all choices together."""
-    return self.found.ops
+    """[O] names of the operations of all choices together."""
+    return self.traced.ops
 
   def space(self) -> Space:
-    """The choices and their sites, without a site where one lacks it."""
-    return self.found
+    """The choices; a choice has no site for an operation it does not offer."""
+    return self.traced
 
   def live(self, genotype: Genotype) -> tuple[bool, ...]:
-    """All that is chosen runs: which states it joins is the model's affair."""
+    """Every chosen operation runs: how choices connect is not traced."""
     return tuple(op != ABSENT for op in genotype)
 
   def graph(self) -> Graph:
     """The choices as a chain, in the order in which the model calls them."""
-    count = len(self.found.choices)
+    count = len(self.traced.choices)
     edges = tuple((index, index + 1) for index in range(count))
     return Graph(edges, (0,), (count,))

@@ -1,9 +1,11 @@
-"""The DARTS cell space (Liu et al. 2019, section 2; research 1.3).
+"""The cell space of DARTS (Liu et al. 2019, section 2.1).
 
-stem -> cells (normal, and reduction at L//3 and 2L//3) -> pool -> classifier.
-A cell preprocesses its two inputs to C channels, adds operations up over the
-edges into each node, and concatenates the nodes. The edges of one cell type
-are shared by all cells of that type.
+stem -> L cells -> global average pool -> classifier. Cells L//3 and 2L//3 are
+reductions: they halve the image and double the channels C. A cell has two
+inputs, the outputs of the two cells before it, each brought to C channels. A
+node is the sum of the operations on the edges that enter it; the cell's output
+is the concatenation of its nodes. All normal cells share their choices, and so
+do all reductions.
 """
 
 import dataclasses
@@ -23,7 +25,8 @@ EIGHT = (
   "dil_conv_3x3",
   "dil_conv_5x5",
 )
-# The subsets of the simplex method (research 3.2), in its order.
+# The subsets that the simplex method searches (Firsov and Bakhteev 2025), in
+# the order of its published code.
 FIVE = (
   "avg_pool_3x3",
   "max_pool_3x3",
@@ -38,10 +41,19 @@ CELL_TYPES = ("normal", "reduce")
 
 @dataclasses.dataclass(frozen=True)
 class CellSpec:
-  """Shapes of one cell. `height`, `width` are those of the second input."""
+  """The shapes of one cell.
+
+  reduction: whether it halves the image.
+  halve_first: whether the first input is twice as large as the second, as
+    after a reduction.
+  first_size: (height, width) of the first input.
+  channels: of each node.
+  channels_in: of the two inputs.
+  height, width: of the second input.
+  """
 
   reduction: bool
-  halve_first: bool  # the first input is larger: the last cell reduced
+  halve_first: bool
   first_size: tuple[int, int]
   channels: int
   channels_in: tuple[int, int]
@@ -55,11 +67,45 @@ class CellSpec:
       return self.height, self.width
     return -(-self.height // 2), -(-self.width // 2)
 
+  def edge_site(self, source: int, op: str) -> Site:
+    """Where an operation runs on the edges that leave state `source`."""
+    from_input = source < 2
+    height, width = (self.height, self.width) if from_input else self.out_size
+    stride = 2 if self.reduction and from_input else 1
+    return Site(
+      op,
+      height,
+      width,
+      self.channels,
+      self.channels,
+      stride,
+      kind="free" if op == "none" else "added",
+    )
+
+  def input_sites(self) -> tuple[Site, Site]:
+    """What brings the two inputs to the cell's channels and size."""
+    height, width = self.height, self.width
+    first, second = self.channels_in
+    plain = functools.partial(Site, "relu_conv_1x1", height, width)
+    left = plain(first, self.channels, kind="fixed")
+    if self.halve_first:
+      left = Site(
+        "factorized_reduce",
+        *self.first_size,
+        first,
+        self.channels,
+        2,
+        kind="fixed",
+      )
+    return left, plain(second, self.channels, kind="fixed")
+
 
 @dataclasses.dataclass(frozen=True)
 class Darts:
-  """The numbers that fix a DARTS network; everything else follows.
+  """The numbers that determine a DARTS network.
 
+  ops: of every edge, a set of `OP_SETS` or another selection of `EIGHT`.
+  channels: C of the first cell.
   image: (height, width, channels) of the input.
   imagenet_stem: three stride-2 convolutions in place of the 3x3 stem.
   """
@@ -83,11 +129,11 @@ class Darts:
 
   @property
   def stem_channels(self) -> int:
-    """Channels that the stem gives."""
+    """Channels of the stem's output."""
     return self.channels if self.imagenet_stem else 3 * self.channels
 
   def cells(self) -> tuple[CellSpec, ...]:
-    """The cells in order, with the shapes they see."""
+    """The shapes of the cells, from the first to the last."""
     reductions = {self.num_cells // 3, 2 * self.num_cells // 3}
     if self.num_cells < 3:
       reductions = set()
@@ -99,7 +145,7 @@ class Darts:
         height, width = -(-height // 2), -(-width // 2)
     channels = self.channels
     before, last = self.stem_channels, self.stem_channels
-    # The ImageNet stem hands its two last stages on: sizes differ by two.
+    # An ImageNet stem has two outputs; the first is twice as large.
     halved = self.imagenet_stem
     specs = []
     for index in range(self.num_cells):
@@ -125,7 +171,7 @@ class Darts:
     return make_space(self)
 
   def graph(self) -> Graph:
-    """Both cells; states 0 and 1 of each are given, all nodes are read."""
+    """Both cell types: states 0 and 1 are inputs, every node is an output."""
     size = self.num_nodes + 2
     kinds = len(self.space().choices) // len(self.edges)
     return Graph(
@@ -140,11 +186,11 @@ class Darts:
     )
 
   def live(self, genotype: Genotype) -> tuple[bool, ...]:
-    """Which choices reach the output: a compiler removes the others.
+    """Which choices run; a compiler removes the others.
 
-    Every node of a cell is concatenated into its output, so an edge is dead
-    only if its operation is `none`, if it is absent, or if its source state
-    is a node that is identically zero (no live edge enters it).
+    Every node is a part of its cell's output. So an edge is dead only if it is
+    absent, if its operation is `none`, or if its source is a node that no live
+    edge enters and that is therefore zero.
     """
     live = []
     per_cell = len(self.edges)
@@ -161,62 +207,50 @@ class Darts:
 
 
 def _edge_sites(
-  net: Darts, kind: int, edge: tuple[int, int], op: str
+  net: Darts, kind: int, source: int, op: str
 ) -> tuple[Site, ...]:
-  sites = []
-  for cell in net.cells():
-    if cell.reduction != bool(kind):
-      continue
-    strided = cell.reduction and edge[0] < 2
-    height, width = (
-      (cell.height, cell.width)
-      if strided or not cell.reduction
-      else cell.out_size
-    )
-    channels = cell.channels
-    stride = 2 if strided else 1
-    sites.append(Site(op, height, width, channels, channels, stride))
-  return tuple(sites)
-
-
-def _preprocess_sites(cell: CellSpec) -> tuple[Site, Site]:
-  height, width = cell.height, cell.width
-  first, second = cell.channels_in
-  if cell.halve_first:
-    left = Site("factorized_reduce", *cell.first_size, first, cell.channels, 2)
-  else:
-    left = Site("relu_conv_1x1", height, width, first, cell.channels)
-  return left, Site("relu_conv_1x1", height, width, second, cell.channels)
+  return tuple(
+    cell.edge_site(source, op)
+    for cell in net.cells()
+    if cell.reduction == bool(kind)
+  )
 
 
 def fixed_sites(net: Darts) -> tuple[Site, ...]:
-  """Stem, preprocessing and classifier: what every architecture runs."""
+  """What every architecture runs.
+
+  Returns:
+    The stem, two sites for the inputs of each cell, and the classifier.
+  """
   height, width, channels = net.image
   cells = net.cells()
   stem = "stem_imagenet" if net.imagenet_stem else "stem_conv_3x3"
-  pieces = [Site(stem, height, width, channels, net.stem_channels)]
+  sites = [Site(stem, height, width, channels, net.stem_channels, kind="fixed")]
   for cell in cells:
-    pieces.extend(_preprocess_sites(cell))
-  height, width = cells[-1].out_size
-  pieces.append(
-    Site("classifier", height, width, net.out_channels, net.num_classes)
-  )
-  return tuple(pieces)
+    sites.extend(cell.input_sites())
+  last = *cells[-1].out_size, net.out_channels
+  sites.append(Site("classifier", *last, net.num_classes, kind="fixed"))
+  return tuple(sites)
 
 
 @functools.cache
 def make_space(net: Darts) -> Space:
-  """The Space of a DARTS network: E = 2 cell types x edges."""
+  """The search space of a DARTS network.
+
+  Its choices are the edges of the normal cell, then those of the reduction if
+  there is one; a group is a node of a cell type.
+  """
   kinds = range(2 if any(c.reduction for c in net.cells()) else 1)
   rows = [(kind, edge) for kind in kinds for edge in net.edges]
   return Space(
     ops=net.ops,
     choices=tuple(f"{CELL_TYPES[k]}/{s}->{n + 2}" for k, (s, n) in rows),
     sites=tuple(
-      tuple(_edge_sites(net, kind, edge, op) for op in net.ops)
-      for kind, edge in rows
+      tuple(_edge_sites(net, kind, source, op) for op in net.ops)
+      for kind, (source, _) in rows
     ),
     fixed=fixed_sites(net),
     group=tuple(kind * net.num_nodes + edge[1] for kind, edge in rows),
     keep=2,
+    skip="skip_connect" if "skip_connect" in net.ops else None,
   )

@@ -1,10 +1,11 @@
 """Chains of mobile inverted bottlenecks: FBNet, ProxylessNAS and LightNAS.
 
-stem -> [a fixed block] -> layers -> 1x1 convolution -> pool -> [a hidden
-layer] -> classifier. Every layer is a choice. The spaces are `Skeleton`s, data
-that one class reads: FBNet's 22 layers of 9 operations (Wu et al. 2019,
-research 4.2), ProxylessNAS's 21 of 7 (Cai et al. 2019, research 5.5) and
-LightNAS's 21 of 7 (Luo et al. 2022, research 7.2).
+stem -> [fixed block] -> layers -> 1x1 convolution -> global average pool ->
+[hidden layer] -> classifier. Every layer is one choice. The three spaces are
+data, `Skeleton`s, of one class, `Chain`: FBNet's 22 layers of 9 operations (Wu
+et al. 2019, section 3.1), ProxylessNAS's 21 of 7 (Cai et al. 2019)
+and LightNAS's 21 of 7 (Luo et al. 2022). Their shapes were read in the authors'
+code.
 """
 
 import dataclasses
@@ -13,10 +14,12 @@ from typing import NamedTuple
 
 from hwnas_jax.core.graph import Graph
 from hwnas_jax.core.types import ABSENT, Genotype
-from hwnas_jax.spaces.spec import Site, Space
+from hwnas_jax.spaces.sizes import scale_channels
+from hwnas_jax.spaces.spec import Site, SiteKind, Space
 
-# `mb_k5_e6` is a 5x5 bottleneck that expands its channels 6 times; `_g2`: its
-# 1x1 convolutions are in two groups; `_relu6`: the activation, else ReLU.
+# `mb_k5_e6` is a 5x5 bottleneck that expands its channels 6 times. With `_g2`
+# its 1x1 convolutions are in two groups. With `_relu6` its activation is ReLU6,
+# without it ReLU.
 FBNET = (
   "mb_k3_e1",
   "mb_k3_e1_g2",
@@ -29,16 +32,17 @@ FBNET = (
   "skip",
 )
 _SIX = tuple(f"mb_k{k}_e{e}_relu6" for k in (3, 5, 7) for e in (3, 6))
-# ProxylessNAS's Zero, which its shortcut makes the identity; a skip of the
-# others is a convolution where the shape changes.
+# `identity` is ProxylessNAS's Zero: the shortcut beside it makes it one. A skip
+# of the other spaces is a 1x1 convolution where the shape changes.
 PROXYLESS = (*_SIX, "identity")
 LIGHTNAS = (*_SIX, "skip_relu6")
 
-SKIPS = ("skip", "skip_relu6", "identity")  # nothing runs where shapes stay
+# Where the shape stays these hand on their input.
+SKIPS = ("skip", "skip_relu6", "identity")
 
 
 class Stage(NamedTuple):
-  """Layers of one width; the first has the stride."""
+  """Layers of one width, in channels; the first of them has the stride."""
 
   channels: int
   repeats: int
@@ -47,17 +51,18 @@ class Stage(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Skeleton:
-  """What all chains of a space share, at width 1.
+  """The layers and channels of a chain, at width 1.
 
-  ops: of every layer, but `identity` only where the shape stays.
-  relu6: the activation of the fixed layers, else ReLU.
+  ops: the operations of a layer. `identity` is only offered where the shape
+    stays.
+  relu6: whether the fixed layers' activation is ReLU6, otherwise ReLU.
   stem: channels of the 3x3 stem. stem_stride: 1 or 2.
-  first: channels of a fixed block after the stem, which expands nothing; 0
-    has none.
+  first: channels of a fixed block after the stem, a bottleneck that does not
+    expand; 0 for none.
   stages: the layers.
   head: channels of the last convolution.
-  hidden: units between it and the classifier; 0 has none.
-  whole_head: a width below 1 leaves the last convolution as it is.
+  hidden: units of a layer between it and the classifier; 0 for none.
+  whole_head: whether a width below 1 leaves the last convolution as it is.
   """
 
   ops: tuple[str, ...]
@@ -72,7 +77,7 @@ class Skeleton:
 
   @property
   def suffix(self) -> str:
-    """Of the names of operations with its activation."""
+    """What the names of the fixed operations end in: "_relu6" or ""."""
     return "_relu6" if self.relu6 else ""
 
 
@@ -82,10 +87,15 @@ def _stages(channels: str, repeats: str, strides: str) -> tuple[Stage, ...]:
 
 
 def small(skeleton: Skeleton, head: int = 0) -> Skeleton:
-  """The form for images of 32x32: neither stem nor first stride-2 stage halve.
+  """A skeleton for images of 32x32, which halves them two times less.
 
-  Of FBNet it is HW-NAS-Bench's (Li et al. 2021, research 4.2), of the others
-  ours, by analogy: they were published for 224x224 alone.
+  The stem and the first stage of stride 2 get stride 1. For FBNet this is the
+  form of HW-NAS-Bench (Li et al. 2021). For the others it is ours, by analogy:
+  they were published for 224x224 only.
+
+  Args:
+    skeleton: the published one.
+    head: channels of the last convolution; 0 keeps the skeleton's.
   """
   position = [stage.stride for stage in skeleton.stages].index(2)
   stages = list(skeleton.stages)
@@ -98,7 +108,7 @@ def small(skeleton: Skeleton, head: int = 0) -> Skeleton:
   )
 
 
-# Head as in FBNet-B and FBNet-C; of FBNet-A and HW-NAS-Bench it is 1504.
+# The head of FBNet-B and FBNet-C; FBNet-A and HW-NAS-Bench have 1504.
 _FBNET = Skeleton(
   ops=FBNET,
   relu6=False,
@@ -118,8 +128,9 @@ _PROXYLESS = Skeleton(
   head=1280,
   whole_head=True,
 )
-# As the authors' code has it: three layers of 128 channels, and a BN in the
-# hidden layer of the networks that they train (the supernet's has none).
+# From the authors' code, where three layers have 128 channels. The hidden layer
+# has a batch norm in the networks that the authors train, none in their
+# supernet; here it always has one.
 _LIGHTNAS = Skeleton(
   ops=LIGHTNAS,
   relu6=True,
@@ -130,7 +141,7 @@ _LIGHTNAS = Skeleton(
   head=1984,
   hidden=1280,
 )
-# Ours, for smoke runs.
+# Not published: for smoke runs and tests.
 _TINY = Skeleton(
   ops=("mb_k3_e3", "mb_k3_e6", "mb_k5_e3", "skip"),
   relu6=False,
@@ -152,26 +163,17 @@ SKELETONS = {
 }
 
 
-def scaled(channels: int, width: float) -> int:
-  """Channels times a width, in multiples of 8, not 10 % below the product.
-
-  The rule of MobileNetV2's code (Sandler et al. 2018).
-  """
-  wanted = channels * width
-  rounded = max(8, int(wanted + 4) // 8 * 8)
-  return rounded if rounded >= 0.9 * wanted else rounded + 8
-
-
 @dataclasses.dataclass(frozen=True)
 class Chain:
-  """The numbers that fix a chain's networks.
+  """The numbers that determine a chain's networks.
 
   image: (height, width, channels) of the input.
-  width: multiplies all channels but those of a hidden layer, and below 1 of a
-    `whole_head`; see `scaled`.
+  width: multiplies all channels, by `scale_channels`, but not a hidden layer's
+    and, below 1, not those of a `whole_head`.
 
   Raises:
-    ValueError: the width is not positive, or the image too small to halve.
+    ValueError: the width is not positive, or the image is too small for the
+      skeleton's strides.
   """
 
   skeleton: Skeleton
@@ -203,41 +205,44 @@ class Chain:
     return _make_space(self)
 
   def graph(self) -> Graph:
-    """A line: layer e goes from state e to state e + 1."""
+    """A line: layer e is the edge from state e to state e + 1."""
     count = sum(stage.repeats for stage in self.skeleton.stages)
     edges = tuple((layer, layer + 1) for layer in range(count))
     return Graph(edges, (0,), (count,))
 
   def live(self, genotype: Genotype) -> tuple[bool, ...]:
-    """Which choices reach the output: every layer does."""
+    """Every layer that has an operation runs."""
     return tuple(op != ABSENT for op in genotype)
 
 
 def _after(site: Site, op: str, channels: int, stride: int = 1) -> Site:
-  """The site of `op` on what a site gives."""
-  return Site(op, *site.out_size, site.channels_out, channels, stride)
+  """The fixed site of `op` on the output of a site."""
+  size = site.out_size
+  return Site(op, *size, site.channels_out, channels, stride, kind="fixed")
 
 
 def _trunk(net: Chain) -> tuple[dict[str, Site], list[Site]]:
-  """(fixed sites before the layers, the layers under the first operation)."""
+  """(fixed sites before the layers, each layer's site with its first op)."""
   part, (height, width, colours) = net.skeleton, net.image
-  of = functools.partial(scaled, width=net.width)
+  wide = functools.partial(scale_channels, width=net.width)
   last = Site(
     f"stem_3x3{part.suffix}",
     height,
     width,
     colours,
-    of(part.stem),
+    wide(part.stem),
     part.stem_stride,
+    kind="fixed",
   )
   fixed = {"stem": last}
   if part.first:
-    fixed["first"] = last = _after(last, f"mb_k3{part.suffix}", of(part.first))
+    first = _after(last, f"mb_k3{part.suffix}", wide(part.first))
+    fixed["first"] = last = first
   layers = []
   for stage in part.stages:
     for index in range(stage.repeats):
       stride = 1 if index else stage.stride
-      last = _after(last, net.ops[0], of(stage.channels), stride)
+      last = _after(last, net.ops[0], wide(stage.channels), stride)
       layers.append(last)
   return fixed, layers
 
@@ -247,7 +252,7 @@ def fixed_sites(net: Chain) -> tuple[dict[str, Site], dict[str, Site]]:
   part = net.skeleton
   before, layers = _trunk(net)
   width = max(net.width, 1.0) if part.whole_head else net.width
-  head = scaled(part.head, width)
+  head = scale_channels(part.head, width)
   last = _after(layers[-1], f"head_1x1{part.suffix}", head)
   after = {"head": last}
   if part.hidden:
@@ -259,10 +264,12 @@ def fixed_sites(net: Chain) -> tuple[dict[str, Site], dict[str, Site]]:
 
 
 def _sites(layer: Site, op: str) -> tuple[Site, ...]:
-  """The site of an operation at a layer; () where the layer lacks it."""
+  """The site of an operation at a layer; empty where it is not offered."""
   if op == "identity" and not layer.keeps_shape:
     return ()
-  return (dataclasses.replace(layer, op=op),)
+  free = op in SKIPS and layer.keeps_shape
+  kind: SiteKind = "free" if free else "layer"
+  return (dataclasses.replace(layer, op=op, kind=kind),)
 
 
 @functools.cache
@@ -276,4 +283,5 @@ def _make_space(net: Chain) -> Space:
     fixed=(*before.values(), *after.values()),
     group=tuple(range(len(layers))),
     keep=len(layers),
+    skip=next((op for op in net.ops if op in SKIPS), None),
   )

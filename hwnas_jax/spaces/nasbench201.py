@@ -1,9 +1,9 @@
-"""The NAS-Bench-201 cell space (Dong and Yang, ICLR 2020, section 2).
+"""The cell space of NAS-Bench-201 (Dong and Yang 2020, section 2).
 
 stem -> N cells -> residual block -> N cells -> residual block -> N cells ->
-head. A cell is a complete graph of four nodes: node 0 is its input, node 3 its
-output, a node is the sum of its edges. All cells share the six choices, so the
-space has 5 ** 6 = 15,625 cells.
+head. A cell has four nodes and an edge between every two of them. Node 0 is
+the input, node 3 the output, and a node is the sum of the edges that enter it.
+All cells share the six choices, so there are 5 ** 6 = 15,625 cells.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import re
 
 from hwnas_jax.core.graph import Graph
 from hwnas_jax.core.types import ABSENT, Genotype
-from hwnas_jax.spaces.spec import Site, Space
+from hwnas_jax.spaces.spec import Site, SiteKind, Space
 
 OPS = (
   "none",
@@ -27,17 +27,18 @@ EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 OUTPUT = 3
 NUM_STAGES = 3
 NUM_CELLS = len(OPS) ** len(EDGES)
-# The benchmark's indices are an enumeration that Python shuffled with this.
+# The benchmark numbers its cells in the order of a shuffled enumeration. This
+# is the seed that Python's `random` shuffled it with.
 _SEED = 88
 
 
 @dataclasses.dataclass(frozen=True)
 class NasBench201:
-  """The numbers that fix a network; the benchmark's are N = 5 and C = 16.
+  """The numbers that determine a network; the benchmark has N = 5, C = 16.
 
-  num_cells: of each stage.
-  channels: of the first stage; each residual block doubles them.
-  image: (height, width, channels) of the input, sides multiples of 4.
+  num_cells: N, of each of the three stages.
+  channels: C, of the first stage; each residual block doubles them.
+  image: (height, width, channels) of the input; both sides multiples of 4.
 
   Raises:
     ValueError: the two residual blocks cannot halve the image.
@@ -63,26 +64,28 @@ class NasBench201:
     return OPS
 
   def stage_site(self, stage: int, op: str) -> Site:
-    """Where an operation runs: all edges of a stage see one shape."""
+    """Where an operation of a cell runs; the edges of a stage share a shape."""
     height, width, _ = self.image
     channels = self.channels * 2**stage
-    return Site(op, height >> stage, width >> stage, channels, channels)
+    size = height >> stage, width >> stage
+    kind: SiteKind = "free" if op == "none" else "added"
+    return Site(op, *size, channels, channels, kind=kind)
 
   def space(self) -> Space:
     """The search space of this network."""
     return _make_space(self)
 
   def graph(self) -> Graph:
-    """The cell; nodes are states."""
+    """The cell; its nodes are the states."""
     return Graph(EDGES, (0,), (OUTPUT,), (self.ops.index("none"),))
 
   def live(self, genotype: Genotype) -> tuple[bool, ...]:
-    """Which choices reach the output: a compiler removes the others.
+    """Which choices run; a compiler removes the others.
 
-    An edge runs only if its operation is not `none`, its source is reached
-    from the cell's input, and its target leads to the cell's output. (After a
-    source that is zero a published network adds the shift of a BN, a
-    constant: this package runs nothing there.)
+    An edge runs if its operation is not `none`, the cell's input reaches its
+    source, and its target reaches the cell's output. (Where the source is zero
+    a network of the benchmark adds a constant, the shift of its batch norm.
+    This package runs nothing there.)
     """
     kept = [
       edge
@@ -90,7 +93,8 @@ class NasBench201:
       if op != ABSENT and self.ops[op] != "none"
     ]
     reached, needed = {0}, {OUTPUT}
-    # Sorted by target, so a node is settled before an edge asks for it.
+    # Edges are sorted by target: all edges into a node come before any that
+    # leaves it.
     for source, target in kept:
       if source in reached:
         reached.add(target)
@@ -104,17 +108,16 @@ class NasBench201:
 
 
 def fixed_sites(net: NasBench201) -> tuple[Site, ...]:
-  """Stem, the two residual blocks, head: what every architecture runs."""
-  height, width, channels = net.image
-  stem = Site("stem_conv_3x3", height, width, channels, net.channels)
-  last = net.stage_site(NUM_STAGES - 1, "norm_classifier")
+  """What every architecture runs: stem, two residual blocks, head."""
+  fixed = functools.partial(dataclasses.replace, kind="fixed")
+  stem = Site("stem_conv_3x3", *net.image, net.channels, kind="fixed")
   blocks = []
   for stage in range(NUM_STAGES - 1):
     before = net.stage_site(stage, "residual_block")
     doubled = 2 * before.channels_in
-    blocks.append(dataclasses.replace(before, channels_out=doubled, stride=2))
-  head = dataclasses.replace(last, channels_out=net.num_classes)
-  return (stem, *blocks, head)
+    blocks.append(fixed(before, channels_out=doubled, stride=2))
+  last = net.stage_site(NUM_STAGES - 1, "norm_classifier")
+  return (stem, *blocks, fixed(last, channels_out=net.num_classes))
 
 
 @functools.cache
@@ -134,11 +137,12 @@ def _make_space(net: NasBench201) -> Space:
     fixed=fixed_sites(net),
     group=tuple(target - 1 for _, target in EDGES),
     keep=len(EDGES),
+    skip="skip_connect",
   )
 
 
 def to_string(genotype: Genotype) -> str:
-  """The published form, `|nor_conv_3x3~0|+|none~0|skip_connect~1|+|...|`.
+  """The benchmark's form, `|nor_conv_3x3~0|+|none~0|skip_connect~1|+|...|`.
 
   Raises:
     ValueError: not one operation on each of the six edges.
@@ -159,7 +163,7 @@ def from_string(text: str) -> Genotype:
   """The inverse of `to_string`.
 
   Raises:
-    ValueError: it is not the published form of a cell.
+    ValueError: it is not the benchmark's form of a cell.
   """
   edges = re.findall(r"([^|+~]+)~(\d+)", text)
   unknown = sorted({op for op, _ in edges} - set(OPS))
@@ -178,7 +182,7 @@ def from_string(text: str) -> Genotype:
 
 
 def to_index(genotype: Genotype) -> int:
-  """The benchmark's index of a cell, below 15,625.
+  """The benchmark's index of a cell, in [0, 15,625).
 
   Raises:
     ValueError: not one operation on each of the six edges.
@@ -189,10 +193,10 @@ def to_index(genotype: Genotype) -> int:
 
 
 def from_index(index: int) -> Genotype:
-  """The cell of an index of the benchmark.
+  """The cell with an index of the benchmark.
 
   Raises:
-    ValueError: there is no such index.
+    ValueError: the index is not in [0, 15,625).
   """
   if not 0 <= index < NUM_CELLS:
     raise ValueError(f"index {index} is not in [0, {NUM_CELLS})")
@@ -203,9 +207,10 @@ def from_index(index: int) -> Genotype:
 
 @functools.cache
 def _ranks() -> tuple[int, ...]:
-  """Of each index, the place of its cell in the enumeration.
+  """By index, the place of the cell in the enumeration before the shuffle.
 
-  That starts with `none` everywhere and changes the last edge fastest.
+  The enumeration starts with `none` on every edge and changes the last edge
+  fastest.
   """
   ranks = list(range(NUM_CELLS))
   random.Random(_SEED).shuffle(ranks)
@@ -214,7 +219,7 @@ def _ranks() -> tuple[int, ...]:
 
 @functools.cache
 def _indices() -> dict[int, int]:
-  """The index of each rank."""
+  """By place in the enumeration, the index of the cell."""
   return {rank: index for index, rank in enumerate(_ranks())}
 
 

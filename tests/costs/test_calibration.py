@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,9 @@ import pytest
 from hwnas_jax.core.types import ABSENT
 from hwnas_jax.costs import counts
 from hwnas_jax.costs.correct import calibration
+from hwnas_jax.costs.correct.calibration import Calibration
+from hwnas_jax.costs.measured import Measured
+from hwnas_jax.io import records
 from hwnas_jax.spaces import architecture, darts
 from hwnas_jax.spaces.rules import RULES
 
@@ -48,7 +52,8 @@ def measure(genotypes, noise, seed=0, liveness="live"):
 @functools.cache
 def fitted(noise=0.02, count=20):
   networks = choose(1, count)
-  return calibration.calibrate(NET, COSTS, networks, measure(networks, noise))
+  measured = Measured(networks, measure(networks, noise))
+  return calibration.calibrate(NET, COSTS, measured)
 
 
 def test_features_split_the_sum():
@@ -155,7 +160,8 @@ def test_networks_are_predicted_by_the_others():
   found = fitted()
   networks = choose(1, 20)
   measured = measure(networks, 0.02)
-  without = calibration.calibrate(NET, COSTS, networks[1:], measured[1:])
+  _, rest = Measured(networks, measured).split(1)
+  without = calibration.calibrate(NET, COSTS, rest)
   first = found.networks[0]
   assert first.architecture == architecture.to_json(SPACE, networks[0])
   assert first.multipliers == pytest.approx(without.multipliers)
@@ -215,11 +221,25 @@ def test_no_margin_for_another_space():
 def test_errors_compare_raw_and_calibrated():
   found = calibration.errors(fitted())
   raw = [n.raw_ms / n.measured_ms - 1 for n in fitted().networks]
-  assert found["raw"]["bias"] == pytest.approx(np.median(raw))
+  assert found.raw.bias == pytest.approx(np.median(raw))
   assert (
-    found["calibrated"]["median_absolute_error"]
-    < 0.5 * found["raw"]["median_absolute_error"]
+    found.calibrated.median_absolute_error
+    < 0.5 * found.raw.median_absolute_error
   )
+  assert (found.networks, found.held_out) == (20, False)
+
+
+def test_errors_on_networks_held_out():
+  networks = choose(2, 6)
+  held_out = Measured(networks, measure(networks, 0.02, seed=5))
+  found = calibration.errors_on(fitted(), NET, COSTS, held_out)
+  assert found.calibrated.median_absolute_error < 0.05
+  assert found.raw.median_absolute_error > 0.1
+  assert (found.networks, found.held_out) == (6, True)
+  assert found.measured_on == "6 networks not used in the fit"
+  _, one = held_out.split(5)
+  alone = calibration.errors_on(fitted(), NET, COSTS, one)
+  assert alone.calibrated.spearman is None
 
 
 @pytest.mark.parametrize(
@@ -241,9 +261,11 @@ def test_errors_compare_raw_and_calibrated():
   ],
 )
 def test_the_impossible_is_refused(change, message):
-  good = {"genotypes": choose(0, 3), "measured_ms": [1.0, 2.0, 3.0]}
+  change = dict(change)
+  genotypes = change.pop("genotypes", choose(0, 3))
+  measured = Measured(genotypes, change.pop("measured_ms", [1.0, 2.0, 3.0]))
   with pytest.raises(ValueError, match=message):
-    calibration.calibrate(**{"net": NET, "costs": COSTS, **good, **change})
+    calibration.calibrate(NET, change.pop("costs", COSTS), measured, **change)
 
 
 def test_a_missing_cost_is_named():
@@ -256,11 +278,11 @@ def test_a_missing_cost_is_named():
 def round_trip(document):
   """As a file does: keys sorted."""
   text = json.dumps(document, sort_keys=True)
-  return calibration.from_json("x.json", json.loads(text))
+  return records.from_json("x.json", json.loads(text), Calibration)
 
 
 def test_written_and_read_is_the_same():
-  found = round_trip(calibration.to_json(fitted()))
+  found = round_trip(records.to_json(fitted()))
   assert found == fitted()
   genotype = choose(0, 3)[0]
   upper = [
@@ -272,39 +294,41 @@ def test_written_and_read_is_the_same():
 @pytest.mark.parametrize(
   ("field", "value", "expected"),
   [
-    ("spec", "", "a text"),
-    ("liveness", "eager", '"live" or "all"'),
-    ("multipliers", {}, "'base' among them"),
+    ("spec", "", "length >= 1 - at `$.spec`"),
+    ("liveness", "eager", "'^(live|all)$' - at `$.liveness`"),
+    ("multipliers", {}, "`multipliers` has [], expected 'base' among them"),
     ("multipliers", {"skip_connect": 1.0}, "'base' among them"),
-    ("multipliers", {"base": "1"}, "finite numbers by name"),
-    ("noise", 0, "a number above 0"),
-    ("level", 1, "between 0 and 1"),
-    ("networks", [], "3 networks at least"),
+    ("multipliers", {"base": "1"}, "Expected `float`, got `str`"),
+    ("noise", 0, "Expected `float` > 0.0 - at `$.noise`"),
+    ("level", 1, "Expected `float` < 1.0 - at `$.level`"),
+    ("networks", [], "length >= 3 - at `$.networks`"),
   ],
 )
 def test_a_wrong_field_is_named(field, value, expected):
-  document = calibration.to_json(fitted())
-  with pytest.raises(ValueError, match=f"x.json: field '{field}'.*{expected}"):
+  document = records.to_json(fitted())
+  with pytest.raises(ValueError, match=f"x.json: .*{re.escape(expected)}"):
     round_trip({**document, field: value})
   del document[field]
-  with pytest.raises(ValueError, match=f"field '{field}' is missing"):
+  with pytest.raises(ValueError, match=f"missing required field `{field}`"):
     round_trip(document)
 
 
 @pytest.mark.parametrize(
   ("field", "value", "expected"),
   [
-    ("architecture", [], "an object"),
-    ("raw_ms", "3", "a number above 0"),
-    ("predicted_ms", -1.0, "a number above 0"),
-    ("measured_ms", 0.0, "a number above 0"),
-    ("multipliers", {"base": 1.0}, r"expected \['avg_pool_3x3', 'base'"),
+    ("architecture", [], "Expected `object`, got `array` - at `$.networks[2]"),
+    ("raw_ms", "3", "Expected `float`, got `str` - at `$.networks[2].raw_ms`"),
+    ("predicted_ms", -1.0, "> 0.0 - at `$.networks[2].predicted_ms`"),
+    ("measured_ms", 0.0, "> 0.0 - at `$.networks[2].measured_ms`"),
+    (
+      "multipliers",
+      {"base": 1.0},
+      "network 2: field `multipliers` has ['base'], expected ['avg_pool_3x3'",
+    ),
   ],
 )
 def test_a_wrong_field_of_a_network_is_named(field, value, expected):
-  document = calibration.to_json(fitted())
-  document["networks"][2] = {**document["networks"][2], field: value}
-  with pytest.raises(
-    ValueError, match=f"network 2: field '{field}'.*{expected}"
-  ):
+  document = json.loads(json.dumps(records.to_json(fitted())))
+  document["networks"][2][field] = value
+  with pytest.raises(ValueError, match=re.escape(expected)):
     round_trip(document)

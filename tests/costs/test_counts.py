@@ -17,7 +17,7 @@ from hwnas_jax.spaces.spec import Site
 
 
 def paper_net(ops: tuple[str, ...] = darts.FIVE, image=(28, 28, 1)):
-  """The network of the simplex method: research 3.2."""
+  """The supernet of the simplex method (Firsov and Bakhteev 2025)."""
   return darts.Darts(ops, 3, 4, 16, image, 10)
 
 

@@ -11,6 +11,7 @@ from hwnas_jax.core import graph as graphs
 from hwnas_jax.core.graph import Graph
 from hwnas_jax.costs.predict import fit
 from hwnas_jax.costs.predict import predictor as predictors
+from hwnas_jax.costs.predict.fit import Samples
 from hwnas_jax.costs.predict.nets import NETWORKS
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -38,9 +39,9 @@ def table_latency(mixes, rule=0):
 
 
 def fused_latency(mixes):
-  """Two dear operations in series cost half: no table can give that."""
-  dear = mixes[:, :, 2]
-  fused = dear[:, 0] * dear[:, 2] + dear[:, 2] * dear[:, 5]
+  """Two slow operations in series take half: no table can give that."""
+  slow = mixes[:, :, 2]
+  fused = slow[:, 0] * slow[:, 2] + slow[:, 2] * slow[:, 5]
   return table_latency(mixes) * np.where(fused > 0, 0.5, 1.0)
 
 
@@ -48,7 +49,8 @@ def fused_latency(mixes):
 def trained(kind, latency=fused_latency, count=250, settings=SHORT):
   mixes = cells(count)
   key = jax.random.key(0)
-  return fit.train(kind, CELL, ONES, mixes, latency(mixes), key, settings)
+  samples = Samples(ONES, mixes, latency(mixes))
+  return fit.train(kind, CELL, samples, key, settings)
 
 
 def errors(predictor, latency, mixes):
@@ -60,7 +62,8 @@ def errors(predictor, latency, mixes):
 def test_a_table_is_recovered_exactly(rule):
   mixes = cells(60)
   latency = jnp.asarray(table_latency(mixes, rule), jnp.float32)
-  table = fit.fit_table(CELL, ONES, mixes, latency, jnp.asarray(rule))
+  samples = Samples(ONES, mixes, latency)
+  table = fit.fit_table(CELL, samples, jnp.asarray(rule))
   found = fit.table_ms(CELL, ONES, table, cells(40, seed=1))
   np.testing.assert_allclose(
     found, table_latency(cells(40, seed=1), rule), rtol=0.02
@@ -71,10 +74,8 @@ def test_a_table_does_not_follow_outliers():
   mixes = cells(60)
   latency = table_latency(mixes)
   latency[::10] *= 4
-  rule = jnp.asarray(0)
-  table = fit.fit_table(
-    CELL, ONES, mixes, jnp.asarray(latency, jnp.float32), rule
-  )
+  samples = Samples(ONES, mixes, jnp.asarray(latency, jnp.float32))
+  table = fit.fit_table(CELL, samples, jnp.asarray(0))
   found = fit.table_ms(CELL, ONES, table, mixes)
   assert np.median(np.abs(found / table_latency(mixes) - 1)) < 0.03
 
@@ -106,9 +107,8 @@ def test_noise_leaves_the_table_as_it_is(kind):
     return table_latency(mixes) * np.exp(noise)
 
   mixes = cells(30)
-  predictor = fit.train(
-    kind, CELL, ONES, mixes, noisy(mixes), jax.random.key(0), SHORT
-  )
+  samples = Samples(ONES, mixes, noisy(mixes))
+  predictor = fit.train(kind, CELL, samples, jax.random.key(0), SHORT)
   held_out = predictor.held_out
   assert held_out.mean <= held_out.table_mean
 
@@ -144,7 +144,7 @@ def test_held_out_errors_are_of_the_held_out_part():
 
 def test_the_same_key_gives_the_same_predictor():
   settings = SHORT._replace(evaluations=2)
-  args = "graph", CELL, ONES, cells(40), fused_latency(cells(40))
+  args = "graph", CELL, Samples(ONES, cells(40), fused_latency(cells(40)))
   found = [
     fit.train(*args, jax.random.key(seed), settings) for seed in (0, 0, 1)
   ]
@@ -176,14 +176,11 @@ NAN = np.where(np.arange(40) == 9, np.nan, 5.0)
   ],
 )
 def test_what_cannot_be_trained_on_is_refused(changes, message):
-  arguments = {
-    "kind": "mlp",
-    "graph": CELL,
-    "reference": ONES,
-    "mixes": cells(40),
-    "latency_ms": np.full(40, 5.0),
-    "key": jax.random.key(0),
-    "settings": SHORT,
-  }
+  samples = Samples(ONES, cells(40), np.full(40, 5.0))
+  samples = samples._replace(
+    **{n: v for n, v in changes.items() if n in Samples._fields}
+  )
+  arguments = {"kind": "mlp", "graph": CELL, "settings": SHORT}
+  arguments |= {n: v for n, v in changes.items() if n in arguments}
   with pytest.raises(ValueError, match=message):
-    fit.train(**{**arguments, **changes})
+    fit.train(samples=samples, key=jax.random.key(0), **arguments)

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -13,9 +14,12 @@ import pytest
 
 from hwnas_jax.costs import table
 from hwnas_jax.costs.correct import calibration
-from hwnas_jax.costs.measure import plan, plan_result, runner
+from hwnas_jax.costs.measure import chains, plan, plan_result, runner
+from hwnas_jax.costs.measure.plan import PlanNetwork, PlanSite
+from hwnas_jax.costs.measured import Measured
+from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.deploy import onnx
-from hwnas_jax.io import fields
+from hwnas_jax.io import document as documents
 from hwnas_jax.nets.models import make_network
 from hwnas_jax.nets.ops import make_op
 from hwnas_jax.spaces.darts import Darts
@@ -73,43 +77,53 @@ def edit(path: pathlib.Path, change, *, honest=True) -> None:
   document = json.loads(path.read_text())
   change(document)
   if honest:
-    document["digest"] = fields.digest(document)
+    document["digest"] = documents.digest(document)
   path.write_text(json.dumps(document))
 
 
 def test_a_plan_holds_every_site_and_network(written):
-  document = plan.read(written)
-  sites = [e["site"]["op"] for e in document["entries"] if e["kind"] == "site"]
-  wanted = [s.op for s in NET.space().unique_sites() if s.op != "none"]
+  planned = plan.read(written)
+  sites = [e.site.site for e in planned.entries if isinstance(e, PlanSite)]
+  wanted = [s for s in NET.space().unique_sites() if s.op != "none"]
   assert sites == wanted
-  assert len(document["entries"]) == len(wanted) + len(GENOTYPES)
-  names = {f for e in document["entries"] for f in e["sha256"]}
+  networks = planned.entries[len(sites) :]
+  assert len(networks) == len(GENOTYPES)
+  assert {type(entry) for entry in networks} == {PlanNetwork}
+  names = {f for e in planned.entries for f in e.sha256}
   files = {p for p in written.rglob("*") if p.parent != written}
   files = {str(p.relative_to(written)) for p in files if p.is_file()}
   assert files == names
-  assert json.loads((written / "plan.json").read_text()) == document
+  document = json.loads((written / "plan.json").read_text())
+  assert planned.digest == document["digest"]
+  assert document["entries"][0]["kind"] == "site"
+  assert document["entries"][-1]["kind"] == "network"
 
 
 @pytest.mark.parametrize(
-  ("op", "channels", "inputs", "outputs"),
-  [("mb_k3_e1", 4, 1, 1), ("mb_k3_e1", 6, 3, 3), ("sep_conv_3x3", 4, 1, None)],
+  ("op", "kind", "channels", "inputs", "outputs"),
+  [
+    ("mb_k3_e1", "layer", 4, 1, 1),
+    ("mb_k3_e1", "layer", 6, 3, 3),
+    ("sep_conv_3x3", "added", 4, 1, None),
+    ("relu_conv_1x1", "fixed", 4, 3, 3),
+  ],
 )
-def test_layers_of_a_chain_add_into_nothing(op, channels, inputs, outputs):
-  site = Site(op, 4, 4, 4, channels)
+def test_only_what_is_added_adds_up(op, kind, channels, inputs, outputs):
+  site = Site(op, 4, 4, 4, channels, kind=kind)
   shape = (2, 4, 4, 4)
-  links, count = plan._chain(site, make_op(site, "eval"), shape, 3)
+  links, count = plan._unrolled(site, make_op(site, "eval"), shape, 3)
   assert count == inputs
   found = links(*[np.ones(shape, np.float32)] * count)
   assert (len(found) if isinstance(found, list) else None) == outputs
 
 
 def test_the_longer_chain_is_the_shorter_repeated(written):
-  for entry in plan.read(written)["entries"]:
-    if entry["kind"] == "network":
+  for entry in plan.read(written).entries:
+    if isinstance(entry, PlanNetwork):
       continue
     counts = [
       sum(n.op_type in ("Conv", "MaxPool", "MatMul") for n in nodes(written, f))
-      for f, _ in sorted(entry["onnx"].items(), key=lambda item: item[1])
+      for f, _ in sorted(entry.onnx.items(), key=lambda item: item[1])
     ]
     assert counts[1] == 9 * counts[0]
 
@@ -121,18 +135,18 @@ def nodes(folder, file):
 
 
 def test_models_and_programs_equal_the_network(written):
-  entry = plan.read(written)["entries"][-1]
+  entry = plan.read(written).entries[-1]
   genotype = GENOTYPES[-1]
   module = make_network(NET, genotype, "eval")
-  variables, x = plan.timing.random_inputs(module, (2, 4, 4, 1))
+  variables, x = chains.random_inputs(module, (2, 4, 4, 1))
   wanted = jax.jit(lambda v, x: module.apply(v, x)[0])(variables, x)
-  (found,) = onnx.run(written / next(iter(entry["onnx"])), x)
+  (found,) = onnx.run(written / next(iter(entry.onnx)), x)
   np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
-  content = (written / entry["stablehlo"]["cpu"]).read_bytes()
+  content = (written / entry.stablehlo["cpu"]).read_bytes()
   program = jax.export.deserialize(bytearray(content))
   found = jax.jit(program.call)(variables, x)
   np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
-  content = (written / entry["stablehlo"]["gpu"]).read_bytes()
+  content = (written / entry.stablehlo["gpu"]).read_bytes()
   program = jax.export.deserialize(bytearray(content))
   assert program.platforms == ("cuda", "tpu")
   assert "feature_group_count = 4" in program.mlir_module()
@@ -145,53 +159,50 @@ def test_a_plan_is_not_overwritten(written):
 
 def test_a_measured_plan_becomes_a_table(measured, tmp_path):
   fitted = plan_result.fit(measured, NET)
-  table.save(tmp_path / "table.json", fitted.table)
-  assert table.load(tmp_path / "table.json") == fitted.table
+  fitted.table.save(tmp_path / "table.json")
+  assert LatencyTable.load(tmp_path / "table.json") == fitted.table
   assert fitted.table.fingerprint.startswith("onnxruntime-toy-board")
-  assert fitted.table.device["providers"] == ["CPUExecutionProvider"]
+  assert fitted.table.device.providers == ("CPUExecutionProvider",)
   assert all(
     len(e.samples_ms) == 3 or e.site.op == "none" for e in fitted.table.entries
   )
-  assert fitted.genotypes == GENOTYPES
-  assert all(ms > 0 for ms in fitted.measured_ms)
+  assert fitted.measured.genotypes == GENOTYPES
+  assert all(ms > 0 for ms in fitted.measured.latencies_ms)
 
 
 def test_slopes_and_calibration_of_known_timings(folder):
   """What takes its table's time twice has the multiplier 2."""
-  document = plan.read(folder)
   site_ms = {}
   samples = {}
-  for entry in document["entries"]:
-    if entry["kind"] == "site":
-      site = plan.Site(**entry["site"])
+  for entry in plan.read(folder).entries:
+    if isinstance(entry, PlanSite):
+      site = entry.site.site
       site_ms[site.key] = 0.25 * site.channels_in
-      lengths = entry["onnx"].items()
-      samples[entry["id"]] = {
-        f: [5 + n * site_ms[site.key]] * 3 for f, n in lengths
+      samples[entry.id] = {
+        f: [5 + n * site_ms[site.key]] * 3 for f, n in entry.onnx.items()
       }
     else:
-      genotype = plan.architecture.from_json(NET.space(), entry["architecture"])
+      genotype = plan.architecture.from_json(NET.space(), entry.architecture)
       costs = site_ms | dict.fromkeys(
         (s.key for s in NET.space().unique_sites() if s.op == "none"), 0.0
       )
       raw = calibration.features(NET, costs, genotype, "live").sum()
-      samples[entry["id"]] = dict.fromkeys(entry["onnx"], [2 * raw] * 3)
+      samples[entry.id] = dict.fromkeys(entry.onnx, [2 * raw] * 3)
   edit(folder / "timings.json", lambda d: d.update(samples_ms=samples))
   fitted = plan_result.fit(folder, NET)
   table.require(fitted.table, NET.space(), 2)
   found = table.raw_costs(fitted.table)
   assert {k: found[k] for k in site_ms} == pytest.approx(site_ms)
-  result = calibration.calibrate(
-    NET, found, fitted.genotypes, fitted.measured_ms
-  )
+  assert isinstance(fitted.measured, Measured)
+  result = calibration.calibrate(NET, found, fitted.measured)
   assert result.multipliers["base"] == pytest.approx(2, abs=0.1)
 
 
 def test_a_stopped_runner_goes_on(folder):
   before = json.loads((folder / "timings.json").read_text())
-  first = plan.read(folder)["entries"][0]["id"]
+  first = plan.read(folder).entries[0].id
   edit(folder / "timings.json", lambda d: d["samples_ms"].pop(first))
-  with pytest.raises(ValueError, match=f"'samples_ms' lacks 1 of .*{first}"):
+  with pytest.raises(ValueError, match=f"`samples_ms` lacks 1 of .*{first}"):
     plan_result.fit(folder, NET)
   found = run(folder, "--repeats=3", "--threads=1", "--name=toy board")
   assert found.returncode == 0, found.stderr
@@ -220,8 +231,8 @@ def test_the_runner_refuses_flags(folder, flags, message):
 
 def test_the_runner_refuses_a_changed_file(folder):
   (folder / "timings.json").unlink()
-  entry = plan.read(folder)["entries"][0]
-  (folder / next(iter(entry["onnx"]))).write_bytes(b"no model")
+  entry = plan.read(folder).entries[0]
+  (folder / next(iter(entry.onnx))).write_bytes(b"no model")
   found = run(folder)
   assert found.returncode == 1
   assert "is not the plan's" in found.stderr
@@ -234,31 +245,32 @@ def first_samples(document):
 
 
 DAMAGES = [
-  (lambda d: d.update(schema=2), "'schema' is 2"),
-  (lambda d: d.update(runner=0), "'runner' is 0"),
-  (lambda d: d.update(plan="0" * 64), "'plan' is 0"),
-  (lambda d: d.pop("device"), "'device' is missing"),
-  (lambda d: d["device"].update(cpu_cores="2"), "device: field 'cpu_cores'"),
-  (lambda d: d.update(repeats=True), "'repeats' is True"),
-  (lambda d: d.update(samples_ms=[]), r"'samples_ms' is \[\]"),
-  (lambda d: d["samples_ms"].clear(), "'samples_ms' lacks"),
-  (lambda d: first_samples(d).pop(), "samples_ms of site_000: .*expected 3"),
-  (lambda d: first_samples(d).__setitem__(0, -1.0), "samples_ms of site_000"),
-  (lambda d: d["samples_ms"].update(site_000={}), "site_000: .* is missing"),
+  (lambda d: d.update(schema=2), "<= 1 - at `$.schema`"),
+  (lambda d: d.update(runner=0), ">= 1 - at `$.runner`"),
+  (lambda d: d.update(plan="0" * 64), "field `plan` is 0"),
+  (lambda d: d.pop("device"), "field `device` is missing"),
+  (lambda d: d["device"].update(cpu_cores="2"), "at `$.device.cpu_cores`"),
+  (lambda d: d["device"].update(providers=[]), "at `$.device.providers`"),
+  (lambda d: d.update(repeats=True), "got `bool` - at `$.repeats`"),
+  (lambda d: d.update(samples_ms=[]), "got `array` - at `$.samples_ms`"),
+  (lambda d: d["samples_ms"].clear(), "`samples_ms` lacks"),
+  (lambda d: first_samples(d).pop(), "`samples_ms` of site_000 has 2 of"),
+  (lambda d: first_samples(d).__setitem__(0, -1.0), "> 0.0 - at `$.samples_ms"),
+  (lambda d: d["samples_ms"].update(site_000={}), "site_000 has 0 of"),
 ]
 
 
 @pytest.mark.parametrize(("damage", "message"), DAMAGES)
 def test_a_damaged_field_is_named(folder, damage, message):
   edit(folder / "timings.json", damage)
-  with pytest.raises(ValueError, match=f"timings.json.*{message}"):
+  with pytest.raises(ValueError, match=f"timings.json.*{re.escape(message)}"):
     plan_result.fit(folder, NET)
 
 
 def test_a_changed_number_is_noticed(folder):
   change = lambda d: first_samples(d).__setitem__(0, 9.0)  # noqa: E731
   edit(folder / "timings.json", change, honest=False)
-  with pytest.raises(ValueError, match="timings.json: field 'digest'"):
+  with pytest.raises(ValueError, match="timings.json: field `digest`"):
     plan_result.fit(folder, NET)
 
 
@@ -277,7 +289,7 @@ def test_a_missing_file_is_said(written, tmp_path):
 
 def test_another_space_is_refused(measured):
   other = Darts(OPS, 3, 1, 4, (4, 4, 1), 2)
-  with pytest.raises(ValueError, match="field 'space' of plan.json"):
+  with pytest.raises(ValueError, match="field `space` of plan.json"):
     plan_result.fit(measured, other)
 
 

@@ -30,7 +30,7 @@ def make(kind, rule=0, scale=0.0):
   made = jax.tree.map(
     lambda s: jnp.asarray(scale * rng.normal(size=s.shape), s.dtype), shapes
   )
-  table = predictors.Table(
+  table = predictors.FittedTable(
     jnp.tile(jnp.asarray(PRICES), (2, 1)),
     jnp.full(2, rule, jnp.int32),
     jnp.full(2, 0.1),
@@ -110,7 +110,7 @@ def test_gradients_flow_through_a_straight_through_one_hot(kind):
   np.testing.assert_allclose(grads.sum(1), np.zeros(6), atol=1e-4)
 
 
-def test_a_dear_operation_costs_a_straight_through_sample():
+def test_an_expensive_operation_costs_a_straight_through_sample():
   def loss(logits):
     mix = straight_through(jax.random.key(1), logits, jnp.ones(()))
     return cost(make("graph", rule=2), mix.weights)

@@ -10,7 +10,7 @@ from hwnas_jax.costs.correct import regression
 
 SIZE = 4
 MEAN = np.array([1.0, 0.8, 2.0, 1.5])
-PRIOR = regression.common_and_own(MEAN, 0.2, 0.1)
+PRIOR = regression.correlated_prior(MEAN, 0.2, 0.1)
 NOISE = 0.05
 
 
@@ -22,7 +22,7 @@ def draw(count, seed=0, noise=NOISE):
   return features, features @ truth * (1 + noise * rng.standard_normal(count))
 
 
-def test_the_prior_shares_one_error_and_has_own_ones():
+def test_a_correlated_prior_has_a_common_and_an_individual_part():
   np.testing.assert_array_equal(PRIOR.mean, MEAN)
   np.testing.assert_allclose(np.diag(PRIOR.covariance), 0.04 + 0.01)
   np.testing.assert_allclose(PRIOR.covariance[0, 1:], 0.04)
@@ -140,9 +140,15 @@ def test_jackknife_plus_covers_what_it_says(count, level):
 
 def test_errors_by_hand():
   found = regression.error_of([1.1, 2.0, 2.4], np.array([1.0, 2.0, 4.0]))
-  assert found == pytest.approx(
-    {"median_absolute_error": 0.1, "bias": 0.0, "spearman": 1.0}
-  )
+  assert found.median_absolute_error == pytest.approx(0.1)
+  assert found.bias == 0.0
+  assert found.spearman == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_ranks_of_equal_predictions_are_not_correlated(count):
+  found = regression.error_of([2.0] * count, np.arange(1.0, 1.0 + count))
+  assert found.spearman is None
 
 
 GOOD = draw(5)

@@ -4,6 +4,8 @@ import pytest
 
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import sites, timing
+from hwnas_jax.costs.measure.meter import METERS, Meter
+from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.spaces import darts
 
 
@@ -20,7 +22,7 @@ def measured(monkeypatch):
   """Sites in the order they were measured; the third group stops."""
   log: list[str] = []
 
-  def measure_group(sites, batch_size, repeats):
+  def measure_group(sites, batch_size, repeats, meter):
     if len(log) >= 8 and "stop" in log:
       raise Stopped
     log.extend(site.key for site in sites)
@@ -34,11 +36,11 @@ def measured(monkeypatch):
 def test_a_new_table_holds_every_site(measured, tmp_path):
   space, path = make_space(), tmp_path / "a" / "table.json"
   table = sites.profile_space(space, 16, path, repeats=3)
-  assert tables.load(path) == table
+  assert LatencyTable.load(path) == table
   tables.require(table, space, 16)
   assert measured == [site.key for site in space.unique_sites()]
   assert all(len(entry.samples_ms) == 3 for entry in table.entries)
-  assert table.device["platform"] == "cpu"
+  assert table.device.platform == "cpu"
   assert table.fingerprint.startswith("cpu-")
   assert table.versions["jax"]
 
@@ -48,7 +50,7 @@ def test_a_stopped_measurement_goes_on(measured, tmp_path):
   measured.append("stop")
   with pytest.raises(Stopped):
     sites.profile_space(space, 16, path, repeats=3)
-  part = tables.read(path)
+  part = LatencyTable.read(path)
   assert not part.finished
   assert len(part.entries) == 8
   measured.clear()
@@ -95,6 +97,15 @@ def test_another_device_is_refused(measured, tmp_path, monkeypatch):
     ValueError, match="was measured on cpu-.* delete the file"
   ):
     sites.profile_space(make_space(), 16, path, repeats=3)
+
+
+def test_another_quantity_is_refused(measured, tmp_path, monkeypatch):
+  path = tmp_path / "table.json"
+  energy = Meter("energy", "mJ", lambda run, least_ms: 1.0)
+  monkeypatch.setitem(METERS, "energy", energy)
+  sites.profile_space(make_space(), 16, path, repeats=3)
+  with pytest.raises(ValueError, match="has latency, this measures energy"):
+    sites.profile_space(make_space(), 16, path, repeats=3, meter=energy)
 
 
 def test_a_damaged_table_is_refused(measured, tmp_path):

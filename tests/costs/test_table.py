@@ -1,16 +1,21 @@
 """Latency tables: what is stored is what is read, or a clear refusal."""
 
-import dataclasses
 import json
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from hwnas_jax.costs import counts
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.correct import calibration
+from hwnas_jax.costs.measured import Measured
+from hwnas_jax.costs.table import Entry, LatencyTable
+from hwnas_jax.io import document as documents
+from hwnas_jax.io.records import Device
 from hwnas_jax.method.state import CostTable
 from hwnas_jax.spaces import architecture, darts
 from hwnas_jax.spaces.rules import RULES
@@ -22,18 +27,24 @@ SPACE = darts.make_space(NET)
 FIXED = {site.key for site in SPACE.fixed}
 
 
-def make_entry(index: int, site) -> tables.Entry:
+def make_entry(index: int, site) -> Entry:
   kind = "fixed" if site.key in FIXED else "op"
   samples = () if site.op == "none" else (0.5 * index, index, 2.0 * index)
   latency_ms = 0.0 if site.op == "none" else float(index)
-  return tables.Entry(site, kind, latency_ms, 0.75 * index, samples)
+  return Entry(
+    kind=kind,
+    latency_ms=latency_ms,
+    iqr_ms=0.75 * index,
+    samples_ms=samples,
+    **tables.site_fields(site),
+  )
 
 
 @pytest.fixture
-def table() -> tables.LatencyTable:
+def table() -> LatencyTable:
   sites = SPACE.unique_sites()
-  return tables.LatencyTable(
-    device={"platform": "cpu", "cpu_cores": 2},
+  return LatencyTable(
+    device=Device(platform="cpu", device_kind="cpu", cpu_cores=2),
     fingerprint="cpu-test-2core-12345678",
     versions={"jax": "0.10.2"},
     batch_size=16,
@@ -45,12 +56,12 @@ def table() -> tables.LatencyTable:
 @pytest.fixture
 def path(table, tmp_path):
   path = tmp_path / "folder" / "table.json"
-  tables.save(path, table)
+  table.save(path)
   return path
 
 
 def test_saved_and_loaded_is_the_same(path, table):
-  assert tables.load(path) == table
+  assert LatencyTable.load(path) == table
 
 
 def test_the_file_has_the_documented_fields(path):
@@ -60,33 +71,33 @@ def test_the_file_has_the_documented_fields(path):
 
 
 HEAD = [
-  ("schema", 2, "expected 1"),
-  ("schema", True, "expected 1"),
-  ("quantity", "energy", 'expected "latency"'),
-  ("unit", "s", 'expected "ms"'),
-  ("device", "cpu", "expected an object"),
-  ("fingerprint", "", "expected a text"),
-  ("versions", [], "expected an object"),
-  ("batch_size", 0, "an integer above 0"),
-  ("batch_size", 16.0, "an integer above 0"),
-  ("dtype", "bfloat16", 'expected "float32"'),
-  ("layout", "NCHW", 'expected "NHWC"'),
-  ("mode", "train", 'expected "eval"'),
-  ("finished", 1, "expected true or false"),
-  ("digest", None, "expected a text"),
-  ("entries", {}, "expected a list"),
+  ("schema", 3, "<= 2 - at `$.schema`"),
+  ("schema", True, "got `bool` - at `$.schema`"),
+  ("quantity", "energy", "`quantity` is 'energy', expected one of latency"),
+  ("unit", "s", "`unit` is 's', expected ms"),
+  ("device", "cpu", "Expected `object`, got `str` - at `$.device`"),
+  ("fingerprint", "", "length >= 1 - at `$.fingerprint`"),
+  ("versions", [], "Expected `object`, got `array` - at `$.versions`"),
+  ("batch_size", 0, "Expected `int` >= 1 - at `$.batch_size`"),
+  ("batch_size", 16.0, "Expected `int`, got `float` - at `$.batch_size`"),
+  ("dtype", "bfloat16", "'^(float32)$' - at `$.dtype`"),
+  ("layout", "NCHW", "'^(NHWC)$' - at `$.layout`"),
+  ("mode", "train", "'^(eval)$' - at `$.mode`"),
+  ("finished", 1, "Expected `bool`, got `int` - at `$.finished`"),
+  ("digest", None, "field `digest` does not match"),
+  ("entries", {}, "Expected `array`, got `object` - at `$.entries`"),
 ]
 ROWS = [
-  ("kind", "choice", 'expected "op" or "fixed"'),
-  ("op", 3, "expected a text"),
-  ("height", 8.5, "an integer above 0"),
-  ("width", 0, "an integer above 0"),
-  ("channels_in", "4", "an integer above 0"),
-  ("channels_out", None, "an integer above 0"),
-  ("stride", True, "an integer above 0"),
-  ("latency_ms", float("nan"), "a finite number"),
-  ("spread_ms", -1.0, "a number >= 0"),
-  ("samples_ms", [1.0, "2"], "a list of finite numbers"),
+  ("kind", "choice", "'^(op|fixed)$'"),
+  ("op", 3, "Expected `str`, got `int`"),
+  ("height", 8.5, "Expected `int`, got `float`"),
+  ("width", 0, "Expected `int` >= 1"),
+  ("channels_in", "4", "Expected `int`, got `str`"),
+  ("channels_out", None, "Expected `int`, got `null`"),
+  ("stride", True, "Expected `int`, got `bool`"),
+  ("latency_ms", float("nan"), "Expected `float` >= -1e+300"),
+  ("iqr_ms", -1.0, "Expected `float` >= 0.0"),
+  ("samples_ms", [1.0, "2"], "Expected `float`, got `str`"),
 ]
 
 
@@ -94,10 +105,10 @@ ROWS = [
 def test_a_wrong_field_is_named(path, field, value, expected):
   document = json.loads(path.read_text())
   path.write_text(json.dumps({**document, field: value}))
-  with pytest.raises(
-    ValueError, match=f"table.json: field '{field}'.*{expected}"
-  ):
-    tables.load(path)
+  with pytest.raises(ValueError, match=re.escape(expected)) as error:
+    LatencyTable.load(path)
+  assert str(error.value).startswith(f"{path}: ")
+  assert str(error.value).endswith(f"measure again with `{tables.COMMAND}`")
 
 
 @pytest.mark.parametrize(("field", "value", "expected"), ROWS)
@@ -105,8 +116,9 @@ def test_a_wrong_field_of_an_entry_is_named(path, field, value, expected):
   document = json.loads(path.read_text())
   document["entries"][3][field] = value
   path.write_text(json.dumps(document))
-  with pytest.raises(ValueError, match=f"entry 3: field '{field}'.*{expected}"):
-    tables.load(path)
+  place = f"{expected} - at `$.entries[3].{field}"
+  with pytest.raises(ValueError, match=re.escape(place)):
+    LatencyTable.load(path)
 
 
 def test_every_field_is_required(path):
@@ -114,8 +126,8 @@ def test_every_field_is_required(path):
   for field in document:
     rest = {name: v for name, v in document.items() if name != field}
     path.write_text(json.dumps(rest))
-    with pytest.raises(ValueError, match=f"field '{field}' is missing"):
-      tables.load(path)
+    with pytest.raises(ValueError, match=f"field `{field}` is missing"):
+      LatencyTable.load(path)
 
 
 def test_every_field_of_an_entry_is_required(path):
@@ -124,28 +136,78 @@ def test_every_field_of_an_entry_is_required(path):
     document = json.loads(text)
     del document["entries"][1][field]
     path.write_text(json.dumps(document))
-    with pytest.raises(
-      ValueError, match=f"entry 1: field '{field}' is missing"
-    ):
-      tables.load(path)
+    place = f"missing required field `{field}` - at `$.entries[1]`"
+    with pytest.raises(ValueError, match=re.escape(place)):
+      LatencyTable.load(path)
+
+
+def test_a_table_of_schema_1_is_read(path, table, calibrated):
+  """As hwnas_jax 0.1 wrote it: spread_ms, and no field without a value."""
+  for wanted in (table, replace(calibrated, errors=None)):
+    wanted.save(path)
+    document = json.loads(path.read_text())
+    for row in document["entries"]:
+      row["spread_ms"] = row.pop("iqr_ms")
+    del document["errors"]
+    if wanted.calibration is None:
+      del document["calibration"]
+    document["schema"] = 1
+    document["digest"] = documents.digest(document)
+    path.write_text(json.dumps(document))
+    assert LatencyTable.load(path) == wanted
+    document["entries"][0]["spread_ms"] = -1.0
+    path.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=r"at `\$.entries\[0\].iqr_ms`"):
+      LatencyTable.load(path)
+
+
+def test_the_digest_is_that_of_the_file(path, table):
+  assert table.digest() == json.loads(path.read_text())["digest"]
+  assert LatencyTable.load(path).digest() == table.digest()
+  assert replace(table, batch_size=17).digest() != table.digest()
+
+
+def test_errors_are_saved_with_the_table(path, calibrated):
+  calibrated.save(path)
+  errors = LatencyTable.load(path).errors
+  assert errors == calibrated.errors
+  assert errors.raw.median_absolute_error > 0.1
+  assert errors.calibrated.median_absolute_error < 0.01
+  assert "8 networks, each predicted by the fit" in errors.measured_on
+
+
+def test_the_slowest_entries_of_a_space_come_first(table):
+  net = darts.Darts(("skip_connect",), 3, 2, 4, (8, 8, 1), 3)
+  entries = tables.timed_entries(table, net.space())
+  times_ms = [entry.latency_ms for entry in entries]
+  assert times_ms == sorted(times_ms, reverse=True)
+  assert {e.site.key for e in entries} == {
+    site.key for site in net.space().unique_sites()
+  }
+
+
+def test_require_names_the_quantity(table):
+  tables.require(table, SPACE, 16, "latency")
+  with pytest.raises(ValueError, match="latency table .* has no energy"):
+    tables.require(table, SPACE, 16, "energy")
 
 
 def test_a_truncated_file_is_refused(path):
   path.write_text(path.read_text()[:-40])
   with pytest.raises(ValueError, match="table.json is not valid JSON"):
-    tables.load(path)
+    LatencyTable.load(path)
 
 
 @pytest.mark.parametrize("document", [[], None, {"entries": [3]}])
 def test_what_is_no_table_is_refused(path, document):
   path.write_text(json.dumps(document))
   with pytest.raises(ValueError, match="table.json: "):
-    tables.load(path)
+    LatencyTable.load(path)
 
 
 def test_a_missing_file_says_so(tmp_path):
   with pytest.raises(FileNotFoundError, match="none.json"):
-    tables.load(tmp_path / "none.json")
+    LatencyTable.load(tmp_path / "none.json")
 
 
 @pytest.mark.parametrize(
@@ -156,25 +218,25 @@ def test_a_changed_number_does_not_match_the_digest(path, old, new):
   text = path.read_text()
   assert text.count(old) == 1
   path.write_text(text.replace(old, new))
-  with pytest.raises(ValueError, match="field 'digest'"):
-    tables.load(path)
+  with pytest.raises(ValueError, match="field `digest`"):
+    LatencyTable.load(path)
 
 
 def test_an_unfinished_table_can_be_read_but_not_loaded(path, table):
-  part = dataclasses.replace(table, finished=False, entries=table.entries[:3])
-  tables.save(path, part)
-  assert tables.read(path) == part
-  with pytest.raises(ValueError, match="'finished' is false: it has 3 entries"):
-    tables.load(path)
+  part = replace(table, finished=False, entries=table.entries[:3])
+  part.save(path)
+  assert LatencyTable.read(path) == part
+  with pytest.raises(ValueError, match="`finished` is false: it has 3 entries"):
+    LatencyTable.load(path)
 
 
 def test_a_bad_table_is_not_written(path, table):
-  twice = dataclasses.replace(table, entries=table.entries[:1] * 2)
-  with pytest.raises(
-    ValueError, match=f"2 entries for {twice.entries[0].site.key}"
-  ):
-    tables.save(path, twice)
-  assert tables.load(path) == table
+  key = table.entries[0].site.key
+  with pytest.raises(ValueError, match=f"2 entries for {key}"):
+    replace(table, entries=table.entries[:1] * 2)
+  with pytest.raises(ValueError, match=r"table.json: .*at `\$.batch_size`"):
+    replace(table, batch_size=0).save(path)
+  assert LatencyTable.load(path) == table
 
 
 def test_require_accepts_what_is_complete(table):
@@ -188,7 +250,7 @@ def test_require_names_the_batch_size(table):
 
 @pytest.mark.parametrize(("missing", "more"), [(2, ""), (7, "and 2 more")])
 def test_require_names_what_is_missing(table, missing, more):
-  part = dataclasses.replace(table, entries=table.entries[missing:])
+  part = replace(table, entries=table.entries[missing:])
   with pytest.raises(ValueError, match="python -m hwnas_jax.profile") as error:
     tables.require(part, SPACE, 16)
   gone = sorted(e.site.key for e in table.entries[:missing])
@@ -201,12 +263,10 @@ def test_require_names_what_is_missing(table, missing, more):
 def noisy(table):
   """A table whose skip_connect took less than no time."""
   entries = tuple(
-    dataclasses.replace(e, latency_ms=-0.01)
-    if e.site.op == "skip_connect"
-    else e
+    replace(e, latency_ms=-0.01) if e.site.op == "skip_connect" else e
     for e in table.entries
   )
-  return dataclasses.replace(table, entries=entries)
+  return replace(table, entries=entries)
 
 
 def test_require_refuses_an_operation_that_took_no_time(noisy):
@@ -248,37 +308,38 @@ def calibrated(table):
     calibration.features(NET, raw, g, "live") @ list(TRUTH.values())
     for g in networks
   ]
-  found = calibration.calibrate(NET, raw, networks, measured)
-  return dataclasses.replace(table, calibration=found)
+  fitted = calibration.calibrate(NET, raw, Measured(networks, measured))
+  errors = calibration.errors(fitted)
+  return replace(table, calibration=fitted, errors=errors)
 
 
 def test_a_calibration_is_saved_with_the_table(calibrated, path):
-  tables.save(path, calibrated)
-  assert tables.load(path) == calibrated
+  calibrated.save(path)
+  assert LatencyTable.load(path) == calibrated
   assert "calibration" in tables.__doc__
 
 
 def test_a_changed_calibration_does_not_match_the_digest(calibrated, path):
-  tables.save(path, calibrated)
+  calibrated.save(path)
   document = json.loads(path.read_text())
   document["calibration"]["multipliers"]["base"] = 1.0
   path.write_text(json.dumps(document))
-  with pytest.raises(ValueError, match="field 'digest'"):
-    tables.load(path)
+  with pytest.raises(ValueError, match="field `digest`"):
+    LatencyTable.load(path)
 
 
 def test_a_bad_calibration_is_named(calibrated, path):
-  tables.save(path, calibrated)
+  calibrated.save(path)
   document = json.loads(path.read_text())
   document["calibration"]["noise"] = -1
   path.write_text(json.dumps(document))
   with pytest.raises(
-    ValueError, match="table.json: calibration: field 'noise'"
+    ValueError, match=r"table.json: .*> 0.0 - at `\$.calibration.noise`"
   ):
-    tables.load(path)
-  bad = dataclasses.replace(calibrated.calibration, level=2.0)
-  with pytest.raises(ValueError, match="calibration: field 'level'"):
-    tables.save(path, dataclasses.replace(calibrated, calibration=bad))
+    LatencyTable.load(path)
+  bad = replace(calibrated.calibration, level=2.0)
+  with pytest.raises(ValueError, match=r"< 1.0 - at `\$.calibration.level`"):
+    replace(calibrated, calibration=bad).save(path)
 
 
 def test_costs_are_the_calibrated_ones(calibrated, table):
@@ -293,7 +354,7 @@ def test_costs_are_the_calibrated_ones(calibrated, table):
 def test_prices_at_a_one_hot_mix_are_the_prediction(calibrated):
   """Of every architecture in which all runs, raw and calibrated."""
   rng = np.random.default_rng(1)
-  raw = dataclasses.replace(calibrated, calibration=None)
+  raw = replace(calibrated, calibration=None)
   rows = rng.integers(1, 3, (20, len(SPACE.choices)))
   genotypes = [tuple(map(int, row)) for row in rows]
   assert all(all(NET.live(genotype)) for genotype in genotypes)
@@ -315,25 +376,30 @@ def test_what_does_not_run_is_predicted_by_the_backends_rule(calibrated):
   # The second node's last edge leaves an empty node.
   genotype = (0, 0, 1, 1, 2, *[1] * (len(SPACE.choices) - 5))
   assert not NET.live(genotype)[4]
-  eager = dataclasses.replace(calibrated.calibration, liveness="all")
-  eager = dataclasses.replace(calibrated, calibration=eager)
+  eager = replace(calibrated.calibration, liveness="all")
+  eager = replace(calibrated, calibration=eager)
   dead = tables.price_array(calibrated, SPACE)[4, 2]
   live_ms = tables.predict_ms(calibrated, NET, genotype)
   assert dead > 0
   assert tables.predict_ms(eager, NET, genotype) == pytest.approx(
     live_ms + dead
   )
-  bare = dataclasses.replace(calibrated, calibration=None)
+  bare = replace(calibrated, calibration=None)
   whole = counts.genotype_cost(NET, genotype, tables.costs(bare))
   assert tables.predict_ms(bare, NET, genotype) == pytest.approx(whole)
 
 
 def test_a_calibration_of_other_operations_is_refused(calibrated):
   tables.require(calibrated, SPACE, 16)
-  multipliers = dict(calibrated.calibration.multipliers)
-  del multipliers["sep_conv_3x3"]
-  part = dataclasses.replace(calibrated.calibration, multipliers=multipliers)
-  part = dataclasses.replace(calibrated, calibration=part)
+
+  def without(fitted, **changes):
+    names = fitted.multipliers.keys() - {"sep_conv_3x3"}
+    rest = {name: fitted.multipliers[name] for name in names}
+    return replace(fitted, multipliers=rest, **changes)
+
+  fitted = calibrated.calibration
+  networks = tuple(map(without, fitted.networks))
+  part = replace(calibrated, calibration=without(fitted, networks=networks))
   assert not any("sep_conv" in key for key in tables.costs(part))
   with pytest.raises(ValueError, match="another space, without sep_conv_3x3"):
     tables.require(part, SPACE, 16)

@@ -10,27 +10,28 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwnas_jax.costs.measure import timing
+from hwnas_jax.costs.measure import chains, meter, timing
+from hwnas_jax.costs.measure.meter import LATENCY
 from hwnas_jax.nets.ops import make_op
 from hwnas_jax.spaces import darts
 from hwnas_jax.spaces.mobile import SKELETONS, Chain
 from hwnas_jax.spaces.spec import Site
 
 EDGES = [
-  Site("sep_conv_3x3", 6, 5, 4, 4, 2),
-  Site("skip_connect", 6, 5, 4, 4, 1),
-  Site("max_pool_3x3", 6, 5, 4, 4, 1),
+  Site("sep_conv_3x3", 6, 5, 4, 4, 2, kind="added"),
+  Site("skip_connect", 6, 5, 4, 4, 1, kind="added"),
+  Site("max_pool_3x3", 6, 5, 4, 4, 1, kind="added"),
 ]
 FIXED = [
-  Site("factorized_reduce", 6, 6, 3, 4, 2),
-  Site("classifier", 2, 2, 4, 3, 1),
-  Site("stem_imagenet", 16, 16, 3, 4, 1),
-  Site("hidden_relu6", 2, 2, 4, 3, 1),
+  Site("factorized_reduce", 6, 6, 3, 4, 2, kind="fixed"),
+  Site("classifier", 2, 2, 4, 3, 1, kind="fixed"),
+  Site("stem_imagenet", 16, 16, 3, 4, 1, kind="fixed"),
+  Site("hidden_relu6", 2, 2, 4, 3, 1, kind="fixed"),
 ]
 LAYERS = [
-  Site("mb_k3_e1_g2", 6, 5, 4, 4, 2),
-  Site("mb_k3_e3_relu6", 6, 5, 4, 4, 1),
-  Site("skip", 6, 5, 4, 8, 1),
+  Site("mb_k3_e1_g2", 6, 5, 4, 4, 2, kind="layer"),
+  Site("mb_k3_e3_relu6", 6, 5, 4, 4, 1, kind="layer"),
+  Site("skip", 6, 5, 4, 8, 1, kind="layer"),
 ]
 
 
@@ -38,13 +39,13 @@ def single(site: Site, batch_size: int):
   """One application of the operation, outside any loop."""
   module = make_op(site, "eval")
   shape = (batch_size, site.height, site.width, site.channels_in)
-  variables, x = timing.random_inputs(module, shape)
+  variables, x = chains.random_inputs(module, shape)
   return jax.jit(module.apply)(variables, x)
 
 
 @pytest.mark.parametrize("site", EDGES, ids=lambda site: site.key)
 def test_a_chain_of_an_edge_adds_up_every_output(site):
-  chain, once = timing.compile_chain(site, 2), single(site, 2)
+  chain, once = chains.compile_chain(site, 2), single(site, 2)
   assert float(jnp.abs(once).max()) > 0.1
   for n in (1, 6):
     total = n * chain.inner * once
@@ -53,7 +54,7 @@ def test_a_chain_of_an_edge_adds_up_every_output(site):
 
 @pytest.mark.parametrize("site", FIXED + LAYERS, ids=lambda site: site.key)
 def test_a_chain_of_what_adds_into_nothing_gives_its_output(site):
-  chain, once = timing.compile_chain(site, 2), single(site, 2)
+  chain, once = chains.compile_chain(site, 2), single(site, 2)
   for n in (1, 6):
     for a, b in zip(*map(jax.tree.leaves, (chain.run(n), once)), strict=True):
       np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
@@ -62,8 +63,8 @@ def test_a_chain_of_what_adds_into_nothing_gives_its_output(site):
 def test_the_work_stays_inside_the_compiled_loop():
   site = Site("sep_conv_3x3", 8, 8, 8, 8, 1)
   module = make_op(site, "eval")
-  arguments = (*timing.random_inputs(module, (8, 8, 8, 8)), np.int32(1))
-  loop = lambda v, x, n: timing._loop(module, True, 1, v, x, n)  # noqa: E731
+  arguments = (*chains.random_inputs(module, (8, 8, 8, 8)), np.int32(1))
+  loop = lambda v, x, n: chains._loop(module, True, 1, v, x, n)  # noqa: E731
   text = jax.jit(loop).lower(*arguments).compile().as_text()
   bodies = re.findall(r"while\(.*body=%?([\w.]+)", text)
   assert len(bodies) == 1
@@ -84,52 +85,48 @@ def chain(monkeypatch):
     now_s[0] += 1e-3 * (5.0 + 0.5 * n)
 
   clock = types.SimpleNamespace(perf_counter=lambda: now_s[0])
-  monkeypatch.setattr(timing, "time", clock)
-  return timing.Chain(run, inner=1)
+  monkeypatch.setattr(meter, "time", clock)
+  return chains.Chain(run, inner=1)
 
 
 def test_slope_leaves_dispatch_out(chain):
-  assert timing._slope_ms(chain, 17) == pytest.approx(0.5)
+  assert chains.slope(chain, 17, LATENCY) == pytest.approx(0.5)
 
 
 def test_the_long_chain_is_long_enough(chain):
   # 8 ms are 16 steps beyond the short chain's one.
-  assert timing._long_length(chain) == 32
+  assert chains.long_length(chain) == 32
 
 
 def test_the_long_chain_of_nothing_ends():
-  assert (
-    timing._long_length(timing.Chain(lambda n: None, 1)) == timing.MAX_LENGTH
-  )
+  nothing = chains.Chain(lambda n: None, 1)
+  assert chains.long_length(nothing) == chains.MAX_LENGTH
 
 
-def drawn(monkeypatch, *samples_ms):
-  """A site whose samples are these; one a round."""
+def slopes(*samples_ms):
+  """Of a site whose samples are these, one a round."""
   samples = iter(samples_ms)
-  monkeypatch.setattr(timing, "_slope_ms", lambda chain, n: next(samples))
-  chain = timing.Chain(lambda n: None, 1)
-  return lambda: timing._slopes({EDGES[0]: chain}, {chain: 2}, repeats=1)
+  chain = chains.Chain(lambda n: None, 1)
+  return timing._slopes({EDGES[0]: chain}, lambda _: next(samples), repeats=1)
 
 
-def test_a_site_that_took_no_time_is_timed_again(monkeypatch):
-  slopes = drawn(monkeypatch, -0.2, 0.0, 0.3)
-  assert slopes() == {EDGES[0]: [0.3]}
+def test_a_site_that_took_no_time_is_timed_again():
+  assert slopes(-0.2, 0.0, 0.3) == {EDGES[0]: [0.3]}
 
 
-def test_a_machine_too_busy_to_time_a_site_is_refused(monkeypatch):
-  slopes = drawn(monkeypatch, *[-0.1] * (1 + timing.RETRIES))
-  with pytest.raises(ValueError, match=rf"^{EDGES[0].key}: timed 4 times"):
-    slopes()
+def test_a_machine_too_busy_to_time_a_site_is_refused():
+  with pytest.raises(ValueError, match=rf"^{EDGES[0].key}: sampled 4 times"):
+    slopes(*[-0.1] * (1 + timing.RETRIES))
 
 
 @pytest.fixture
 def quick(monkeypatch):
-  monkeypatch.setattr(timing, "DIFFERENCE_MS", 0.2)
+  monkeypatch.setattr(chains, "DIFFERENCE_MS", 0.2)
   monkeypatch.setattr(timing, "GROUP", 2)
 
 
 def test_measure_sites(quick):
-  none = Site("none", 6, 5, 4, 4, 1)
+  none = Site("none", 6, 5, 4, 4, 1, kind="free")
   sites = [EDGES[1], none, FIXED[1]]
   groups = []
   entries = timing.measure_sites(
@@ -144,31 +141,41 @@ def test_measure_sites(quick):
     assert len(entry.samples_ms) == 4
     assert entry.latency_ms == np.median(entry.samples_ms)
     low, high = np.percentile(entry.samples_ms, [25, 75])
-    assert entry.spread_ms == pytest.approx(high - low)
-
-
-@pytest.mark.parametrize("op", ["skip", "skip_relu6", "identity"])
-def test_a_layer_that_gives_its_input_is_free(op, quick):
-  (entry,) = timing.measure_sites(
-    [Site(op, 6, 5, 4, 4)], 2, repeats=2, done={}, on_group=lambda _: None
-  )
-  assert (entry.kind, entry.latency_ms, entry.samples_ms) == ("op", 0.0, ())
-  assert not timing.is_free(Site(op, 6, 5, 4, 8))
-  assert not timing.is_free(Site("skip_connect", 6, 5, 4, 4))
+    assert entry.iqr_ms == pytest.approx(high - low)
 
 
 @pytest.mark.parametrize("name", SKELETONS)
-def test_what_every_chain_runs_is_fixed(name):
+def test_sites_of_every_chain_are_timed_by_their_kind(name, quick):
   net = Chain(SKELETONS[name], (32, 32, 3), 10)
-  fixed = {site.op for site in net.space().fixed}
-  assert fixed <= set(timing.FIXED_OPS)
-  assert not set(net.ops) & set(timing.FIXED_OPS)
+  space = net.space()
+  sites = [site for row in space.sites for cell in row for site in cell]
+  free = [s for s in sites if s.op not in space.ops[:-1] and s.keeps_shape]
+  assert {s.kind for s in free} == {"free"}
+  assert {s.kind for s in sites if s not in free} == {"layer"}
+  assert {site.kind for site in space.fixed} == {"fixed"}
+  (entry,) = timing.measure_sites(
+    free[:1], 2, repeats=2, done={}, on_group=lambda _: None
+  )
+  assert (entry.kind, entry.latency_ms, entry.samples_ms) == ("op", 0.0, ())
+  assert timing.entry_of(space.fixed[0], [1.0]).kind == "fixed"
+
+
+def test_a_site_of_no_kind_is_refused():
+  site = Site("skip_connect", 6, 5, 4, 4)
+  for use in (
+    lambda: timing.entry_of(site, [1.0]),
+    lambda: chains.compile_chain(site, 2),
+  ):
+    with pytest.raises(
+      ValueError, match="skip_connect 6x5x4->4 s1 has no kind"
+    ):
+      use()
 
 
 def test_what_is_done_is_not_measured_again(quick):
   groups = []
   first = timing.entry_of(EDGES[1], [1.0, 2.0, 4.0])
-  assert (first.latency_ms, first.spread_ms) == (2.0, 1.5)
+  assert (first.latency_ms, first.iqr_ms) == (2.0, 1.5)
   done = {EDGES[1].key: first}
   entries = timing.measure_sites(
     EDGES[1:2], 2, repeats=3, done=done, on_group=groups.append
@@ -193,10 +200,10 @@ def test_networks_are_timed_in_turn():
   # One call at first; then one to warm up and one to time, or more.
   assert calls.count("slow") == 1 + 3 * 2
   assert calls.count("fast") > 1 + 3 * 2
-  assert found["slow"]["min_ms"] >= 20
-  assert found["fast"]["median_ms"] < found["slow"]["median_ms"]
-  assert found["fast"]["repeats"] == 3
-  assert found["slow"]["iqr_ms"] >= 0
+  assert found["slow"].min_ms >= 20
+  assert found["fast"].median_ms < found["slow"].median_ms
+  assert found["fast"].repeats == 3
+  assert found["slow"].iqr_ms >= 0
 
 
 def test_a_compiled_network_gives_class_logits():
@@ -205,3 +212,18 @@ def test_a_compiled_network_gives_class_logits():
   assert logits.shape == (5, 3)
   assert np.isfinite(logits).all()
   assert np.ptp(np.asarray(logits), axis=0).min() > 0
+
+
+def test_a_latency_sample_is_a_mean_over_the_calls_of_its_time(monkeypatch):
+  now_s, calls = [0.0], []
+
+  def run():
+    calls.append(1)
+    now_s[0] += 2e-3
+
+  clock = types.SimpleNamespace(perf_counter=lambda: now_s[0])
+  monkeypatch.setattr(meter, "time", clock)
+  assert LATENCY.sample(run, 0.0) == pytest.approx(2.0)
+  assert len(calls) == 1
+  assert LATENCY.sample(run, 5.0) == pytest.approx(2.0)
+  assert len(calls) == 1 + 3

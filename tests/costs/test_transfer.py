@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hwnas_jax.costs.correct import calibration, regression, transfer
+from hwnas_jax.costs.measured import Measured
 from hwnas_jax.spaces import darts
 from hwnas_jax.spaces.rules import RULES
 
@@ -183,13 +184,8 @@ def test_darts_operations_need_a_second_table():
 def test_a_calibration_for_a_new_device(count):
   truth, _ = device(20)
   genotypes = networks(4, 10)
-  found = transfer.calibrate(
-    NET,
-    R,
-    genotypes,
-    measure(rows_of(genotypes), truth),
-    tables=tables(count),
-  )
+  measured = Measured(genotypes, measure(rows_of(genotypes), truth))
+  found = transfer.calibrate(NET, R, measured, tables=tables(count))
   values = [found.multipliers[name] for name in ("base", *OPS)]
   assert error(np.array(values), truth) < 0.05
   assert found.level == 0.95 and found.attained_level == 10 / 11
@@ -210,6 +206,7 @@ def test_without_a_prior_the_calibrations_is_used():
   rows = np.stack(
     [calibration.features(net, costs, g, "live") for g in genotypes]
   )
-  found = transfer.calibrate(net, costs, genotypes, measure(rows, truth, 0.01))
+  measured = Measured(genotypes, measure(rows, truth, 0.01))
+  found = transfer.calibrate(net, costs, measured)
   predicted = [calibration.predict_ms(found, net, costs, g) for g in genotypes]
   np.testing.assert_allclose(predicted, rows @ truth, rtol=0.05)

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import re
@@ -6,7 +7,8 @@ import subprocess
 import jax
 import pytest
 
-from hwnas_jax.io import versions
+from hwnas_jax.io import records, versions
+from hwnas_jax.io.records import Device, MadeWith
 
 
 def test_versions_are_those_running():
@@ -61,18 +63,19 @@ def test_no_commit_outside_a_checkout_or_within_another(checkout, monkeypatch):
 def test_fingerprint_is_of_the_default_device(monkeypatch):
   monkeypatch.setenv("XLA_FLAGS", "--xla_something=1")
   found = versions.device_fingerprint()
-  assert found["platform"] == jax.default_backend()
-  assert found["xla_flags"] == "--xla_something=1"
-  assert json.loads(json.dumps(found)) == found
-  if found["platform"] == "cpu":
-    assert found["cpu_model"]
-    assert 1 <= found["cpu_cores"] <= os.cpu_count()
+  assert found.platform == jax.default_backend()
+  assert found.xla_flags == "--xla_something=1"
+  text = json.dumps(records.to_json(found))
+  assert records.from_json("x", json.loads(text), Device) == found
+  if found.platform == "cpu":
+    assert found.cpu_model
+    assert 1 <= found.cpu_cores <= os.cpu_count()
   else:
-    assert found["cpu_model"] is None and found["cpu_cores"] is None
+    assert found.cpu_model is None and found.cpu_cores is None
 
 
 def _fingerprint(**changes):
-  return {
+  fields = {
     "platform": "cpu",
     "device_kind": "cpu",
     "platform_version": None,
@@ -80,7 +83,8 @@ def _fingerprint(**changes):
     "cpu_cores": 2,
     "jaxlib": "0.10.2",
     "xla_flags": "",
-  } | changes
+  }
+  return Device(**{**fields, **changes})
 
 
 def test_name_of_a_cpu_and_of_a_gpu():
@@ -109,7 +113,45 @@ def test_name_tells_fingerprints_apart(change):
   assert len(names) == 2
 
 
-def test_name_does_not_hang_on_the_order_of_keys():
-  found = _fingerprint()
-  turned = dict(reversed(found.items()))
-  assert versions.fingerprint_id(found) == versions.fingerprint_id(turned)
+def _digits(described):
+  text = json.dumps(described, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def test_names_are_those_of_earlier_versions():
+  """The hash is of what a device was described by, field for field."""
+  device = _fingerprint(cpu_model=None, cpu_cores=None)
+  described = {
+    name: getattr(device, name)
+    for name in (
+      "platform",
+      "device_kind",
+      "platform_version",
+      "cpu_model",
+      "cpu_cores",
+      "jaxlib",
+      "xla_flags",
+    )
+  }
+  assert versions.fingerprint_id(device).endswith(_digits(described))
+  runner = {
+    "platform": "onnxruntime",
+    "device_kind": "toy board",
+    "platform_version": "1.0",
+    "cpu_model": "toy board",
+    "cpu_cores": 2,
+    "system": "Linux",
+    "providers": ["CPUExecutionProvider"],
+    "threads": 0,
+  }
+  device = records.from_json("x", runner, Device)
+  name = versions.fingerprint_id(device)
+  assert name == f"onnxruntime-toy-board-2core-{_digits(runner)}"
+
+
+def test_made_with_is_versions_and_device():
+  made_with = versions.made_with()
+  device = versions.device_fingerprint()
+  assert made_with == MadeWith(
+    versions.versions(), device, versions.fingerprint_id(device)
+  )

@@ -59,13 +59,13 @@ def test_json_of_another_space_is_refused(edges, name):
 )
 def test_a_genotype_of_another_space_is_refused(genotype, message):
   for function in (
-    architecture.check,
+    architecture.check_genotype,
     architecture.to_json,
     architecture.identity,
   ):
     with pytest.raises(ValueError, match=message):
       function(SPACE, genotype)
-  architecture.check(SPACE, GENOTYPE)
+  architecture.check_genotype(SPACE, GENOTYPE)
 
 
 def test_an_identity_stays_what_it_was():

@@ -1,55 +1,77 @@
 """Corrects a table of isolated operations on a few whole networks.
 
-An operation inside a network costs what it costs alone times a multiplier,
-one for each type of operation and one for the base (stem, preprocessing,
-classifier): fusion, caches and dispatch make a table wrong in this structured
-way (research (d)). The multipliers are fitted by `costs.regression` on the
-latencies of some 20 networks, so costs stay additive: a price array [E, O] and
-a base.
+An operation in a network takes what it takes alone times a multiplier, one for
+each type of operation and one for the base (stem, preprocessing, classifier):
+fusion, caches and dispatch make a table of isolated operations wrong in this
+structured way (docs/latency.md#calibration). The multipliers are fitted by
+`costs.correct.multipliers` to the latencies of some 20 networks, so costs stay
+additive: a price array [E, O] and a base.
 
-The error bar is one-sided jackknife+ over all calibration networks. Its level
-holds for networks drawn as those were; of what a search returns it is
-empirical, as a certificate has to say.
+The error bound is one-sided jackknife+ over all calibration networks. Its level
+holds for networks drawn as those were. A search selects its networks, so of
+them the level is empirical, as a certificate says.
 """
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Protocol
 
 import numpy as np
 
-from hwnas_jax.core.types import ABSENT, Genotype
+from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs.correct import multipliers, regression
-from hwnas_jax.io import fields
+from hwnas_jax.costs.correct.features import BASE, LIVENESS, features
+from hwnas_jax.costs.correct.regression import Error
+from hwnas_jax.costs.measured import Measured
+from hwnas_jax.io import document
+from hwnas_jax.io.document import Count, Finite, Fraction, Positive, Text
+from hwnas_jax.io.records import Architecture, Record
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Space, Spec
 
-BASE = "base"
 LEVEL = 0.95
-# "live": a compiler removes what does not reach the output (XLA, TensorRT).
-# "all": everything chosen runs (eager PyTorch).
-LIVENESS = ("live", "all")
-
-# (space, logits[E, O]) -> genotype: a rule of search.discretise.
-Rule = Callable[[Space, np.ndarray], Genotype]
 
 
-@dataclasses.dataclass(frozen=True)
-class Network:
+class Rule(Protocol):
+  """A rule that turns logits into an architecture, as `spaces.rules.RULES`."""
+
+  def __call__(self, space: Space, logits: np.ndarray, /) -> Genotype:
+    """Returns one operation a choice, or ABSENT.
+
+    Args:
+      space: of the architecture.
+      logits: [E, O]; -inf where a choice lacks the operation.
+    """
+
+
+class Calibrate(Protocol):
+  """Makes a calibration, as `calibrate` and `transfer.calibrate` do."""
+
+  def __call__(
+    self, net: Spec, costs: Mapping[str, float], measured: Measured, /
+  ) -> "Calibration":
+    """Returns the calibration.
+
+    Args:
+      net: the networks' space.
+      costs: the raw table, ms by the key of a site.
+      measured: networks on the device.
+    """
+
+
+class CalibrationNetwork(Record, frozen=True):
   """One calibration network, and the fit to all the others.
 
-  architecture: {choice: operation}.
   raw_ms: the uncalibrated table's sum.
   predicted_ms: by the fit without this network.
   measured_ms: of the compiled network.
   multipliers: of the fit without this network, by name.
   """
 
-  architecture: dict[str, str]
-  raw_ms: float
-  predicted_ms: float
-  measured_ms: float
-  multipliers: dict[str, float]
+  architecture: Architecture
+  raw_ms: Positive
+  predicted_ms: Positive
+  measured_ms: Positive
+  multipliers: dict[str, Finite]
 
   @property
   def ratio(self) -> float:
@@ -57,24 +79,42 @@ class Network:
     return self.measured_ms / self.predicted_ms
 
 
-@dataclasses.dataclass(frozen=True)
-class Calibration:
-  """Multipliers of a table, and the networks they come from.
+class Calibration(Record, frozen=True):
+  """Multipliers of a table, and the networks that they were fitted to.
 
-  spec: the space the networks are of, as text; the margin holds there only.
+  spec: the networks' space, as text; the margin holds there only.
   liveness: which choices run, see LIVENESS.
   multipliers: by name, BASE and the operations.
   noise: relative standard deviation of a measurement, as fitted.
   level: nominal level of the margin, one-sided.
-  networks: what was measured.
+  networks: those that were measured, 3 at least.
+
+  Raises:
+    ValueError: BASE has no multiplier, or a network's multipliers have other
+      names.
   """
 
-  spec: str
-  liveness: str
-  multipliers: dict[str, float]
-  noise: float
-  level: float
-  networks: tuple[Network, ...]
+  spec: Text
+  liveness: Annotated[str, document.one_of(*LIVENESS)]
+  multipliers: dict[str, Finite]
+  noise: Positive
+  level: Fraction
+  networks: Annotated[
+    tuple[CalibrationNetwork, ...], document.Meta(min_length=3)
+  ]
+
+  def __post_init__(self) -> None:
+    names = self.multipliers.keys()
+    if BASE not in names:
+      raise ValueError(
+        f"field `multipliers` has {sorted(names)}, expected {BASE!r} among them"
+      )
+    for index, network in enumerate(self.networks):
+      if network.multipliers.keys() != names:
+        raise ValueError(
+          f"network {index}: field `multipliers` has"
+          f" {sorted(network.multipliers)}, expected {sorted(names)}"
+        )
 
   @property
   def ratios(self) -> np.ndarray:
@@ -83,55 +123,43 @@ class Calibration:
 
   @property
   def margin(self) -> float:
-    """What to multiply a prediction with for an upper bound.
+    """The factor from a prediction to its upper bound.
 
-    The jackknife's, a constant: a budget divided by it stays one linear
-    constraint. `upper_ms` is the exact jackknife+ bound of one network.
+    It is the jackknife's and a constant, so that a budget divided by it stays
+    one linear constraint. `upper_ms` is the jackknife+ bound of one network.
     """
     return regression.upper_bound(np.ones(1), self.ratios, self.level)
 
   @property
   def attained_level(self) -> float:
-    """The level that the number of networks really gives."""
+    """The level that so many networks give, near the nominal one."""
     return regression.attained_level(len(self.networks), self.level)
 
   @property
   def guaranteed_level(self) -> float:
-    """What jackknife+ is proved to keep for networks drawn alike."""
+    """The level that jackknife+ is proved to keep for networks drawn alike."""
     return max(0.0, 1 - 2 * (1 - self.attained_level))
 
 
-def features(
-  net: Spec, costs: Mapping[str, float], genotype: Genotype, liveness: str
-) -> np.ndarray:
-  """Splits the table's sum of an architecture by the type of operation.
+class Errors(Record, frozen=True):
+  """How wrong a table is on whole networks, before and after calibration.
 
-  Args:
-    net: the network's space.
-    costs: ms by the key of a site.
-    genotype: one operation a choice, or ABSENT.
-    liveness: one of LIVENESS.
-
-  Returns:
-    float64[1 + O] in ms: the base, then each operation in the order of
-    `net.ops`. A fixed site whose operation is also a choice counts there.
-
-  Raises:
-    KeyError: a site has no cost; the message is its key.
-    ValueError: no such liveness.
+  networks: how many were predicted.
+  held_out: whether they are others than those of the fit. If not, each was
+    predicted by the fit to all the others.
   """
-  if liveness not in LIVENESS:
-    raise ValueError(f"liveness is {liveness!r}, expected {LIVENESS}")
-  space = net.space()
-  parts = np.zeros(1 + len(space.ops))
-  for site in space.fixed:
-    column = 1 + space.ops.index(site.op) if site.op in space.ops else 0
-    parts[column] += costs[site.key]
-  live = net.live(genotype)
-  for row, op, runs in zip(space.sites, genotype, live, strict=True):
-    if op != ABSENT and (runs or liveness == "all"):
-      parts[1 + op] += sum(costs[site.key] for site in row[op])
-  return parts
+
+  raw: Error
+  calibrated: Error
+  networks: Count
+  held_out: bool
+
+  @property
+  def measured_on(self) -> str:
+    """The networks, in words."""
+    if self.held_out:
+      return f"{self.networks} networks not used in the fit"
+    return f"{self.networks} networks, each predicted by the fit to the others"
 
 
 def choose(
@@ -141,24 +169,24 @@ def choose(
   rng: np.random.Generator,
   count: int,
 ) -> list[Genotype]:
-  """Networks that span the space, to calibrate on or to be tested on.
+  """Draws networks that span the space, to calibrate on or to test on.
 
-  Each is drawn with random preferences for operations, so that every type's
-  share varies between none and most; of 50 times as many as are wanted, those
+  Each is drawn with random preferences for operations, so every type's share
+  varies between none and most. 50 times as many as wanted are drawn; those
   nearest to even steps of the table's sum are taken, in random order.
 
   Args:
     net: the networks' space.
     costs: ms by the key of a site.
-    rule: from logits to a genotype, the one that the search ends with.
+    rule: from logits to an architecture, the one that the search ends with.
     rng: of the draw.
     count: how many.
 
   Returns:
-    Different genotypes.
+    Different architectures.
 
   Raises:
-    ValueError: the space, or what the rule leaves of it, has too few.
+    ValueError: the space, or what the rule reaches of it, has too few.
   """
   space = net.space()
   shape = (50 * count, *space.shape)
@@ -183,42 +211,41 @@ def choose(
 def calibrate(
   net: Spec,
   costs: Mapping[str, float],
-  genotypes: Sequence[Genotype],
-  measured_ms: Sequence[float],
+  measured: Measured,
   *,
   liveness: str = "live",
   level: float = LEVEL,
   fit: multipliers.Fit = multipliers.fit,
 ) -> Calibration:
-  """Fits the multipliers of a table on measured networks.
+  """Fits the multipliers of a table to measured networks.
 
   Args:
     net: the networks' space.
     costs: the raw table, ms by the key of a site (`table.raw_costs`).
-    genotypes: [N] of the measured networks.
-    measured_ms: [N] their latencies, above 0.
+    measured: N networks and their latencies.
     liveness: one of LIVENESS.
     level: of the one-sided margin.
-    fit: from features [N, F] and latencies [N] to multipliers [F] and noise.
+    fit: fits the multipliers.
 
   Raises:
     KeyError: a site has no cost; the message is its key.
-    ValueError: fewer than 3 networks, an impossible latency, or a network
-      that takes no time by the table or by the others.
+    ValueError: fewer than 3 networks, a latency that is not above 0, or a
+      network that takes no time by the table or by the fit to the others.
   """
-  if len(genotypes) != len(measured_ms) or len(genotypes) < 3:
+  genotypes, latencies_ms = measured
+  if len(genotypes) != len(latencies_ms) or len(genotypes) < 3:
     raise ValueError(
-      f"{len(genotypes)} networks and {len(measured_ms)} latencies: expected "
+      f"{len(genotypes)} networks and {len(latencies_ms)} latencies: expected "
       "as many of both, and 3 at least"
     )
   regression.rank_of_level(len(genotypes), level)
   space = net.space()
   rows = np.stack([features(net, costs, g, liveness) for g in genotypes])
-  measured = np.asarray(measured_ms, float)
-  found, noise = fit(rows, measured)
-  without = multipliers.leave_one_out(rows, measured, fit)
+  target_ms = np.asarray(latencies_ms, float)
+  fitted, noise = fit(rows, target_ms)
+  without = multipliers.leave_one_out(rows, target_ms, fit)
   networks = [
-    Network(
+    CalibrationNetwork(
       architecture.to_json(space, genotype),
       _positive(row.sum(), "the table sums up to", genotype),
       _positive(row @ others, "the other networks predict", genotype),
@@ -226,13 +253,13 @@ def calibrate(
       _named(net, others),
     )
     for genotype, row, ms, others in zip(
-      genotypes, rows, measured, without, strict=True
+      genotypes, rows, target_ms, without, strict=True
     )
   ]
   return Calibration(
     repr(net),
     liveness,
-    _named(net, found),
+    _named(net, fitted),
     noise,
     level,
     tuple(networks),
@@ -248,7 +275,8 @@ def predict_ms(
   """What an architecture takes, by the raw table and its calibration.
 
   Raises:
-    KeyError: a site or an operation is not known; the message names it.
+    KeyError: a site has no cost or an operation no multiplier; the message
+      names it.
   """
   parts = features(net, costs, genotype, calibration.liveness)
   return float(parts @ _row(net, calibration.multipliers))
@@ -264,13 +292,13 @@ def upper_ms(
 
   Raises:
     KeyError: a site has no cost; the message is its key.
-    ValueError: the calibration networks are of another space: then nothing is
-      known about its error here.
+    ValueError: the calibration networks are of another space, so the error in
+      this one is not known.
   """
   if repr(net) != calibration.spec:
     raise ValueError(
-      f"the margin was measured on networks of {calibration.spec}, it says "
-      f"nothing about {net!r}: calibrate on that"
+      f"the margin was measured on networks of {calibration.spec} and says "
+      f"nothing about {net!r}: calibrate the table on networks of that space"
     )
   parts = features(net, costs, genotype, calibration.liveness)
   without = np.stack([_row(net, n.multipliers) for n in calibration.networks])
@@ -279,55 +307,45 @@ def upper_ms(
   )
 
 
-def errors(calibration: Calibration) -> dict[str, dict[str, float]]:
-  """How wrong the table is, raw and calibrated.
+def errors(calibration: Calibration) -> Errors:
+  """How wrong the table is on its calibration networks.
 
-  Every network is predicted by the fit to the others, so none was used in the
+  Every network is predicted by the fit to the others, so none is used in the
   fit that predicts it.
-
-  Returns:
-    Of `raw` and `calibrated`, what `regression.error_of` says.
   """
-  measured = np.asarray([n.measured_ms for n in calibration.networks])
-  found = {
-    "raw": [n.raw_ms for n in calibration.networks],
-    "calibrated": [n.predicted_ms for n in calibration.networks],
-  }
-  return {name: regression.error_of(ms, measured) for name, ms in found.items()}
+  networks = calibration.networks
+  measured_ms = [n.measured_ms for n in networks]
+  return Errors(
+    raw=regression.error_of([n.raw_ms for n in networks], measured_ms),
+    calibrated=regression.error_of(
+      [n.predicted_ms for n in networks], measured_ms
+    ),
+    networks=len(networks),
+    held_out=False,
+  )
 
 
-def to_json(calibration: Calibration) -> dict[str, Any]:
-  """The calibration as JSON types; `from_json` reads it back."""
-  document = dataclasses.asdict(calibration)
-  return {**document, "networks": list(document["networks"])}
-
-
-def from_json(where: str, document: Any) -> Calibration:
-  """Reads what `to_json` wrote.
-
-  Args:
-    where: what the document is, for messages.
-    document: parsed JSON.
-
-  Raises:
-    ValueError: it is no calibration; the message names the field.
-  """
-  fields.check(where, document, _FIELDS)
-  networks = document["networks"]
-  for i, row in enumerate(networks):
-    fields.check(f"{where}: network {i}", row, _NETWORK)
-    if row["multipliers"].keys() != document["multipliers"].keys():
-      raise ValueError(
-        f"{where}: network {i}: field 'multipliers' has "
-        f"{sorted(row['multipliers'])}, expected "
-        f"{sorted(document['multipliers'])}"
-      )
-  rows = tuple(_pick(Network, row) for row in networks)
-  return _pick(Calibration, {**document, "networks": rows})
-
-
-def _pick(kind: type[Any], values: dict[str, Any]) -> Any:
-  return kind(**{f.name: values[f.name] for f in dataclasses.fields(kind)})
+def errors_on(
+  calibration: Calibration,
+  net: Spec,
+  costs: Mapping[str, float],
+  held_out: Measured,
+) -> Errors:
+  """How wrong the table is on networks that it was not calibrated on."""
+  raw_ms = [
+    float(features(net, costs, genotype, calibration.liveness).sum())
+    for genotype in held_out.genotypes
+  ]
+  calibrated_ms = [
+    predict_ms(calibration, net, costs, genotype)
+    for genotype in held_out.genotypes
+  ]
+  return Errors(
+    raw=regression.error_of(raw_ms, held_out.latencies_ms),
+    calibrated=regression.error_of(calibrated_ms, held_out.latencies_ms),
+    networks=len(held_out.genotypes),
+    held_out=True,
+  )
 
 
 def _named(net: Spec, values: np.ndarray) -> dict[str, float]:
@@ -338,36 +356,10 @@ def _row(net: Spec, named: Mapping[str, float]) -> np.ndarray:
   return np.asarray([named[name] for name in (BASE, *net.ops)])
 
 
-def _positive(ms: float, who: str, genotype: Genotype) -> float:
+def _positive(ms: float, source: str, genotype: Genotype) -> float:
   if ms <= 0:
     raise ValueError(
-      f"{who} {ms:.4g} ms for {genotype}: table and measurements do not "
-      "belong together; measure both again"
+      f"{source} {ms:.4g} ms for {genotype}: table and measurements are not of"
+      " the same device; measure both again"
     )
   return float(ms)
-
-
-_MULTIPLIERS: fields.Rule = (
-  lambda v: (
-    isinstance(v, dict) and BASE in v and all(map(fields.is_number, v.values()))
-  ),
-  f"finite numbers by name, {BASE!r} among them",
-)
-_FIELDS: dict[str, fields.Rule] = {
-  "spec": fields.TEXT,
-  "liveness": fields.one_of(*LIVENESS),
-  "multipliers": _MULTIPLIERS,
-  "noise": fields.POSITIVE,
-  "level": fields.FRACTION,
-  "networks": (
-    lambda v: isinstance(v, list) and len(v) >= 3,
-    "a list of 3 networks at least",
-  ),
-}
-_NETWORK: dict[str, fields.Rule] = {
-  "architecture": fields.OBJECT,
-  "raw_ms": fields.POSITIVE,
-  "predicted_ms": fields.POSITIVE,
-  "measured_ms": fields.POSITIVE,
-  "multipliers": _MULTIPLIERS,
-}

@@ -1,4 +1,4 @@
-"""What devices' operations cost beside each other: coefficients, in a file too.
+"""What operations cost on devices: coefficients, some in a shipped file.
 
 `transfer_nasbench201.json` has the coefficients of 27 devices and batch sizes
 for NAS-Bench-201's operations, fitted by `experiments/transfer/help.py` to the
@@ -14,18 +14,56 @@ from typing import NamedTuple
 import numpy as np
 
 from hwnas_jax.costs.correct.calibration import BASE
-from hwnas_jax.io import fields
+from hwnas_jax.io import records
+from hwnas_jax.io.document import Finite, NotNegative, Text
+from hwnas_jax.io.records import Record
 from hwnas_jax.spaces.spec import Spec
 
 SHIPPED = "transfer_nasbench201.json"
-# Of a typical network's latency: what a type costs at the least, for its log.
+# Of a typical network's latency: the least that a type counts as, for its log.
 LEAST = 0.003
+
+
+class DevicesFile(Record, frozen=True):
+  """A file of coefficients.
+
+  names: [F] types of operation, BASE among them.
+  typical: [F] how often a typical network has each.
+  coefficients_ms: {device: {name: ms}}.
+  source, licence, fit: where the latencies are from, and what fitted them.
+
+  Raises:
+    ValueError: BASE is missing, or lists and names do not agree.
+  """
+
+  names: tuple[Text, ...]
+  typical: tuple[Finite, ...]
+  coefficients_ms: dict[str, dict[str, NotNegative]]
+  source: Text
+  licence: Text
+  fit: Text
+
+  def __post_init__(self) -> None:
+    if BASE not in self.names:
+      raise ValueError(
+        f"field `names` has {list(self.names)}, expected {BASE!r} among them"
+      )
+    if len(self.typical) != len(self.names):
+      raise ValueError(
+        f"field `typical` has {len(self.typical)}, expected {len(self.names)}"
+      )
+    for device, row in self.coefficients_ms.items():
+      missing = [name for name in self.names if name not in row]
+      if missing:
+        raise ValueError(
+          f"field `coefficients_ms` of {device} lacks {', '.join(missing)}"
+        )
 
 
 class Devices(NamedTuple):
   """Coefficients of devices in one space.
 
-  names: [F] types of operation, BASE first.
+  names: [F] types of operation, BASE among them.
   typical: [F] how often a typical network has each.
   coefficients_ms: {device: [F]} ms each.
   """
@@ -47,36 +85,29 @@ def shipped() -> Devices:
   return read(SHIPPED, json.loads(file.read_text()))
 
 
-def read(where: str, document: object) -> Devices:
+def read(where: str, contents: object) -> Devices:
   """Reads a file of coefficients.
+
+  Args:
+    where: names the file in the error, such as its path.
+    contents: parsed JSON of a `DevicesFile`.
 
   Raises:
     ValueError: it is none; the message names `where` and the field.
   """
-  fields.check(where, document, _FILE)
-  assert isinstance(document, dict)
-  names = tuple(document["names"])
-  if len(document["typical"]) != len(names):
-    raise ValueError(
-      f"{where}: field 'typical' has {len(document['typical'])}, expected "
-      f"{len(names)}"
-    )
-  for device, row in document["coefficients_ms"].items():
-    fields.check(
-      f"{where}: {device}", row, dict.fromkeys(names, fields.NOT_NEGATIVE)
-    )
+  file = records.from_json(where, contents, DevicesFile)
   return Devices(
-    names,
-    np.asarray(document["typical"], float),
+    file.names,
+    np.asarray(file.typical, float),
     {
-      device: np.asarray([row[name] for name in names], float)
-      for device, row in document["coefficients_ms"].items()
+      device: np.asarray([row[name] for name in file.names], float)
+      for device, row in file.coefficients_ms.items()
     },
   )
 
 
-def of_costs(net: Spec, tables: Mapping[str, Mapping[str, float]]) -> Devices:
-  """Coefficients of tables that hold all sites of a space.
+def from_costs(net: Spec, tables: Mapping[str, Mapping[str, float]]) -> Devices:
+  """Coefficients of devices, from tables with all sites of a space.
 
   Args:
     net: the space.
@@ -94,16 +125,3 @@ def of_costs(net: Spec, tables: Mapping[str, Mapping[str, float]]) -> Devices:
       for device, costs in tables.items()
     },
   )
-
-
-_FILE: dict[str, fields.Rule] = {
-  "names": (
-    lambda v: isinstance(v, list) and BASE in v,
-    f"a list of names, {BASE!r} among them",
-  ),
-  "typical": fields.NUMBERS,
-  "coefficients_ms": fields.OBJECT,
-  "source": fields.TEXT,
-  "licence": fields.TEXT,
-  "fit": fields.TEXT,
-}

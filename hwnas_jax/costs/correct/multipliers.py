@@ -2,36 +2,50 @@
 
 The prior: multipliers are 1, but the whole table may be off by a common
 factor, standard deviation COMMON (wide: a batch of tiny images measured in a
-loop was off by a third), and each type by its own. How much types differ (OWN)
-and the measurements' relative noise (NOISE) are those of the grid under which
-the measured networks predict each other best: the largest leave-one-out
-density. No other network is looked at.
+loop was off by a third), and each type by a factor of its own. How much types
+differ (INDIVIDUAL) and the measurements' relative noise (NOISE) are those of
+the grid under which the measured networks predict each other best: the largest
+leave-one-out density. No other network is looked at.
 """
 
 import itertools
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
 from hwnas_jax.costs.correct import regression
 
 COMMON = 0.5
-OWN = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+INDIVIDUAL = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 NOISE = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 
-# (rows [N, F] in ms, measured_ms [N]) -> (multipliers [F], relative noise)
-Fit = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, float]]
+
+class Fit(Protocol):
+  """Fits multipliers to measured networks."""
+
+  def __call__(
+    self, rows: np.ndarray, measured_ms: np.ndarray, /
+  ) -> tuple[np.ndarray, float]:
+    """Returns (multipliers [F], relative noise of a measurement).
+
+    Args:
+      rows: [N, F] each network's ms by type of operation, by the raw table.
+      measured_ms: [N] above 0.
+    """
 
 
-def fit(rows: np.ndarray, measured_ms: np.ndarray) -> tuple[np.ndarray, float]:
-  """(multipliers [F], relative noise) of features [N, F] and latencies [N].
+def fit(
+  rows: np.ndarray, measured_ms: np.ndarray, /
+) -> tuple[np.ndarray, float]:
+  """(multipliers [F], relative noise) of rows [N, F] and latencies [N].
 
-  The grid's choice is part of the fit, so that a leave-one-out fit makes it
-  anew: jackknife+ wants the same procedure on every N - 1 networks.
+  The choice from the grid is a part of the fit, so a leave-one-out fit makes it
+  anew: jackknife+ needs the same procedure on every N - 1 networks.
   """
+  ones = np.ones(rows.shape[1])
   grid = [
-    (regression.common_and_own(np.ones(rows.shape[1]), COMMON, own), noise)
-    for own, noise in itertools.product(OWN, NOISE)
+    (regression.correlated_prior(ones, COMMON, individual), noise)
+    for individual, noise in itertools.product(INDIVIDUAL, NOISE)
   ]
   density = [
     regression.leave_one_out(prior, rows, measured_ms, noise).log_density

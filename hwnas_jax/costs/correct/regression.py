@@ -1,22 +1,25 @@
 """Bayesian linear regression of latencies, and jackknife+ bounds.
 
 A latency is features[F] . coefficients[F] times (1 + noise). Errors of latency
-measurements and of latency models grow with the latency, so a row is divided
-by its measured latency: every row then asks for the value 1, and `noise` is a
-relative standard deviation. Dividing by the measured latency and not by the
-unknown true one keeps the problem linear; the bias it brings is of the order
-of noise squared (0.0025 at 5 %), far below the noise.
+measurements and of latency models grow with the latency, so each row is divided
+by its measured latency: its target is then 1, and `noise` is a relative
+standard deviation. Dividing by the measured latency and not by the unknown true
+one keeps the problem linear; the bias of that is of the order of noise squared
+(0.0025 at 5 %), far below the noise.
 
-All of it is written on the N rows, so that a prior may be singular: its
-variance is zero where a coefficient is known.
+The equations are in the space of the N rows, so a prior may be singular: the
+variance of a known coefficient is zero.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy import linalg, stats
+
+from hwnas_jax.io.records import Record
 
 
 class Prior(NamedTuple):
@@ -24,6 +27,19 @@ class Prior(NamedTuple):
 
   mean: np.ndarray
   covariance: np.ndarray
+
+
+class Error(Record, frozen=True):
+  """How wrong predictions of latencies are.
+
+  median_absolute_error: median of |predicted / measured - 1|.
+  bias: median of predicted / measured - 1.
+  spearman: rank correlation; None where it is not defined, as for one network.
+  """
+
+  median_absolute_error: float
+  bias: float
+  spearman: float | None
 
 
 class Posterior(NamedTuple):
@@ -34,7 +50,7 @@ class Posterior(NamedTuple):
 
 
 class LeaveOneOut(NamedTuple):
-  """What the fits without one row each say.
+  """Results of the N fits that leave out one row each.
 
   means: [N, F] coefficients of the fit without row i.
   predicted_ms: [N] what that fit predicts for row i.
@@ -90,7 +106,7 @@ def rank_of_level(count: int, level: float) -> int:
   """Which of `count` sorted scores bounds a new one at a nominal level.
 
   ceil(level * (count + 1)), at most `count`: fewer than level / (1 - level)
-  scores cannot give the level, and the largest is all there is.
+  scores cannot reach the level, and the rank is then that of the largest.
   """
   if not 0 < level < 1:
     raise ValueError(f"level is {level}, expected a number between 0 and 1")
@@ -101,12 +117,12 @@ def rank_of_level(count: int, level: float) -> int:
 
 
 def attained_level(count: int, level: float) -> float:
-  """The level that the score of `rank_of_level` really stands for.
+  """The level that the score of `rank_of_level` has in fact.
 
   rank / (count + 1), the chance that a new score, exchangeable with the
-  others, is not above it; 20 scores at 0.95 give 20 / 21 = 0.952, and 10 give
-  10 / 11 = 0.909, whatever was asked. What jackknife+ is *proved* to keep is
-  less: 1 - 2 * (1 - this) (Barber et al. 2021, theorem 1).
+  others, is not above it. 20 scores at 0.95 give 20 / 21 = 0.952; 10 scores
+  give at most 10 / 11 = 0.909. The level that jackknife+ is *proved* to keep is
+  lower: 1 - 2 * (1 - attained) (Barber et al. 2021, theorem 1).
   """
   return rank_of_level(count, level) / (count + 1)
 
@@ -123,7 +139,7 @@ def upper_bound(
   Args:
     predictions: [N] what the fit without row i predicts for the new point.
     ratios: [N] measured / predicted of row i by the fit without it.
-    level: nominal, such as 0.95; `attained_level` says what it comes to.
+    level: nominal, such as 0.95; see `attained_level`.
 
   Returns:
     A bound in the unit of the predictions.
@@ -132,45 +148,45 @@ def upper_bound(
   return float(scores[rank_of_level(len(scores), level) - 1])
 
 
-def common_and_own(
-  mean: Sequence[float] | np.ndarray, common: float, own: float
+def correlated_prior(
+  mean: Sequence[float] | np.ndarray, common: float, individual: float
 ) -> Prior:
-  """A prior of coefficients that share one error and have one each.
+  """A prior of coefficients whose errors have a common part.
 
   Args:
     mean: [F].
-    common: standard deviation of what all coefficients share.
-    own: standard deviation of what each has for itself.
+    common: standard deviation of the part that all coefficients share.
+    individual: standard deviation of the part that each has alone.
   """
   size = len(mean)
-  covariance = common**2 * np.ones((size, size)) + own**2 * np.eye(size)
+  covariance = common**2 * np.ones((size, size)) + individual**2 * np.eye(size)
   return Prior(np.asarray(mean, float), covariance)
 
 
 def error_of(
-  predicted_ms: Sequence[float] | np.ndarray, measured_ms: np.ndarray
-) -> dict[str, float]:
-  """How wrong N predictions are.
-
-  Returns:
-    median_absolute_error (relative), bias (median of predicted / measured - 1)
-    and spearman.
-  """
-  relative = np.asarray(predicted_ms) / measured_ms - 1
-  return {
-    "median_absolute_error": float(np.median(np.abs(relative))),
-    "bias": float(np.median(relative)),
-    "spearman": float(stats.spearmanr(predicted_ms, measured_ms).statistic),
-  }
+  predicted_ms: Sequence[float] | np.ndarray,
+  measured_ms: Sequence[float] | np.ndarray,
+) -> Error:
+  """How wrong N predictions are."""
+  measured = np.asarray(measured_ms, float)
+  relative = np.asarray(predicted_ms) / measured - 1
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore", stats.ConstantInputWarning)
+    spearman = float(stats.spearmanr(predicted_ms, measured).statistic)
+  return Error(
+    median_absolute_error=float(np.median(np.abs(relative))),
+    bias=float(np.median(relative)),
+    spearman=spearman if math.isfinite(spearman) else None,
+  )
 
 
 def _rows(
   prior: Prior, features: np.ndarray, latencies_ms: np.ndarray, noise: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """(relative rows [N, F], K^-1 [N, N], what the prior leaves of 1 [N])."""
+  """(rows over their latency [N, F], K^-1 [N, N], 1 - the prior's mean [N])."""
   features = np.asarray(features, float)
   latencies_ms = np.asarray(latencies_ms, float)
-  _check(prior, features, latencies_ms, noise)
+  _require_valid(prior, features, latencies_ms, noise)
   rows = features / latencies_ms[:, None]
   covariance = rows @ prior.covariance @ rows.T
   covariance += noise**2 * np.eye(len(rows))
@@ -180,7 +196,7 @@ def _rows(
   return rows, inverse, 1 - rows @ prior.mean
 
 
-def _check(
+def _require_valid(
   prior: Prior, features: np.ndarray, latencies_ms: np.ndarray, noise: float
 ) -> None:
   size = len(prior.mean)

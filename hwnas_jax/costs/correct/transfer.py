@@ -2,86 +2,88 @@
 
 A new device's latency is the reference table's, with every type of operation
 multiplied by a factor: rows [N, F] in ms by type of operation on the reference
-device R (`calibration.features`) times multipliers. What one device's
-operations cost beside another's is not arbitrary, and how much it varies is
-learned from devices that were measured: a Gaussian prior over the *log
-multipliers* on R. Ten measurements then do as well as a meta-learned neural
-predictor with ten (Lee et al. 2021, HELP; `experiments/transfer`).
+device R (`calibration.features`) times multipliers. How these multipliers vary
+among devices is learned from devices that were measured, as a Gaussian prior
+over the *log multipliers* on R. Ten measurements then do as well as a
+meta-learned neural predictor with ten (Lee et al. 2021, HELP;
+`experiments/transfer`).
 
 Devices are compared in log ms by type of operation, "coefficients", shifted so
-that a typical network takes 1 ms: what is learned is the shape of a device,
-not its speed, which the measurements tell. Coefficients of different spaces
-(shapes, numbers of cells) differ by an unknown factor for each type, so only
-the scatter of devices *within* a space is pooled, and R's own space gives the
-mean. With R alone the mean is 0, and the covariance that of a difference of
-two devices.
+that a typical network takes 1 ms. The prior is thus of a device's shape; its
+speed comes from the measurements. Coefficients of different spaces (shapes,
+numbers of cells) differ by an unknown factor for each type. So only the scatter
+of devices *within* a space is pooled, and the mean is that of R's space. With R
+alone the mean is 0, and the covariance that of a difference of two devices.
 
-What is known of devices from the start is in `costs.devices`: 27 of them for
-NAS-Bench-201's operations, none for DARTS's. There, without two tables of the
-user's own, the prior is that of `costs.multipliers` around the reference table.
+`costs.correct.devices` has 27 devices for NAS-Bench-201's operations, none for
+DARTS's. For those, without a second table of the user's, the prior is that of
+`costs.correct.multipliers` around the reference table.
 """
 
-import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+import msgspec
 import numpy as np
 
-from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs.correct import (
   calibration,
   devices,
   multipliers,
   regression,
 )
-from hwnas_jax.costs.correct.calibration import Calibration
+from hwnas_jax.costs.correct.calibration import Calibrate, Calibration
 from hwnas_jax.costs.correct.regression import Prior
-from hwnas_jax.costs.table import LatencyTable
+from hwnas_jax.costs.measured import Measured
+from hwnas_jax.costs.table import LatencyTable, costs
 from hwnas_jax.io import versions
+from hwnas_jax.io.records import Device
 from hwnas_jax.spaces.spec import Spec
 
 # Chosen on HELP's training devices (experiments/transfer/README.md).
 SHRINK = 0.3  # of covariances towards their diagonal: few devices, many types
-OWN = 0.1  # standard deviation of a log multiplier, whatever was learned
-COMMON = 0.3  # of the speed, once the measurements' mean is divided out
+INDIVIDUAL = 0.1  # least standard deviation of a log multiplier
+COMMON = 0.3  # of the speed's log, once the measurements' mean is divided out
 NOISE = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
 _STEPS = 30  # of Gauss-Newton, at most; 5 to 15 do
 
 
 def learn_prior(
-  own: np.ndarray,
+  logs: np.ndarray,
   reference: np.ndarray,
   others: Sequence[np.ndarray] = (),
   *,
   shrink: float = SHRINK,
-  minimum: float = OWN,
+  minimum: float = INDIVIDUAL,
 ) -> Prior | None:
   """The prior of a new device's log multipliers on R, [F].
 
-  With log coefficients normal around a mean of their space, and one covariance
-  in all spaces: the prediction of one more device of `own`, relative to R.
+  Log coefficients are taken as normal around a mean of their space, with one
+  covariance in all spaces. The prior is then the prediction of one more device
+  of the networks' space, relative to R.
 
   Args:
-    own: [T, F] log coefficients (`Devices.shapes`) of the devices known in the
-      networks' space, R among them where R is a table.
+    logs: [T, F] log coefficients (`Devices.shapes`) of the devices measured in
+      the networks' space, R among them where R is a table.
     reference: [F] log coefficients of R.
-    others: [T, F] of devices in other spaces, each compared with its own.
+    others: [T, F] of devices in other spaces; only differences within one space
+      are used.
     shrink: see SHRINK.
-    minimum: see OWN.
+    minimum: see INDIVIDUAL.
 
   Returns:
     The prior, or None where no space has two devices to compare.
   """
-  spaces = [own, *others]
-  degrees = sum(len(logs) - 1 for logs in spaces)
+  spaces = [logs, *others]
+  degrees = sum(len(rows) - 1 for rows in spaces)
   if degrees < 1:
     return None
-  centred = np.concatenate([logs - logs.mean(0) for logs in spaces])
+  centred = np.concatenate([rows - rows.mean(0) for rows in spaces])
   scatter = centred.T @ centred / degrees
   covariance = (1 - shrink) * scatter + shrink * np.diag(np.diag(scatter))
   covariance += minimum**2 * np.eye(len(scatter))
-  return Prior(own.mean(0) - reference, covariance * (1 + 1 / len(own)))
+  return Prior(logs.mean(0) - reference, covariance * (1 + 1 / len(logs)))
 
 
 def fit(
@@ -92,8 +94,9 @@ def fit(
 ) -> tuple[np.ndarray, float]:
   """(multipliers [F], relative noise), most probable given measurements.
 
-  The device's speed is what the measurements say it is; the noise is that
-  under which they predict each other best, as in `costs.multipliers`.
+  The device's speed is the geometric mean of measured / expected latencies. The
+  noise is that under which the measurements predict each other best, as in
+  `costs.correct.multipliers`.
 
   Args:
     prior: of log multipliers.
@@ -114,9 +117,10 @@ def _fit_logs(
 ) -> tuple[np.ndarray, float]:
   """(log multipliers, leave-one-out log density), by Gauss-Newton.
 
-  Around logs z, exp(log) is exp(z) * (1 + log - z): linear regression of the
-  factor in brackets. Where that goes back and forth, the noise is too small
-  for the measurements, and the density is minus infinity.
+  Around logs z, exp(log) is about exp(z) * (1 + log - z), so each step is a
+  linear regression of the factor in brackets. Where the steps do not converge,
+  the noise is too small for the measurements, and the density is minus
+  infinity.
   """
   logs = prior.mean
   for _ in range(_STEPS):
@@ -134,8 +138,8 @@ def choose(
 ) -> list[int]:
   """The networks to measure on a new device, of candidates.
 
-  One by one, the one whose measurement leaves the least uncertainty about the
-  candidates' latencies, in sum of relative variances; the prior is taken at
+  One after another, always the one whose measurement leaves the least sum of
+  relative variances of the candidates' latencies; the prior is linearised at
   its mean.
 
   Args:
@@ -161,8 +165,9 @@ def choose(
     gain[chosen] = -1.0
     best = int(gain.argmax())
     chosen.append(best)
-    spread = covariance[:, best] / math.sqrt(covariance[best, best] + noise**2)
-    covariance = covariance - np.outer(spread, spread)
+    deviation = math.sqrt(covariance[best, best] + noise**2)
+    explained = covariance[:, best] / deviation
+    covariance = covariance - np.outer(explained, explained)
   return chosen
 
 
@@ -180,50 +185,50 @@ def make_prior(
       them.
 
   Returns:
-    The prior of log multipliers [1 + O] on R, or None where nothing is known
-    of how devices differ: no second table, and operations that the shipped
-    file does not have.
+    The prior of log multipliers [1 + O] on R, or None where no two devices can
+    be compared: there is no second table, and the shipped file lacks some of
+    the operations.
   """
-  own = devices.of_costs(net, {"reference": reference, **tables})
-  known = devices.shipped()
+  measured = devices.from_costs(net, {"reference": reference, **tables})
+  shipped = devices.shipped()
   others = []
-  if set(own.names) <= set(known.names):
-    others = [known.shapes()[:, [known.names.index(n) for n in own.names]]]
-  logs = own.shapes()
+  if set(measured.names) <= set(shipped.names):
+    columns = [shipped.names.index(name) for name in measured.names]
+    others = [shipped.shapes()[:, columns]]
+  logs = measured.shapes()
   return learn_prior(logs, logs[0], others)
 
 
-def move(reference: LatencyTable, device: dict[str, Any]) -> LatencyTable:
+def move(reference: LatencyTable, device: Device) -> LatencyTable:
   """R's entries under the name of a new device, to be calibrated there.
 
   versions["entries_of"] names the device that they were measured on.
   """
-  return dataclasses.replace(
+  return msgspec.structs.replace(
     reference,
     device=device,
     fingerprint=versions.fingerprint_id(device),
     versions={**versions.versions(), "entries_of": reference.fingerprint},
     calibration=None,
+    errors=None,
   )
 
 
 def calibrate(
   net: Spec,
   reference: Mapping[str, float],
-  genotypes: Sequence[Genotype],
-  measured_ms: Sequence[float],
+  measured: Measured,
   *,
   tables: Mapping[str, Mapping[str, float]] | None = None,
   liveness: str = "live",
   level: float = calibration.LEVEL,
 ) -> Calibration:
-  """A calibration of R's table that makes it the new device's.
+  """A calibration that makes R's table the new device's.
 
   Args:
     net: the networks' space.
     reference: R's table, ms by the key of a site.
-    genotypes: [N] of the networks measured on the new device.
-    measured_ms: [N] their latencies there, above 0.
+    measured: N networks and their latencies on the new device.
     tables: {device: ms by the key of a site} of more devices to learn from.
     liveness: of the new device, one of `calibration.LIVENESS`.
     level: of the one-sided margin; N networks may give less
@@ -235,21 +240,33 @@ def calibrate(
   """
   prior = make_prior(net, reference, tables or {})
 
-  def fitted(
-    rows: np.ndarray, latencies_ms: np.ndarray
+  def fit_device(
+    rows: np.ndarray, measured_ms: np.ndarray, /
   ) -> tuple[np.ndarray, float]:
     if prior is not None:
-      return fit(prior, rows, latencies_ms)
-    speed = np.exp(np.log(latencies_ms / rows.sum(1)).mean())
-    found, noise = multipliers.fit(rows * speed, latencies_ms)
-    return found * speed, noise
+      return fit(prior, rows, measured_ms)
+    speed = np.exp(np.log(measured_ms / rows.sum(1)).mean())
+    factors, noise = multipliers.fit(rows * speed, measured_ms)
+    return factors * speed, noise
 
   return calibration.calibrate(
     net,
     reference,
-    genotypes,
-    measured_ms,
+    measured,
     liveness=liveness,
     level=level,
-    fit=fitted,
+    fit=fit_device,
   )
+
+
+def calibrator(tables: Sequence[LatencyTable]) -> Calibrate:
+  """What calibrates this device's table, or the first of other devices'.
+
+  Args:
+    tables: of other devices, the one that was moved here first. None: the
+      table was measured here.
+  """
+  if not tables:
+    return calibration.calibrate
+  others = {table.fingerprint: costs(table) for table in tables[1:]}
+  return functools.partial(calibrate, tables=others)

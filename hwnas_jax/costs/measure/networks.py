@@ -1,49 +1,61 @@
 """Measures whole networks on this device, to calibrate and to test a table.
 
-Beside a table `t.json`, `t.networks.json` keeps what was measured, so that a
-stopped measurement goes on: device and batch size, and a row a network with
-its space, architecture and what `timing.measure_networks` says.
+Beside a table `t.json`, `t.networks.json` (`Stored`) keeps what was measured,
+so that a stopped measurement goes on.
 """
 
-import dataclasses
 import pathlib
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import jax.numpy as jnp
+import msgspec
 import numpy as np
 
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.correct import calibration as calibrations
 from hwnas_jax.costs.correct import regression
-from hwnas_jax.costs.correct.calibration import Calibration, Rule
+from hwnas_jax.costs.correct.calibration import Calibrate, Rule
+from hwnas_jax.costs.correct.regression import Error
 from hwnas_jax.costs.measure import timing
+from hwnas_jax.costs.measure.meter import LATENCY, METERS
+from hwnas_jax.costs.measured import Measured
 from hwnas_jax.costs.predict import fit, predictor
 from hwnas_jax.costs.predict.predictor import Predictor
 from hwnas_jax.costs.table import LatencyTable
-from hwnas_jax.io import fields, writers
+from hwnas_jax.io import document
+from hwnas_jax.io.document import Count, Text
 from hwnas_jax.io.progress import Progress
+from hwnas_jax.io.records import Architecture, Measurement, Record
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 
 GROUP = 5  # networks compiled, timed in turns and stored together
 SEED = 0  # of the choice of networks
-
-Calibrate = Callable[..., Calibration]
-Errors = dict[str, dict[str, float]]  # as `calibration.errors` returns them
+SCHEMA = 2
 
 
-class Measured(NamedTuple):
-  """Networks and their median latencies."""
+class StoredNetwork(Record, frozen=True):
+  """A measured network.
 
-  genotypes: list[Genotype]
-  latencies_ms: list[float]
+  spec: its space, as text. id: names its architecture.
+  """
 
-  def split(self, count: int) -> tuple["Measured", "Measured"]:
-    """(the first `count`, the others)."""
-    first = Measured(self.genotypes[:count], self.latencies_ms[:count])
-    return first, Measured(self.genotypes[count:], self.latencies_ms[count:])
+  spec: Text
+  id: Text
+  architecture: Architecture
+  latency: Measurement
+
+
+class Stored(Record, frozen=True):
+  """The networks that were measured on a device at a batch size."""
+
+  fingerprint: Text
+  batch_size: Count
+  quantity: Text
+  networks: tuple[StoredNetwork, ...] = ()
+  schema: Annotated[int, document.exactly(SCHEMA)] = SCHEMA
 
 
 def profile_chosen(
@@ -56,26 +68,27 @@ def profile_chosen(
 ) -> Measured:
   """Measures networks that span the space.
 
-  The same networks for the same table; what is stored is not measured again.
+  They are the same networks for the same table; what is stored is not measured
+  again.
 
   Args:
     net: the networks' space.
     table: the device's, finished, with every site of the space; or another
       device's, made this one's by `transfer.move`.
     out: where the table is.
-    rule: from logits to a genotype, the one that the search ends with.
+    rule: from logits to an architecture, the one that the search ends with.
     count: how many.
     repeats: samples of each network.
 
   Raises:
     ValueError: the space has too few networks, or the stored measurements are
-      damaged or of another device or batch size.
+      damaged or of another device, batch size or quantity.
   """
   rng = np.random.default_rng(SEED)
   costs = tables.raw_costs(table)
   genotypes = calibrations.choose(net, costs, rule, rng, count)
-  measured_ms = profile_networks(net, table, out, genotypes, repeats)
-  return Measured(genotypes, measured_ms)
+  latencies_ms = profile_networks(net, table, out, genotypes, repeats)
+  return Measured(genotypes, latencies_ms)
 
 
 def calibrated(
@@ -84,27 +97,29 @@ def calibrated(
   measured: Measured,
   num_networks: int,
   calibrate: Calibrate = calibrations.calibrate,
-) -> tuple[LatencyTable, Errors]:
+) -> LatencyTable:
   """The table, calibrated on the first `num_networks` that were measured.
 
   Args:
     net: the networks' space.
     table: with every site of the space.
-    measured: of its device; those beyond the first are to tell the error on.
-    num_networks: to calibrate on.
-    calibrate: (net, raw costs, genotypes, measured_ms) -> calibration.
+    measured: on the table's device.
+    num_networks: how many to calibrate on; the others are held out.
+    calibrate: makes the calibration.
 
   Returns:
-    The calibrated table, and the errors of the raw and the calibrated one: on
-    the networks held out, or without such as `calibration.errors` has them.
+    The calibrated table. Its `errors` are those on the networks held out; where
+    none are, of each network predicted by the fit to the others.
   """
   costs = tables.raw_costs(table)
   fitted, held_out = measured.split(num_networks)
-  found = calibrate(net, costs, *fitted)
-  table = dataclasses.replace(table, calibration=found)
-  if not held_out.genotypes:
-    return table, calibrations.errors(found)
-  return table, errors_on(net, costs, found, *held_out)
+  calibration = calibrate(net, costs, fitted)
+  errors = (
+    calibrations.errors_on(calibration, net, costs, held_out)
+    if held_out.genotypes
+    else calibrations.errors(calibration)
+  )
+  return msgspec.structs.replace(table, calibration=calibration, errors=errors)
 
 
 def train_predictor(
@@ -113,39 +128,17 @@ def train_predictor(
   table: LatencyTable,
   measured: Measured,
   num_networks: int,
-) -> tuple[Predictor, dict[str, float]]:
-  """(predictor, its error on the networks held out), as `calibrated`.
+) -> tuple[Predictor, Error]:
+  """(predictor, its error on the networks held out); arguments as `calibrated`.
 
   Raises:
-    ValueError: see `predictor_fit.train`.
+    ValueError: see `fit.train`.
   """
   fitted, held_out = measured.split(num_networks)
-  costs = tables.raw_costs(table)
-  found = fit.train_on(kind, net, costs, *fitted)
-  unseen = jnp.asarray(architecture.one_hot(held_out.genotypes, len(net.ops)))
-  predicted = np.asarray(predictor.cost(found, unseen))
-  return found, regression.error_of(
-    predicted, np.asarray(held_out.latencies_ms)
-  )
-
-
-def errors_on(
-  net: Spec,
-  costs: dict[str, float],
-  found: Calibration,
-  genotypes: Sequence[Genotype],
-  measured_ms: Sequence[float],
-) -> Errors:
-  """How wrong the table is on other networks, `raw` and `calibrated`."""
-  raw = [
-    float(calibrations.features(net, costs, g, found.liveness).sum())
-    for g in genotypes
-  ]
-  better = [calibrations.predict_ms(found, net, costs, g) for g in genotypes]
-  return {
-    name: regression.error_of(predicted, np.asarray(measured_ms))
-    for name, predicted in {"raw": raw, "calibrated": better}.items()
-  }
+  trained = fit.train_on(kind, net, tables.raw_costs(table), fitted)
+  mixes = jnp.asarray(architecture.one_hot(held_out.genotypes, len(net.ops)))
+  predicted_ms = np.asarray(predictor.cost(trained, mixes))
+  return trained, regression.error_of(predicted_ms, held_out.latencies_ms)
 
 
 def profile_networks(
@@ -161,58 +154,66 @@ def profile_networks(
     Their median latencies in ms, in order.
 
   Raises:
-    ValueError: what is stored is damaged, or of another device or batch size.
+    ValueError: what is stored is damaged, or of another device, batch size or
+      quantity.
   """
   out = pathlib.Path(out)
   path = out.with_name(f"{out.stem}.networks.json")
-  document = _stored(path, table)
+  stored = _stored(path, table)
   space, spec = net.space(), repr(net)
-  name_of = {g: architecture.identity(space, g) for g in genotypes}
-  rows = {r["id"]: r for r in document["networks"] if r["spec"] == spec}
-  todo = [g for g, name in name_of.items() if name not in rows]
+  ids = {g: architecture.identity(space, g) for g in genotypes}
+  medians_ms = {
+    network.id: network.latency.median_ms
+    for network in stored.networks
+    if network.spec == spec
+  }
+  todo = [g for g, name in ids.items() if name not in medians_ms]
   with Progress(len(genotypes), "profile networks") as progress:
     for start in range(0, len(todo), GROUP):
       group = todo[start : start + GROUP]
-      measured = _measure(net, group, table.batch_size, repeats)
-      for genotype, latency in zip(group, measured, strict=True):
-        edges = architecture.to_json(space, genotype)
-        row = {"spec": spec, "id": name_of[genotype], "architecture": edges}
-        rows[name_of[genotype]] = row | {"latency": latency}
-        document["networks"].append(rows[name_of[genotype]])
-      writers.write_json(path, document | {"digest": fields.digest(document)})
+      added = [
+        StoredNetwork(spec, ids[g], architecture.to_json(space, g), latency)
+        for g, latency in zip(
+          group, _measure(net, group, table, repeats), strict=True
+        )
+      ]
+      medians_ms |= {n.id: n.latency.median_ms for n in added}
+      stored = msgspec.structs.replace(
+        stored, networks=(*stored.networks, *added)
+      )
+      document.write(path, stored)
       progress.update(len(genotypes) - len(todo[start + GROUP :]))
-  return [rows[name]["latency"]["median_ms"] for name in name_of.values()]
+  return [medians_ms[name] for name in ids.values()]
 
 
 def _measure(
-  net: Spec, genotypes: list[Genotype], batch_size: int, repeats: int
-) -> list[dict[str, float]]:
+  net: Spec, genotypes: list[Genotype], table: LatencyTable, repeats: int
+) -> list[Measurement]:
   named = {str(i): genotype for i, genotype in enumerate(genotypes)}
-  compiled = timing.compile_networks(net, named, batch_size)
-  return list(timing.measure_networks(compiled, repeats).values())
+  compiled = timing.compile_networks(net, named, table.batch_size)
+  meter = METERS[table.quantity]
+  return list(timing.measure_networks(compiled, repeats, meter).values())
 
 
-def _stored(path: pathlib.Path, table: LatencyTable) -> dict[str, Any]:
+def _stored(path: pathlib.Path, table: LatencyTable) -> Stored:
   """What was measured before on this device."""
-  head = {"fingerprint": table.fingerprint, "batch_size": table.batch_size}
+  new = Stored(table.fingerprint, table.batch_size, table.quantity)
   if not path.exists():
-    return {"schema": 1, **head, "networks": []}
-  document = writers.read_json(path)
-  fields.check(f"{path}", document, _HEAD)
-  fields.check_digest(f"{path}", document, "delete the file to measure again")
-  for name, value in head.items():
-    if document[name] != value:
+    return new
+  remedy = "delete the file to measure again"
+  stored = document.read(path, Stored, remedy, _upgrade)
+  for name in ("fingerprint", "batch_size", "quantity"):
+    old, wanted = getattr(stored, name), getattr(new, name)
+    if old != wanted:
       raise ValueError(
-        f"{path}: field {name!r} is {document[name]!r}, the table's is "
-        f"{value!r}: delete the file to measure again"
+        f"{path}: field `{name}` is {old!r}, the table's is {wanted!r}: "
+        f"{remedy}"
       )
-  return document
+  return stored
 
 
-_HEAD: dict[str, fields.Rule] = {
-  "schema": fields.one_of(1),
-  "fingerprint": fields.TEXT,
-  "batch_size": fields.COUNT,
-  "networks": fields.LIST,
-  "digest": fields.TEXT,
-}
+def _upgrade(contents: dict[str, Any]) -> dict[str, Any]:
+  """What schema 1, which knew latency alone, said in schema 2."""
+  if contents.get("schema") != 1:
+    return contents
+  return {"quantity": LATENCY.quantity, **contents, "schema": SCHEMA}

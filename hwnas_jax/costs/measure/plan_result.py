@@ -1,40 +1,69 @@
-"""Turns what a plan's runner measured into a latency table.
-
-timings.json, schema 1, is the runner's (costs/runner.py):
-
-  schema        1
-  runner        its version
-  plan          digest of the plan.json that was measured
-  device        what decides a latency there, as `io.versions` names devices
-  repeats       samples of each model
-  samples_ms    {entry: {file: raw samples in ms a run}}
-  digest        SHA-256 of everything else
-"""
+"""Turns what a plan's runner measured into a latency table."""
 
 import pathlib
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
+import msgspec
 import numpy as np
 
-from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs.measure import plan, timing
+from hwnas_jax.costs.measure.chains import kind_of
+from hwnas_jax.costs.measure.plan import Plan, PlanSite
+from hwnas_jax.costs.measured import Measured
 from hwnas_jax.costs.table import LatencyTable
-from hwnas_jax.io import fields, versions, writers
+from hwnas_jax.io import document, versions
+from hwnas_jax.io.document import Count, Positive, Text
+from hwnas_jax.io.records import Device, Record
 from hwnas_jax.spaces import architecture
-from hwnas_jax.spaces.spec import Site, Spec
+from hwnas_jax.spaces.spec import Spec
 
-RUNNER = 1  # version of costs/runner.py, which is not imported: it wants more
+SCHEMA = 1
+RUNNER = 1  # version of runner.py, which is not imported: it needs onnxruntime
+
+# {file: raw samples in ms a run}
+Samples = dict[str, tuple[Positive, ...]]
+
+
+class RunnerDevice(Record, frozen=True, kw_only=True):
+  """The device as the runner describes it; see `records.Device`."""
+
+  platform: Text
+  device_kind: Text
+  platform_version: Text
+  cpu_model: Text
+  cpu_cores: Count
+  system: Text
+  providers: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1)]
+  threads: int
+
+  @property
+  def device(self) -> Device:
+    """The device, as a table has it."""
+    return Device(**msgspec.structs.asdict(self))
+
+
+class Timings(Record, frozen=True, kw_only=True):
+  """timings.json, which has the field `digest` too.
+
+  runner: its version.
+  plan: digest of the plan.json that was measured.
+  repeats: samples of each model.
+  samples_ms: by the id of an entry.
+  """
+
+  schema: Annotated[int, document.exactly(SCHEMA)]
+  runner: Annotated[int, document.exactly(RUNNER)]
+  plan: Text
+  device: RunnerDevice
+  repeats: Count
+  samples_ms: dict[str, Samples]
 
 
 class Fitted(NamedTuple):
-  """A device's table, not calibrated, and the whole networks measured there.
-
-  genotypes, measured_ms: of the plan's networks.
-  """
+  """A device's table, not calibrated, and the networks measured there."""
 
   table: LatencyTable
-  genotypes: list[Genotype]
-  measured_ms: list[float]
+  measured: Measured
 
 
 def fit(folder: str | pathlib.Path, net: Spec) -> Fitted:
@@ -50,100 +79,65 @@ def fit(folder: str | pathlib.Path, net: Spec) -> Fitted:
       the message names the file and the field.
   """
   planned, space = plan.read(folder), net.space()
-  if planned["space"] != plan.space_digest(space):
+  if planned.space != plan.space_digest(space):
     raise ValueError(
-      f"{folder}: field 'space' of plan.json is of {planned['spec']}, the "
+      f"{folder}: field `space` of plan.json is of {planned.spec}, the "
       f"config's is {net!r}: give the config that the plan was made with"
     )
   timings = _read(pathlib.Path(folder).expanduser() / "timings.json", planned)
-  samples = timings["samples_ms"]
-  free = [site for site in space.unique_sites() if timing.is_free(site)]
+  sites = {site.key: site for site in space.unique_sites()}
+  free = [site for site in sites.values() if kind_of(site) == "free"]
   entries = [timing.entry_of(site, []) for site in free]  # not in a plan
-  genotypes, measured_ms = [], []
-  for row in planned["entries"]:
-    found = samples[row["id"]]
-    if row["kind"] == "site":
-      entries.append(
-        timing.entry_of(Site(**row["site"]), _slopes_ms(row, found))
-      )
+  genotypes, latencies_ms = [], []
+  for entry in planned.entries:
+    samples = timings.samples_ms[entry.id]
+    if isinstance(entry, PlanSite):
+      site = sites[entry.site.site.key]
+      entries.append(timing.entry_of(site, _slopes_ms(entry, samples)))
       continue
-    (values,) = found.values()
-    genotypes.append(architecture.from_json(space, row["architecture"]))
-    measured_ms.append(float(np.median(values)))
+    (values_ms,) = samples.values()
+    genotypes.append(architecture.from_json(space, entry.architecture))
+    latencies_ms.append(float(np.median(values_ms)))
+  device = timings.device.device
   table = LatencyTable(
-    device=timings["device"],
-    fingerprint=versions.fingerprint_id(timings["device"]),
-    versions={**planned["versions"], "runner": timings["runner"]},
-    batch_size=planned["batch_size"],
+    device=device,
+    fingerprint=versions.fingerprint_id(device),
+    versions={**planned.versions, "runner": timings.runner},
+    batch_size=planned.batch_size,
     entries=tuple(sorted(entries, key=lambda entry: entry.site)),
     finished=True,
   )
-  return Fitted(table, genotypes, measured_ms)
+  return Fitted(table, Measured(genotypes, latencies_ms))
 
 
-def _slopes_ms(row: dict[str, Any], found: dict[str, Any]) -> list[float]:
+def _slopes_ms(entry: PlanSite, samples: Samples) -> list[float]:
   """Time of one link by round: the longer chain less the shorter."""
-  (short, a), (long, b) = sorted(row["onnx"].items(), key=lambda item: item[1])
-  differences = np.subtract(found[long], found[short])
+  (short, a), (long, b) = sorted(entry.onnx.items(), key=lambda item: item[1])
+  differences = np.subtract(samples[long], samples[short])
   return (differences / (b - a)).tolist()
 
 
-def _read(path: pathlib.Path, planned: dict[str, Any]) -> dict[str, Any]:
-  """timings.json, checked against its plan."""
-  timings = writers.read_json(path)
-  fields.check(f"{path}", timings, _HEAD)
-  if timings["plan"] != planned["digest"]:
+def _read(path: pathlib.Path, planned: Plan) -> Timings:
+  """timings.json, compared with its plan."""
+  timings = document.read(path, Timings, "copy it from the device again")
+  if timings.plan != planned.digest:
     raise ValueError(
-      f"{path}: field 'plan' is {timings['plan']:.12}.., the plan beside it is "
-      f"{planned['digest']:.12}..: they do not belong together"
+      f"{path}: field `plan` is {timings.plan:.12}.., the plan beside it is "
+      f"{planned.digest:.12}..: they do not belong together"
     )
-  fields.check(f"{path}: device", timings["device"], _DEVICE)
-  samples, wanted = timings["samples_ms"], planned["entries"]
-  missing = [row["id"] for row in wanted if row["id"] not in samples]
+  samples, entries = timings.samples_ms, planned.entries
+  missing = [entry.id for entry in entries if entry.id not in samples]
   if missing:
     raise ValueError(
-      f"{path}: field 'samples_ms' lacks {len(missing)} of {len(wanted)} "
+      f"{path}: field `samples_ms` lacks {len(missing)} of {len(entries)} "
       f"entries, {missing[0]} first: run runner.py again, it goes on from there"
     )
-  rule = _samples(timings["repeats"])
-  for row in wanted:
-    rules = dict.fromkeys(row["onnx"], rule)
-    fields.check(
-      f"{path}: samples_ms of {row['id']}", samples[row["id"]], rules
-    )
-  fields.check_digest(
-    f"{path}",
-    timings,
-    "the file was changed after it was measured; copy it from the device again",
-  )
+  for entry in entries:
+    for file in entry.onnx:
+      count = len(samples[entry.id].get(file, ()))
+      if count != timings.repeats:
+        raise ValueError(
+          f"{path}: field `samples_ms` of {entry.id} has {count} of {file},"
+          f" expected {timings.repeats}: copy it from the device again"
+        )
   return timings
-
-
-def _samples(repeats: int) -> fields.Rule:
-  return (
-    lambda v: (
-      isinstance(v, list)
-      and len(v) == repeats
-      and all(fields.is_number(x) and x > 0 for x in v)
-    ),
-    f"{repeats} numbers above 0",
-  )
-
-
-_HEAD: dict[str, fields.Rule] = {
-  "schema": fields.one_of(1),
-  "runner": fields.one_of(RUNNER),
-  "plan": fields.TEXT,
-  "device": fields.OBJECT,
-  "repeats": fields.COUNT,
-  "samples_ms": fields.OBJECT,
-  "digest": fields.TEXT,
-}
-_DEVICE: dict[str, fields.Rule] = {
-  "platform": fields.TEXT,
-  "device_kind": fields.TEXT,
-  "platform_version": fields.TEXT,
-  "cpu_model": fields.TEXT,
-  "cpu_cores": fields.COUNT,
-  "providers": fields.LIST,
-}

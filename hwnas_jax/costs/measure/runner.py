@@ -2,8 +2,8 @@
 
   python runner.py [--providers=A,B] [--threads=N] [--repeats=N] [--name=TEXT]
 
-in the folder of plan.json. Writes timings.json; stopped, the same command goes
-on where it was. Python 3.8 or later.
+in the folder of plan.json. Writes timings.json. If it is stopped, the same
+command continues the measurement. Python 3.8 or later.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ OUT = HERE / "timings.json"
 
 
 def cpu_model() -> str:
-  """The processor's name, as far as the system tells it."""
+  """The processor's name, or its architecture where the system has no name."""
   path = pathlib.Path("/proc/cpuinfo")
   text = path.read_text() if path.exists() else ""
-  found = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", text, re.M)
-  return found[1] if found else platform.processor() or platform.machine()
+  line = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", text, re.M)
+  return line[1] if line else platform.processor() or platform.machine()
 
 
 def read(path: pathlib.Path, remedy: str) -> dict[str, Any]:
-  """A JSON file whose digest fits."""
+  """Reads a JSON file and checks its digest; ends the program if it differs."""
   document = json.loads(path.read_text())
   if document.get("digest") != digest(document):
     sys.exit(f"{path.name} is damaged: {remedy}")
@@ -52,7 +52,7 @@ def digest(document: dict[str, Any]) -> str:
 
 
 def save(document: dict[str, Any]) -> None:
-  """Writes timings.json: the old one or the new one, never half."""
+  """Writes timings.json and its digest: the old file or the new, never half."""
   document["digest"] = digest(document)
   temporary = HERE / ".timings.json.tmp"
   temporary.write_text(json.dumps(document, sort_keys=True, indent=1))
@@ -60,7 +60,7 @@ def save(document: dict[str, Any]) -> None:
 
 
 def start(plan: dict[str, Any], flags: argparse.Namespace) -> dict[str, Any]:
-  """The timings to go on with: the stored ones, or none yet."""
+  """The timings to continue: the stored ones, or none yet."""
   device = {
     "platform": "onnxruntime",
     "device_kind": flags.name or flags.providers[0],
@@ -84,17 +84,17 @@ def start(plan: dict[str, Any], flags: argparse.Namespace) -> dict[str, Any]:
 
 
 class Model:
-  """A loaded model with random inputs on the device."""
+  """A model that is loaded, with random inputs on the device."""
 
   def __init__(self, file: str, sha256: str, flags: argparse.Namespace) -> None:
-    """Loads a file of the plan, runs it twice, and sets the runs a sample."""
+    """Loads a file of the plan and sets how many runs make a sample."""
     content = (HERE / file).read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
       sys.exit(file + " is not the plan's: copy the folder again")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = flags.threads
     options.log_severity_level = 3
-    # Or the threads of one model spin while the next is being timed.
+    # Otherwise the threads of one model spin while the next is being timed.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     self.session = onnxruntime.InferenceSession(
       content, options, providers=flags.providers
@@ -105,10 +105,10 @@ class Model:
     memory = "cuda" if first.startswith(("CUDA", "Tensorrt")) else "cpu"
     self.binding = self.session.io_binding()
     rng = np.random.default_rng(0)
-    for wanted in self.session.get_inputs():
-      x = rng.standard_normal(wanted.shape).astype(np.float32)
+    for node in self.session.get_inputs():
+      x = rng.standard_normal(node.shape).astype(np.float32)
       value = onnxruntime.OrtValue.ortvalue_from_numpy(x, memory, 0)
-      self.binding.bind_ortvalue_input(wanted.name, value)
+      self.binding.bind_ortvalue_input(node.name, value)
     for output in self.session.get_outputs():
       self.binding.bind_output(output.name, memory)
     self.runs = 1
@@ -125,7 +125,7 @@ class Model:
 
 
 def measure(entries: Any, flags: argparse.Namespace) -> dict[str, Any]:
-  """{id: {file: samples in ms}}, a sample of every model in each round."""
+  """{id: {file: samples in ms}}; each round takes one of every model."""
   models = {
     (entry["id"], file): Model(file, entry["sha256"][file], flags)
     for entry in entries
@@ -134,8 +134,8 @@ def measure(entries: Any, flags: argparse.Namespace) -> dict[str, Any]:
   samples: dict[str, Any] = {}
   for _ in range(flags.repeats):
     for (name, file), model in models.items():
-      found = samples.setdefault(name, {}).setdefault(file, [])
-      found.append(model.sample_ms())
+      samples_ms = samples.setdefault(name, {}).setdefault(file, [])
+      samples_ms.append(model.sample_ms())
   return samples
 
 
@@ -161,7 +161,7 @@ def main() -> None:
     done.update(measure(todo[first : first + GROUP], flags))
     save(timings)
     print(f"{len(done)} of {len(plan['entries'])} measured", flush=True)
-  print("timings.json is complete: hand it back")
+  print("timings.json is complete: copy it back into the plan's folder")
 
 
 if __name__ == "__main__":

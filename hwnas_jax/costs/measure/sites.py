@@ -1,10 +1,12 @@
-"""Measures what a latency table lacks, entry by entry, and finishes it."""
+"""Measures what a latency table lacks, site by site, and finishes it."""
 
-import dataclasses
 import pathlib
+
+import msgspec
 
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import timing
+from hwnas_jax.costs.measure.meter import LATENCY, Meter
 from hwnas_jax.costs.table import Entry, LatencyTable
 from hwnas_jax.io import versions
 from hwnas_jax.io.progress import Progress
@@ -14,67 +16,80 @@ REPEATS = 20
 
 
 def profile_space(
-  space: Space, batch_size: int, out: str | pathlib.Path, repeats: int = REPEATS
+  space: Space,
+  batch_size: int,
+  out: str | pathlib.Path,
+  repeats: int = REPEATS,
+  meter: Meter = LATENCY,
 ) -> LatencyTable:
   """Measures what the table at `out` lacks, and finishes it.
 
   Args:
     space: the sites to measure.
     batch_size: images a call.
-    out: the table; a new one, or one of this device and batch size.
+    out: the table; a new one, or one of this device, batch size and quantity.
     repeats: samples of each site.
+    meter: what to measure.
 
   Returns:
     The finished table; it may hold sites of other spaces too.
 
   Raises:
-    ValueError: `out` is damaged, or of another device or batch size.
+    ValueError: `out` is damaged, or of another device, batch size or quantity.
   """
-  table = _start(pathlib.Path(out), batch_size)
+  out = pathlib.Path(out)
+  table = _start(out, batch_size, meter)
   sites = space.unique_sites()
-  done = {entry.site.key: entry for entry in table.entries}
+  entries = {entry.site.key: entry for entry in table.entries}
+  done = dict(entries)
   if table.finished and all(site.key in done for site in sites):
     return table
-  entries = dict(done)
   with Progress(len(sites), "profile") as progress:
 
-    def on_group(group: list[Entry]) -> None:
+    def on_group(group: list[Entry], /) -> None:
       entries.update({entry.site.key: entry for entry in group})
       _save(out, table, entries, finished=False)
       progress.update(sum(site.key in entries for site in sites))
 
     timing.measure_sites(
-      sites, batch_size, repeats=repeats, done=done, on_group=on_group
+      sites,
+      batch_size,
+      repeats=repeats,
+      done=done,
+      on_group=on_group,
+      meter=meter,
     )
   return _save(out, table, entries, finished=True)
 
 
-def _start(out: pathlib.Path, batch_size: int) -> LatencyTable:
+def _start(out: pathlib.Path, batch_size: int, meter: Meter) -> LatencyTable:
   """The table to go on with: the stored one, or an empty one."""
-  device = versions.device_fingerprint()
-  name = versions.fingerprint_id(device)
+  new = tables.empty(batch_size, meter)
   if not out.exists():
-    return LatencyTable(
-      device, name, versions.versions(), batch_size, (), False
-    )
-  table = tables.read(out)
-  if (table.fingerprint, table.batch_size) != (name, batch_size):
+    return new
+  table = LatencyTable.read(out)
+  if (table.fingerprint, table.batch_size) != (new.fingerprint, batch_size):
     raise ValueError(
       f"{out} was measured on {table.fingerprint} with batches of "
-      f"{table.batch_size}, this is {name} with {batch_size}: give another "
-      "--out, or delete the file to measure again"
+      f"{table.batch_size}, this is {new.fingerprint} with {batch_size}: give "
+      "another --out, or delete the file to measure again"
     )
-  return dataclasses.replace(table, versions=versions.versions())
+  if table.quantity != meter.quantity:
+    raise ValueError(
+      f"{out} has {table.quantity}, this measures {meter.quantity}: give "
+      "another --out, or delete the file to measure again"
+    )
+  return msgspec.structs.replace(table, versions=dict(versions.versions()))
 
 
 def _save(
-  out: str | pathlib.Path,
+  out: pathlib.Path,
   table: LatencyTable,
   entries: dict[str, Entry],
   *,
   finished: bool,
 ) -> LatencyTable:
   rows = tuple(sorted(entries.values(), key=lambda entry: entry.site))
-  table = dataclasses.replace(table, entries=rows, finished=finished)
-  tables.save(out, table)
+  table = msgspec.structs.replace(table, entries=rows, finished=finished)
+  table.save(out)
   return table

@@ -1,16 +1,16 @@
-"""Trains a latency predictor on measured architectures, in one program.
+"""Trains a latency predictor on measured networks, in one program.
 
-Each of the members holds out its own fifth of the samples; the table is fitted
-without it, the network is trained without it, and all members stop at the one
-step at which their held-out errors together were best. Step 0 is the table
-alone, and a later step is better only by more than its standard error: with
-few samples the table stays as it is.
+Each member holds out a fifth of the samples, another one for each member. Its
+table is fitted and its network trained on the rest. All members stop at the
+same step, where their held-out errors together are least. Step 0 is the table
+alone, and a later step has to be better by more than its standard error, so
+with few samples the table stays as it is.
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +21,11 @@ from jax import lax
 from hwnas_jax.core import graph as graphs
 from hwnas_jax.core.graph import Graph
 from hwnas_jax.core.rng import stream
-from hwnas_jax.core.types import Array, Genotype, Params
+from hwnas_jax.core.types import Array, Params
+from hwnas_jax.costs.measured import Measured
 from hwnas_jax.costs.predict import predictor as predictors
 from hwnas_jax.costs.predict.nets import NETWORKS
-from hwnas_jax.costs.predict.predictor import HeldOut, Predictor, Table
+from hwnas_jax.costs.predict.predictor import FittedTable, HeldOut, Predictor
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 
@@ -38,7 +39,13 @@ DECAY = 1e-3
 
 
 class Settings(NamedTuple):
-  """members: networks, at most FOLDS; evaluations: chances to stop."""
+  """How long and how to train.
+
+  members: networks, at most FOLDS.
+  evaluations: how often held-out errors are compared; training stops at one.
+  batch_size: samples a step, or all that a member trains on if they are fewer.
+  rate: learning rate of AdamW, at its highest.
+  """
 
   members: int = FOLDS
   evaluations: int = 40
@@ -50,20 +57,43 @@ class Settings(NamedTuple):
 DEFAULTS = Settings()
 
 
-def fit_table(
-  graph: Graph, reference: Array, mixes: Array, latency_ms: Array, rule: Array
-) -> Table:
-  """Least absolute relative errors, by reweighted least squares.
+class Samples(NamedTuple):
+  """Measured networks, and the table that a predictor corrects.
 
-  A small ridge, relative to each column, settles what is not determined.
+  reference: [E, O] the table in ms, or ones.
+  mixes: [N, E, O] one-hot; a row of zeros is an absent choice.
+  latency_ms: [N] measured, above 0.
+  """
+
+  reference: Array
+  mixes: Array
+  latency_ms: Array
+
+
+class Errors(Protocol):
+  """Relative errors of members on samples."""
+
+  def __call__(self, networks: Params, rows: Array, /) -> Array:
+    """Returns the relative errors [M, n].
+
+    Args:
+      networks: weights [M, ...], one network a member.
+      rows: int32[M, n] indices of each member's samples.
+    """
+
+
+def fit_table(graph: Graph, samples: Samples, rule: Array) -> FittedTable:
+  """Fits a table: least absolute relative errors, by reweighted least squares.
+
+  A small ridge, relative to each column, fixes the prices that the samples do
+  not determine.
 
   Args:
-    graph: which choices run.
-    reference: [E, O] ms, or ones.
-    mixes: [N, E, O] one-hot.
-    latency_ms: [N].
+    graph: the choices as edges between states.
+    samples: N measured networks.
     rule: int32[] index into graph.RULES.
   """
+  reference, mixes, latency_ms = samples
   runs = predictors.rule_runs(graph, rule, mixes)
   sums = jnp.einsum("ne,neo,eo->no", runs, mixes, reference)
   columns = jnp.append(sums, jnp.ones((len(sums), 1)), 1) / latency_ms[:, None]
@@ -79,13 +109,13 @@ def fit_table(
 
   start = solve(jnp.ones(len(sums)))
   prices, _ = lax.scan(reweight, start, None, REWEIGHTINGS)
-  return Table(prices, rule, 0.1 * latency_ms.min())
+  return FittedTable(prices, rule, 0.1 * latency_ms.min())
 
 
 def table_ms(
-  graph: Graph, reference: Array, table: Table, mixes: Array
+  graph: Graph, reference: Array, table: FittedTable, mixes: Array
 ) -> Array:
-  """What a table alone predicts, in ms: [..., E, O] -> [...]."""
+  """What a table alone predicts, in ms: mixes [..., E, O] -> [...]."""
   runs = predictors.rule_runs(graph, table.rule, mixes)
   return jnp.exp(predictors.table_log_ms(table, reference, mixes, runs))
 
@@ -96,16 +126,20 @@ def relative_error(predicted_ms: Array, latency_ms: Array) -> Array:
 
 
 def best_tables(
-  graph: Graph,
-  reference: Array,
-  mixes: Array,
-  latency_ms: Array,
-  folds: tuple[Array, Array],
-) -> Table:
-  """A table a member [M, ...], all of the rule that is best held out."""
+  graph: Graph, samples: Samples, folds: tuple[Array, Array]
+) -> FittedTable:
+  """A table a member [M, ...], all with the rule that is best held out.
 
-  def fit(kept: Array, held: Array, rule: Array) -> tuple[Table, Array]:
-    table = fit_table(graph, reference, mixes[kept], latency_ms[kept], rule)
+  Args:
+    graph: the choices as edges between states.
+    samples: N measured networks.
+    folds: what `split` returned.
+  """
+  reference, mixes, latency_ms = samples
+
+  def fit(kept: Array, held: Array, rule: Array) -> tuple[FittedTable, Array]:
+    part = Samples(reference, mixes[kept], latency_ms[kept])
+    table = fit_table(graph, part, rule)
     predicted = table_ms(graph, reference, table, mixes[held])
     return table, relative_error(predicted, latency_ms[held]).mean()
 
@@ -117,7 +151,7 @@ def best_tables(
 
 
 def split(num_samples: int, members: int, key: Array) -> tuple[Array, Array]:
-  """Rows that each member trains on and holds out: [M, .], [M, N // FOLDS]."""
+  """Rows that each member trains on, and holds out: [M, .], [M, N // FOLDS]."""
   held = num_samples // FOLDS
   order = jax.random.permutation(key, num_samples)
   shifts = -held * np.arange(members)
@@ -126,18 +160,13 @@ def split(num_samples: int, members: int, key: Array) -> tuple[Array, Array]:
 
 
 def fit(
-  kind: str,
-  graph: Graph,
-  settings: Settings,
-  reference: Array,
-  mixes: Array,
-  latency_ms: Array,
-  key: Array,
+  kind: str, graph: Graph, settings: Settings, samples: Samples, key: Array
 ) -> Predictor:
-  """The whole training, pure: `train` without its checks, to jit and vmap."""
+  """The whole training as a pure function: `train` without its checks."""
+  reference, mixes, latency_ms = samples
   split_key, init_key, batch_key = jax.random.split(key, 3)
   kept, held = split(len(mixes), settings.members, split_key)
-  tables = best_tables(graph, reference, mixes, latency_ms, (kept, held))
+  tables = best_tables(graph, samples, (kept, held))
   runs = predictors.rule_runs(graph, tables.rule[0], mixes[:1])
   networks = jax.vmap(NETWORKS[kind](graph).init, (0, None, None))(
     jax.random.split(init_key, settings.members), mixes[:1], runs
@@ -153,29 +182,32 @@ def fit(
     graph=graph,
   )
 
-  def errors(networks: Params, rows: Array) -> Array:
+  def errors(networks: Params, rows: Array, /) -> Array:
     logs = jax.vmap(predictors.member_log_ms, (None, 0, 0, 0))(
       start, tables, networks, mixes[rows]
     )
     return relative_error(jnp.exp(logs), latency_ms[rows])
 
   best = _descend(settings, errors, networks, kept, held, batch_key)
-  ours, table_alone = errors(best, held), errors(networks, held)
+  trained, table_alone = errors(best, held), errors(networks, held)
   held_out = HeldOut(
-    ours.mean(), jnp.median(ours), table_alone.mean(), jnp.median(table_alone)
+    trained.mean(),
+    jnp.median(trained),
+    table_alone.mean(),
+    jnp.median(table_alone),
   )
   return dataclasses.replace(start, networks=best, held_out=held_out)
 
 
 def _descend(
   settings: Settings,
-  errors: Callable[[Params, Array], Array],
+  errors: Errors,
   start: Params,
   kept: Array,
   held: Array,
   key: Array,
 ) -> Params:
-  """Networks [M, ...] at the best evaluation; errors(networks, rows[M, .])."""
+  """Trains from `start`; the networks [M, ...] at the best evaluation."""
   num_steps = settings.evaluations * settings.steps_per_evaluation
   schedule = optax.warmup_cosine_decay_schedule(
     0.0, settings.rate, num_steps // 20, num_steps
@@ -223,72 +255,59 @@ def _descend(
 def train(
   kind: str,
   graph: Graph,
-  reference: np.ndarray,
-  mixes: np.ndarray,
-  latency_ms: np.ndarray,
+  samples: Samples,
   key: Array,
   settings: Settings = DEFAULTS,
 ) -> Predictor:
-  """Trains a predictor on measured architectures.
+  """Trains a predictor on measured networks.
 
   Args:
-    kind: the network's name in nets.predictors.NETWORKS.
-    graph: which choices run.
-    reference: [E, O] a table in ms, or ones.
-    mixes: [N, E, O] one-hot; a row of zeros is an absent choice.
-    latency_ms: [N] measured latencies.
+    kind: the network's name in `costs.predict.nets.NETWORKS`.
+    graph: the choices as edges between states.
+    samples: N measured networks.
     key: of the split, the weights and the batches.
-    settings: how long.
+    settings: how long and how.
 
   Raises:
-    ValueError: too few samples, a mix that is no architecture or has no path
-      from an input to an output, a latency that is not positive; says where.
+    ValueError: too few samples, a mix that is not one-hot or has no path from
+      an input to an output, a latency that is not above 0; the message names
+      the sample.
   """
-  check(kind, graph, reference, mixes, latency_ms, settings)
-  arrays = (jnp.asarray(a, jnp.float32) for a in (reference, mixes, latency_ms))
-  return _fit(kind, graph, settings, *arrays, key)
+  require_trainable(kind, graph, samples, settings)
+  arrays = Samples(*(jnp.asarray(a, jnp.float32) for a in samples))
+  return _fit(kind, graph, settings, arrays, key)
 
 
 def train_on(
-  kind: str,
-  net: Spec,
-  costs: Mapping[str, float],
-  genotypes: Sequence[Genotype],
-  measured_ms: Sequence[float],
+  kind: str, net: Spec, costs: Mapping[str, float], measured: Measured
 ) -> Predictor:
   """`train` on measured networks of a space, over its table.
 
   Args:
-    kind: the network's name in nets.predictors.NETWORKS.
+    kind: the network's name in `costs.predict.nets.NETWORKS`.
     net: the networks' space.
     costs: the raw table, ms by the key of a site (`table.raw_costs`).
-    genotypes: [N] of the measured networks; those in which nothing runs are
-      left out.
-    measured_ms: [N] their latencies.
+    measured: N networks; those in which nothing runs are left out.
   """
-  rows = [i for i, g in enumerate(genotypes) if any(net.live(g))]
-  return train(
-    kind,
-    net.graph(),
-    net.space().cost_array(costs),
-    architecture.one_hot([genotypes[i] for i in rows], len(net.ops)),
-    np.asarray([measured_ms[i] for i in rows], np.float32),
-    stream(0, "predictor"),
+  alive = [i for i, g in enumerate(measured.genotypes) if any(net.live(g))]
+  genotypes = [measured.genotypes[i] for i in alive]
+  latency_ms = [measured.latencies_ms[i] for i in alive]
+  samples = Samples(
+    jnp.asarray(net.space().cost_array(costs)),
+    jnp.asarray(architecture.one_hot(genotypes, len(net.ops))),
+    jnp.asarray(latency_ms, jnp.float32),
   )
+  return train(kind, net.graph(), samples, stream(0, "predictor"))
 
 
 _fit = jax.jit(fit, static_argnums=(0, 1, 2))
 
 
-def check(
-  kind: str,
-  graph: Graph,
-  reference: np.ndarray,
-  mixes: np.ndarray,
-  latency_ms: np.ndarray,
-  settings: Settings,
+def require_trainable(
+  kind: str, graph: Graph, samples: Samples, settings: Settings
 ) -> None:
   """Raises `train`'s ValueErrors."""
+  reference, mixes, latency_ms = map(np.asarray, samples)
   graphs.check(graph)
   if kind not in NETWORKS:
     raise ValueError(f"kind is {kind!r}, expected one of {[*NETWORKS]}")

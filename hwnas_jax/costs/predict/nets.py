@@ -1,13 +1,13 @@
-"""Networks that correct a table's sum, reading a mix [..., E, O].
+"""Networks that correct a table's sum for a mix [..., E, O].
 
 Each maps (mix[..., E, O], runs[..., E]) to (charges[..., E], log factor[...]):
 how much of each edge's price is charged, and the logarithm of a factor on the
-whole. At first charges are `runs` and the factor is 1: nothing is corrected.
-Both are smooth in the mix, so there are gradients at a straight-through
-one-hot.
+whole sum. A network that is not trained yet corrects nothing: charges are
+`runs` and the factor is 1. Both outputs are smooth in the mix, so a
+straight-through one-hot sample has gradients.
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -21,8 +21,10 @@ from hwnas_jax.core.types import Array
 class Regressor(nn.Module):
   """LA-DARTS's multi-layer regressor on the flattened mix: a factor only.
 
-  Xu et al. 2020 give neither sizes nor activation: 128 and 64 are LightNAS's
-  (research 6.3), SiLU is ours (smooth), and so is the table under it.
+  Of Xu et al. 2020 (arXiv 2001.06392) only the abstract was available, without
+  sizes or activation. Widths 128 and 64 are those of LightNAS's predictor (Luo
+  et al. 2022, arXiv 2208.14446). SiLU, because it is smooth, and the table
+  under the network are additions of this project.
   """
 
   widths: tuple[int, ...] = (128, 64)
@@ -39,12 +41,13 @@ class Regressor(nn.Module):
 class GraphNetwork(nn.Module):
   """SurgeNAS's graph network, on the line graph of a cell.
 
-  Luo et al. 2022 give no layers (research 7.1): all of it is a reconstruction.
-  A vertex is an edge of the cell, with its operation and how much of it runs
-  under each liveness rule. It hears, by relation, the edges that feed it, that
-  it feeds, that end in the same state and that start in the same state, and
-  nothing from an edge that is not there. Charging edges is ours: the network
-  learns which operations a backend removes.
+  Of Luo et al. 2023 (SurgeNAS, IEEE Transactions on Computers 72) only the
+  abstract was available, so all of it is a reconstruction. A vertex is an edge
+  of the cell; its features are the operation and how much of it runs under each
+  liveness rule. It receives messages, by relation, from the edges that end
+  where it starts, that start where it ends, that end in the same state and that
+  start in the same state; an absent edge sends none. Charging edges is an
+  addition: the network learns which operations a backend removes.
   """
 
   graph: Graph
@@ -61,9 +64,9 @@ class GraphNetwork(nn.Module):
     relations = _relations(self.graph)
     for _ in range(self.layers):
       sent = hidden * present[..., None]
-      heard = jnp.einsum("ref,...fw->...erw", relations, sent)
-      heard = heard.reshape(*hidden.shape[:-1], -1)
-      both = jnp.concatenate([hidden, heard], -1)
+      received = jnp.einsum("ref,...fw->...erw", relations, sent)
+      received = received.reshape(*hidden.shape[:-1], -1)
+      both = jnp.concatenate([hidden, received], -1)
       hidden = nn.silu(nn.Dense(self.width)(both))
     change = _zero_dense(3)(hidden)
     kept = runs * jnp.exp(change[..., 0])
@@ -71,8 +74,19 @@ class GraphNetwork(nn.Module):
     return kept + removed, (present * change[..., 2]).mean(-1)
 
 
-# By the name that a saved predictor carries.
-NETWORKS: dict[str, Callable[[Graph], nn.Module]] = {
+class MakeNetwork(Protocol):
+  """Makes a correcting network."""
+
+  def __call__(self, graph: Graph, /) -> nn.Module:
+    """Returns a module of the signature above.
+
+    Args:
+      graph: the choices as edges between states.
+    """
+
+
+# By the name that a saved predictor has as its `kind`.
+NETWORKS: dict[str, MakeNetwork] = {
   "mlp": lambda graph: Regressor(),
   "graph": GraphNetwork,
 }
@@ -83,7 +97,7 @@ def _zero_dense(features: int) -> nn.Dense:
 
 
 def _relations(graph: Graph) -> np.ndarray:
-  """[4, E, E] 0 or 1: f feeds e, e feeds f, same target, same source."""
+  """[4, E, E] 0 or 1 for edges e and f, in the order of GraphNetwork."""
   source, target = np.asarray(graph.edges).T
   feeds = source[:, None] == target[None, :]
   other = ~np.eye(len(source), dtype=bool)

@@ -3,9 +3,9 @@
     latency_ms = (base + sum charge[e] * price[o] * reference[e, o] * mix[e, o])
                  * exp(log factor)
 
-with the charges and the factor from a network of `nets.predictors`. Without
-the network the charges are what a liveness rule says, the factor is 1, and the
-rest is the calibrated table. `costs.predictor_fit` trains both.
+with the charges and the factor from a network of `costs.predict.nets`. Without
+the network, a liveness rule gives the charges and the factor is 1: what remains
+is a calibrated table. `costs.predict.fit` trains both.
 """
 
 import dataclasses
@@ -27,11 +27,11 @@ from hwnas_jax.io import writers
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Table:
-  """A calibrated table.
+class FittedTable:
+  """A table, fitted to measured networks.
 
   prices: [O + 1] a factor on each operation's reference, then the base in ms.
-  rule: int32[] which of graph.RULES says what runs.
+  rule: int32[] index into graph.RULES, the liveness rule.
   floor_ms: [] smooth lower bound of a prediction.
   """
 
@@ -43,10 +43,12 @@ class Table:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class HeldOut:
-  """Relative errors [] on samples that the members had not seen.
+  """Relative errors [] on samples that the members were not trained on.
 
-  All but table_* are the predictor's; table_* the same table's without its
-  network. A little optimistic: training stopped by them.
+  mean, median: of the predictor.
+  table_mean, table_median: of its table without the network.
+
+  They are a little optimistic, because training stops where they are least.
   """
 
   mean: Array
@@ -58,15 +60,16 @@ class HeldOut:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Predictor:
-  """M members, each a table [M, ...] and a network; they are averaged.
+  """M members, each a fitted table and a network, whose logs are averaged.
 
-  reference: [E, O] the table in ms that prices multiply, or ones where an
-    operation costs the same at every edge.
+  table, networks: leaves [M, ...].
+  reference: [E, O] the latency table's ms that `prices` multiply, or ones where
+    an operation costs the same at every edge.
   num_samples: int32[] measured networks, held-out ones included.
-  kind: the network's name in nets.predictors.NETWORKS.
+  kind: the network's name in `costs.predict.nets.NETWORKS`.
   """
 
-  table: Table
+  table: FittedTable
   networks: Params
   reference: Array
   held_out: HeldOut
@@ -76,7 +79,7 @@ class Predictor:
 
 
 def table_log_ms(
-  table: Table, reference: Array, mix: Array, charges: Array
+  table: FittedTable, reference: Array, mix: Array, charges: Array
 ) -> Array:
   """Logarithm of a table's sum, mix [..., E, O], charges [..., E] -> [...]."""
   sums = jnp.einsum("...e,...eo,eo->...o", charges, mix, reference)
@@ -91,13 +94,13 @@ def rule_runs(graph: Graph, rule: Array, mix: Array) -> Array:
 
 
 def member_log_ms(
-  predictor: Predictor, table: Table, network: Params, mix: Array
+  predictor: Predictor, table: FittedTable, network: Params, mix: Array
 ) -> Array:
   """One member's log latency: [..., E, O] -> [...]."""
   module = NETWORKS[predictor.kind](predictor.graph)
   runs = rule_runs(predictor.graph, table.rule, mix)
-  found: Any = module.apply(network, mix, runs)
-  charges, log_factor = found
+  outputs: Any = module.apply(network, mix, runs)
+  charges, log_factor = outputs
   return table_log_ms(table, predictor.reference, mix, charges) + log_factor
 
 
@@ -106,9 +109,10 @@ def cost(
 ) -> Array:
   """Predicted latency in ms, base included: [..., E, O] -> [...].
 
-  Pure and differentiable; the predictor is an argument of the jitted step.
-  Trained on one-hot mixes, so feed it straight-through one-hots: inside the
-  simplex it is smooth but untested (research 6.3). The condition is not read.
+  Pure and differentiable; the predictor is an argument of the jitted step. It
+  was trained on one-hot mixes, so give it straight-through one-hot samples:
+  inside the simplex it is smooth, but its error there is not known
+  (docs/latency.md#predictors). The condition is not read.
   """
   del condition
   logs = jax.vmap(member_log_ms, (None, 0, 0, None))(
@@ -137,35 +141,44 @@ def load(path: str | pathlib.Path) -> Predictor:
 
   Raises:
     FileNotFoundError: there is no such file.
-    ValueError: it is no predictor, or a field is missing or misshapen; the
-      message names the file and the field.
+    ValueError: it is no predictor, or a field is missing or of another shape;
+      the message names the file and the field.
   """
   try:
     # Opened here: np.load leaves a damaged file open.
     with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-      found = {name: file[name] for name in file.files}
+      arrays = {name: file[name] for name in file.files}
   except (ValueError, EOFError, zipfile.BadZipFile) as error:
     raise ValueError(f"{path} is not a predictor: {error}") from error
-  missing = {"kind", "reference", *_GRAPH} - set(found)
+  missing = {"kind", "reference", *_GRAPH} - set(arrays)
   if missing:
     raise ValueError(f"{path}: field {min(missing)!r} is missing")
-  kind, graph = str(found.pop("kind")), _pop_graph(found)
+  kind, graph = str(arrays.pop("kind")), _pop_graph(arrays)
   if kind not in NETWORKS:
-    raise ValueError(f"{path}: field 'kind' is {kind!r}, not of {[*NETWORKS]}")
-  members = found.get("table/rule", np.zeros(0)).size
-  wanted = blank(kind, graph, found["reference"].shape, members)
-  lines = tree.diff(_arrays(wanted), found)
+    raise ValueError(
+      f"{path}: field 'kind' is {kind!r}, expected one of {[*NETWORKS]}"
+    )
+  members = arrays.get("table/rule", np.zeros(0)).size
+  wanted = blank(kind, graph, arrays["reference"].shape, members)
+  lines = tree.diff(_arrays(wanted), arrays)
   if lines:
     raise ValueError(f"{path}: {lines[0]}")
   paths = [tree.path(p) for p, _ in jax.tree.leaves_with_path(wanted)]
-  leaves = [jnp.asarray(found[name]) for name in paths]
+  leaves = [jnp.asarray(arrays[name]) for name in paths]
   return jax.tree.unflatten(jax.tree.structure(wanted), leaves)
 
 
 def blank(
   kind: str, graph: Graph, shape: tuple[int, ...], members: int
 ) -> Predictor:
-  """The shapes of a predictor's arrays, as ShapeDtypeStructs."""
+  """The shapes of a predictor's arrays, as ShapeDtypeStructs.
+
+  Args:
+    kind: the network's name in `costs.predict.nets.NETWORKS`.
+    graph: the choices as edges between states.
+    shape: (E, O).
+    members: M.
+  """
 
   def make() -> Predictor:
     mix = jnp.zeros((1, *shape))
@@ -173,7 +186,7 @@ def blank(
     init = NETWORKS[kind](graph).init
     scalar, rows = jnp.zeros(()), jnp.zeros(members)
     return Predictor(
-      table=Table(
+      table=FittedTable(
         jnp.zeros((members, shape[1] + 1)), rows.astype(jnp.int32), rows
       ),
       networks=jax.vmap(init, (0, None, None))(keys, mix, mix[..., 0]),
@@ -194,8 +207,8 @@ def _arrays(predictor: Predictor) -> dict[str, Any]:
   return tree.flatten(predictor)
 
 
-def _pop_graph(found: dict[str, np.ndarray]) -> Graph:
-  edges, *states = (found.pop(name).tolist() for name in _GRAPH)
+def _pop_graph(arrays: dict[str, np.ndarray]) -> Graph:
+  edges, *states = (arrays.pop(name).tolist() for name in _GRAPH)
   graph = Graph(tuple(map(tuple, edges)), *map(tuple, states))
   graphs.check(graph)
   return graph
