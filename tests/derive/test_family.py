@@ -1,5 +1,6 @@
 """A family: its points, its networks, random ones beside them."""
 
+import doctest
 import itertools
 
 import numpy as np
@@ -41,6 +42,11 @@ def test_prices_that_are_none_are_refused(vectors):
   settings = FamilySettings(0.1, 10.0, 3, vectors)
   with pytest.raises(ValueError, match="derive.vectors needs names with 2"):
     family.points_of(CONDITIONS["simplex"], 2, settings)
+
+
+def test_the_example_runs():
+  ran = doctest.testmod(family)
+  assert ran.attempted > 0 and ran.failed == 0
 
 
 def test_equal_architectures_are_one_network():
