@@ -1,12 +1,12 @@
-"""The likeliest architectures that keep every budget, exactly.
+"""The most likely architectures that keep every budget, exactly.
 
     maximise sum log p[e, o_e]   so that   base + sum cost[e, o_e] <= budget
 
-for every constraint, over what the discretisation rule allows: one operation
-a choice (argmax), or DARTS's `space.keep` edges a node without `none` (top_k).
-An integer program of E * O binary variables; with slack budgets its best
-solution is what the rule itself gives (research 10.2). Small spaces are
-enumerated instead, which is exact too.
+for every constraint, over what the rule allows: one operation a choice
+(argmax), or DARTS's `space.keep` edges a node without `none` (top_k). It is an
+integer program of E * O binary variables; where no budget binds, its best
+solution is what the rule itself gives. Small spaces are enumerated instead,
+which is exact too (docs/methods.md#exact-search-under-budgets).
 """
 
 import functools
@@ -50,13 +50,13 @@ def best(
 
   Args:
     space: the space.
-    rule: "argmax" or "top_k", of `search.discretise.RULES`.
+    rule: "argmax" or "top_k", see `rules.RULES`.
     scores: [E, O], such as log softmax of the logits.
-    constraints: what has to hold.
+    constraints: budgets that have to hold.
     count: how many, best first.
 
   Returns:
-    At most `count` genotypes, fewer where no more fit: [] if none does.
+    `count` genotypes; fewer where fewer fit, [] if none does.
 
   Raises:
     ValueError: no such rule.
@@ -65,15 +65,15 @@ def best(
   if rule == "argmax" and size <= ENUMERATED:
     return _enumerate(space, scores, constraints, count)
   program = _program(space, rule)
-  found: list[Genotype] = []
+  genotypes: list[Genotype] = []
   cuts: list[np.ndarray] = []
-  while len(found) < count:
+  while len(genotypes) < count:
     chosen = _solve(program, scores, constraints, cuts)
     if chosen is None:
       break
     cuts.append(chosen)
-    found.append(_genotype(chosen.reshape(space.shape)))
-  return found
+    genotypes.append(_genotype(chosen.reshape(space.shape)))
+  return genotypes
 
 
 @functools.cache
@@ -114,7 +114,7 @@ class _Program(NamedTuple):
 
 @functools.cache
 def _program(space: Space, rule: str) -> _Program:
-  """What the discretisation rule allows."""
+  """The architectures that a rule allows."""
   num_choices, num_ops = space.shape
   one = np.kron(np.eye(num_choices), np.ones(num_ops))
   upper = space.allowed().astype(float)
@@ -148,7 +148,7 @@ def _solve(
   # An architecture is cut off by asking for one of its choices less.
   cut_rows = [cut.astype(float) for cut in cuts]
   cut_limits = [cut.sum() - 1.0 for cut in cuts]
-  more = sparse.csr_array(
+  extra_rows = sparse.csr_array(
     np.reshape([*budget_rows, *cut_rows], (-1, scores.size))
   )
   limits = np.asarray([*budgets, *cut_limits])
@@ -157,7 +157,7 @@ def _solve(
     integrality=np.ones(scores.size),
     bounds=optimize.Bounds(0, program.upper),
     constraints=optimize.LinearConstraint(
-      sparse.vstack([program.matrix, more]),
+      sparse.vstack([program.matrix, extra_rows]),
       np.concatenate([program.low, np.full(len(limits), -np.inf)]),
       np.concatenate([program.high, limits]),
     ),

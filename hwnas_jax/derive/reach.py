@@ -1,8 +1,9 @@
 """What a space reaches on a device, before any search.
 
-Latencies are sums of table entries, dead operations included: those that the
-search's penalty reads. Architectures are genotypes under a rule of
-`search.discretise`; some may compute the same function.
+Latencies are sums of table entries, as the search's penalty reads them:
+operations that do not reach the output count too. Architectures are the
+genotypes that a rule of `spaces.rules` can give; some compute the same
+function.
 """
 
 import math
@@ -37,7 +38,7 @@ class Reach(NamedTuple):
     )
 
   def satisfiable(self, budget_ms: float) -> bool:
-    """Tells whether some architecture keeps the budget."""
+    """Whether some architecture keeps the budget."""
     return self.smallest_ms <= budget_ms
 
 
@@ -60,22 +61,22 @@ def bounds_ms(
 ) -> tuple[float, float]:
   """(smallest, largest) latency of an architecture, exactly.
 
-  A sum is least where each kept choice has its cheapest operation, and each
-  group keeps its cheapest choices; the largest likewise.
+  A sum is least where each kept choice has its fastest operation, and each
+  group keeps its fastest choices; the largest likewise.
 
   Args:
     space: the space.
     reference: [E, O] ms, summed over the sites of a choice.
     base_ms: what every architecture pays.
-    rule: a name in `search.discretise.MASKS`.
+    rule: a name in `rules.MASKS`.
   """
   costs, allowed = np.asarray(reference, np.float64), _allowed(space, rule)
-  cheapest = np.where(allowed, costs, np.inf).min(1)
-  dearest = np.where(allowed, costs, -np.inf).max(1)
+  fastest = np.where(allowed, costs, np.inf).min(1)
+  slowest = np.where(allowed, costs, -np.inf).max(1)
   smallest, largest = base_ms, base_ms
   for rows, keep in _group_sizes(space, rule):
-    smallest += np.sort(cheapest[rows])[:keep].sum()
-    largest += np.sort(dearest[rows])[::-1][:keep].sum()
+    smallest += np.sort(fastest[rows])[:keep].sum()
+    largest += np.sort(slowest[rows])[::-1][:keep].sum()
   return float(smallest), float(largest)
 
 
@@ -99,7 +100,7 @@ def typical_ms(
 ) -> float:
   """Median latency of `NUM_RANDOM` architectures, all equally likely."""
   shape = (NUM_RANDOM, *space.shape)
-  # By symmetry: no choice's and no operation's logit is likely to be larger.
+  # By symmetry no choice and no operation is more likely to have the largest.
   logits = np.random.default_rng(0).standard_normal(shape, np.float32)
   logits = np.where(space.allowed(), logits, -np.inf)
   masks = jax.vmap(lambda rows: MASKS[rule](space, rows))(jnp.asarray(logits))
@@ -110,7 +111,7 @@ def typical_ms(
 def reach(
   space: Space, reference: np.ndarray, base_ms: float, rule: str
 ) -> Reach:
-  """All of it; see `bounds_ms` for the arguments."""
+  """What a space reaches; see `bounds_ms` for the arguments."""
   smallest, largest = bounds_ms(space, reference, base_ms, rule)
   middle = typical_ms(space, reference, base_ms, rule)
   return Reach(smallest, middle, largest, log10_size(space, rule))

@@ -1,11 +1,11 @@
-"""A classifier that is a function of the condition (research 2.2, 3.2).
+"""A classifier that is a function of the condition.
 
-DARTS-CC and the simplex method generate the last layer as they generate the
-logits. For one condition it folds into constants: the network that is derived
-has an ordinary classifier.
+DARTS-CC and the simplex method generate the weights of the last layer as they
+generate the logits. For one condition the weights are constants, so a derived
+network has an ordinary classifier (docs/methods.md#conditioned-classifier).
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -17,32 +17,40 @@ from hwnas_jax.nets.supernet import Net
 
 LAYER = "classifier"
 
-# (supernet's weights, condition features) -> weights of the plain supernet
-Fold = Callable[[Params, Array], Params]
+
+class Fold(Protocol):
+  """What turns a supernet's parameters into its weights under a condition."""
+
+  def __call__(self, weights: Params, features: Array, /) -> Params:
+    """(parameters, condition features) -> weights of the plain supernet."""
+
+
+class MakeGenerator(Protocol):
+  """Makes the controller that generates the classifier's weights."""
+
+  def __call__(self, rows: Rows, std: float, /) -> Controller:
+    """(shape [1, n], standard deviation of the outputs at first)."""
 
 
 def plain(weights: Params, features: Array) -> Params:
-  """The fold of a supernet that does not hear the condition."""
+  """The fold of a supernet whose weights do not depend on the condition."""
   del features
   return weights
 
 
-def conditioned(
-  net: Net, make: Callable[[Rows, float], Controller]
-) -> tuple[Net, Fold]:
+def conditioned(net: Net, make: MakeGenerator) -> tuple[Net, Fold]:
   """The net with a generated classifier, and what folds its weights.
 
   Args:
     net: a supernet whose weights have a "classifier".
-    make: (rows, standard deviation at first) -> the controller of [1, n]
-      outputs that generates its n weights. The second is 1 / sqrt(fan-in), 1
-      in the published code, which starts with logits spread by 16.
-
-  The parameters are weights, and decay as they do, pivots included.
+    make: makes the generator of the classifier's n weights. It is given the
+      deviation 1 / sqrt(fan-in); the published code of the simplex method has
+      1, which spreads the class logits by about 16 at first.
 
   Returns:
     A net whose init gives the generator's parameters in the classifier's
-    place; its apply takes folded weights.
+    place, and whose apply takes folded weights. The parameters are trained,
+    and decay, as weights do, pivots included.
   """
   shapes = jax.eval_shape(net.init, jax.random.key(0))[LAYER]
   leaves, tree = jax.tree.flatten(shapes)
@@ -51,15 +59,15 @@ def conditioned(
   generator = make(Rows((1, sum(sizes)), (0,)), 1 / np.sqrt(fan_in))
 
   def init(key: Array) -> Params:
-    own, others = jax.random.split(key)
-    return {**net.init(others), LAYER: generator.init(own)}
+    generator_key, net_key = jax.random.split(key)
+    return {**net.init(net_key), LAYER: generator.init(generator_key)}
 
   def fold(weights: Params, features: Array) -> Params:
     (flat,) = generator.apply(weights[LAYER], features)
     parts = jnp.split(flat, np.cumsum(sizes)[:-1])
-    found = [
+    layer = [
       part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)
     ]
-    return {**weights, LAYER: jax.tree.unflatten(tree, found)}
+    return {**weights, LAYER: jax.tree.unflatten(tree, layer)}
 
   return Net(init, net.apply), fold

@@ -1,35 +1,62 @@
-"""What a search draws its conditions from, and how a controller reads them."""
+"""Conditions: what a search draws them from, and how a controller reads them.
 
+A condition is a point of the simplex, the relative prices of the K priced
+operations, and a scale, how much cost matters (docs/methods.md#condition).
+"""
+
+import dataclasses
+import functools
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from hwnas_jax.core.types import Array, Condition
 
-# Far enough apart that the ends of the scale are gated to different pivots.
+# Of the log scale as a feature: wide enough that the two ends of the scale
+# are gated to different pivots.
 REACH = 4.0
 
 
-class Conditions(NamedTuple):
-  """draw(key) -> Condition; features(Condition) -> [num_features].
+class DrawCondition(Protocol):
+  """A random condition, or one of each device."""
 
-  cover(keys[n]) -> [n, num_features]: features of n conditions over the law.
-  each(key) -> a Condition with a leading axis: one of every device, where the
-    law is over some; the controller's step serves them all.
+  def __call__(self, key: Array, /) -> Condition:
+    """A typed key -> Condition(simplex [K], scale [])."""
+
+
+class Features(Protocol):
+  """A condition as the controller reads it."""
+
+  def __call__(self, condition: Condition, /) -> Array:
+    """Condition -> [num_features]."""
+
+
+class Cover(Protocol):
+  """Features that are spread over all conditions."""
+
+  def __call__(self, keys: Array, /) -> Array:
+    """typed keys [n] -> features [n, num_features] of n conditions."""
+
+
+class Conditions(NamedTuple):
+  """The distribution of a search's conditions; pure functions.
+
+  each: key -> a Condition with a leading axis of D, one for each device, where
+    the distribution is over some devices: the controller's step then serves
+    all of them. None elsewhere.
   """
 
   num_features: int
-  draw: Callable[[Array], Condition]
-  features: Callable[[Condition], Array]
-  cover: Callable[[Array], Array]
-  each: Callable[[Array], Condition] | None = None
+  draw: DrawCondition
+  features: Features
+  cover: Cover
+  each: DrawCondition | None = None
 
 
 def progress(features: Array) -> Array:
-  """Where on a cone's log scale features [num_features] are, in [0, 1]."""
+  """Where features [num_features] of a cone are on its log scale, in [0, 1]."""
   return jnp.clip(features[-1] / (2 * REACH) + 0.5, 0.0, 1.0)
 
 
@@ -46,7 +73,7 @@ def fixed(size: int, scale: float) -> Conditions:
 
 
 def simplex(size: int) -> Conditions:
-  """S ~ Dirichlet(1), scale 1 (research 3.1)."""
+  """S ~ Dirichlet(1), scale 1, as in the simplex method."""
 
   def draw(key: Array) -> Condition:
     return Condition(_dirichlet(key, size), jnp.ones(()))
@@ -56,10 +83,10 @@ def simplex(size: int) -> Conditions:
 
 
 def cone(size: int, low: float, high: float) -> Conditions:
-  """S ~ Dirichlet(1) times a log-uniform scale in [low, high].
+  """S ~ Dirichlet(1), and a log-uniform scale in [low, high].
 
-  The features are S and the log scale, mapped to [-REACH, REACH]. Drawn
-  scales leave gaps of decades between a few, so `cover` spaces them evenly.
+  The features are S and the log scale, mapped to [-REACH, REACH]. A few
+  random scales would leave gaps of decades, so `cover` spaces them evenly.
 
   Raises:
     ValueError: not 0 < low < high.
@@ -82,7 +109,7 @@ def cone(size: int, low: float, high: float) -> Conditions:
 
   def cover(keys: Array) -> Array:
     points = jax.vmap(lambda key: _dirichlet(key, size))(keys)
-    # In the middle of its share each: at an end it would see half the draws.
+    # Each in the middle of its share: at an end it would see half the draws.
     shares = (jnp.arange(len(keys)) + 0.5) / len(keys)
     return jnp.column_stack([points, REACH * (2 * shares - 1)])
 
@@ -90,7 +117,7 @@ def cone(size: int, low: float, high: float) -> Conditions:
 
 
 def scale(size: int, low: float, high: float) -> Conditions:
-  """The uniform prices times a log-uniform scale: DARTS-CC's (research 2.2)."""
+  """The uniform prices and a log-uniform scale, as in DARTS-CC."""
   whole = cone(size, low, high)
   uniform = jnp.full(size, 1.0 / size)
   return whole._replace(
@@ -100,13 +127,13 @@ def scale(size: int, low: float, high: float) -> Conditions:
 
 
 def draw_devices(key: Array, count: int, size: int) -> Array:
-  """Prices [D, K] of devices: the reference itself, then drawn ones."""
+  """Prices [D, K] of D = `count` devices: the reference, then random ones."""
   drawn = jax.vmap(lambda k: _dirichlet(k, size))(jax.random.split(key, count))
   return drawn.at[0].set(1.0 / size)
 
 
 def devices(points: Array, low: float, high: float) -> Conditions:
-  """Some devices' prices times a log-uniform scale (MODNAS; research 8.1).
+  """One of some devices' prices, and a log-uniform scale, as in MODNAS.
 
   Args:
     points: [D, K] the devices' prices, on the simplex.
@@ -126,3 +153,65 @@ def devices(points: Array, low: float, high: float) -> Conditions:
     return drawn._replace(simplex=points)
 
   return whole._replace(draw=draw, each=each)
+
+
+@dataclasses.dataclass(frozen=True)
+class ConditionSettings:
+  """The numbers that a distribution of conditions may read.
+
+  size: K, the number of priced operations.
+  low, high: of the scale; where there is one scale, it is `high`.
+  num_devices: how many devices are drawn, by `key`.
+  """
+
+  size: int
+  low: float
+  high: float
+  num_devices: int
+  key: Array
+
+
+class MakeConditions(Protocol):
+  """Makes a distribution of conditions."""
+
+  def __call__(self, settings: ConditionSettings, /) -> Conditions:
+    """Its numbers -> the distribution."""
+
+
+class ConditionKind(NamedTuple):
+  """How conditions are made, and the traits that a config is checked by.
+
+  scaled: the scale varies, over [low, high].
+  single: it is always the same condition; the search gives one network.
+  several_devices: `Conditions.each` is there, and needs a bilevel search.
+  """
+
+  make: MakeConditions
+  scaled: bool = False
+  single: bool = False
+  several_devices: bool = False
+
+
+def _make_devices(settings: ConditionSettings) -> Conditions:
+  points = draw_devices(settings.key, settings.num_devices, settings.size)
+  return devices(points, settings.low, settings.high)
+
+
+_documented = functools.update_wrapper  # (make, function): with its docstring
+
+# Read when it is used: an entry that is added at run time counts.
+CONDITIONS: dict[str, ConditionKind] = {
+  "fixed": ConditionKind(
+    _documented(lambda s: fixed(s.size, s.high), fixed), single=True
+  ),
+  "simplex": ConditionKind(_documented(lambda s: simplex(s.size), simplex)),
+  "cone": ConditionKind(
+    _documented(lambda s: cone(s.size, s.low, s.high), cone), scaled=True
+  ),
+  "scale": ConditionKind(
+    _documented(lambda s: scale(s.size, s.low, s.high), scale), scaled=True
+  ),
+  "devices": ConditionKind(
+    _documented(_make_devices, devices), scaled=True, several_devices=True
+  ),
+}

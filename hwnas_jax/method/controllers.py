@@ -1,11 +1,14 @@
 """Controllers: (params, condition features) -> logits[E, O].
 
-`features` is what `core.conditions` makes of a Condition: the point of the
-simplex, and on the price cone the normalised log scale behind it.
+Features are what `Conditions.features` makes of a condition: the point of the
+simplex and, where the scale varies, the normalised log scale after it. The
+equations are in docs/methods.md#controller.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -17,20 +20,34 @@ from hwnas_jax.spaces.spec import Space
 
 
 class Rows(NamedTuple):
-  """What a controller gives, where that is not the logits of a Space.
+  """What a controller gives, where it is not the logits of a Space.
 
-  shape: (E, O). group: [E], rows of one group share what is grouped.
+  shape: (E, O). group: [E]; rows of one group share pivots.
   """
 
   shape: tuple[int, int]
   group: tuple[int, ...]
 
 
-class Controller(NamedTuple):
-  """init(key) -> params; apply(params, features[D]) -> logits[E, O]."""
+class InitController(Protocol):
+  """Fresh parameters."""
 
-  init: Callable[[Array], Params]
-  apply: Callable[[Params, Array], Array]
+  def __call__(self, key: Array, /) -> Params:
+    """A typed key -> a pytree."""
+
+
+class ApplyController(Protocol):
+  """The logits under a condition."""
+
+  def __call__(self, params: Params, features: Array, /) -> Array:
+    """(params, features [num_features]) -> logits [E, O]."""
+
+
+class Controller(NamedTuple):
+  """Pure functions."""
+
+  init: InitController
+  apply: ApplyController
 
 
 def masked(controller: Controller, space: Space) -> Controller:
@@ -47,7 +64,7 @@ def masked(controller: Controller, space: Space) -> Controller:
 
 
 def table(space: Space | Rows) -> Controller:
-  """Free logits, deaf to the condition (DARTS): 1e-3 * N(0, 1) at first."""
+  """Free logits that ignore the condition (DARTS): 1e-3 * N(0, 1) at first."""
 
   def init(key: Array) -> Params:
     return {"logits": 1e-3 * jax.random.normal(key, space.shape)}
@@ -67,24 +84,24 @@ def pivots(
   reference_std: float = 1e-3,
   train_pivots: bool = False,
 ) -> Controller:
-  """Gated references, one set of pivots a group (research 3.1, 3.2).
+  """Gated references, with one set of pivots a group (the simplex method).
 
   logits[e] = sum_r gate_r reference[e, r],
   gate = softmax_r(sign * |features - pivot_r|^2).
 
   Args:
     space: gives E, O and the groups.
-    conditions: what features the controller will read, and their law.
-    num_pivots: references a group.
-    sign: -1 is the paper's text: near pivots count. They start over
-      the conditions (drawn from N(0, 1), the one of least norm would win the
-      softmax everywhere). +1 is its published code: far pivots count, drawn
-      from N(0, 1) (research 3.6, F5).
-    reference_std: of the references at first. The published code has 1;
-      1e-3, as in `table`, lets a short search forget where it started.
-    train_pivots: whether they move, as in the published code. Where they do,
-      those at the ends of a scale leave it within a search, and the ends are
-      left to what was never trained.
+    conditions: what the features will be, and their distribution.
+    num_pivots: references a choice, pivots a group.
+    sign: -1, as the thesis has it: near pivots count. They start spread over
+      the conditions; drawn from N(0, 1), the pivot of least norm would win the
+      softmax everywhere. +1, as its published code has it: far pivots count,
+      drawn from N(0, 1).
+    reference_std: standard deviation of the references at first. The published
+      code has 1; 1e-3, as in `table`, lets a short search forget its start.
+    train_pivots: whether pivots move, as in the published code. Those at the
+      ends of a scale then leave it within a search, and the logits there come
+      from references that were never trained for them.
 
   Raises:
     ValueError: sign is neither.
@@ -99,19 +116,19 @@ def pivots(
   def init(key: Array) -> Params:
     pivot_key, reference_key = jax.random.split(key)
     if sign > 0:
-      at = jax.random.normal(pivot_key, (*shape, conditions.num_features))
+      pivots = jax.random.normal(pivot_key, (*shape, conditions.num_features))
     else:
-      at = jax.vmap(conditions.cover)(jax.random.split(pivot_key, shape))
+      pivots = jax.vmap(conditions.cover)(jax.random.split(pivot_key, shape))
     references = jax.random.normal(
       reference_key, (num_choices, num_pivots, num_ops)
     )
-    return {"pivots": at, "references": reference_std * references}
+    return {"pivots": pivots, "references": reference_std * references}
 
   def apply(params: Params, features: Array) -> Array:
-    at = params["pivots"]
+    pivots = params["pivots"]
     if not train_pivots:
-      at = jax.lax.stop_gradient(at)
-    offsets = at - features[None, None, :]
+      pivots = jax.lax.stop_gradient(pivots)
+    offsets = pivots - features[None, None, :]
     gates = jax.nn.softmax(sign * jnp.square(offsets).sum(-1))  # [G, R]
     return jnp.einsum("er,ero->eo", gates[group], params["references"])
 
@@ -119,18 +136,26 @@ def pivots(
 
 
 def piecewise(space: Space | Rows, num_knots: int = 5) -> Controller:
-  """Logits that are piecewise linear in the scale (DARTS-CC; research 2.2).
+  """Logits that are piecewise linear in the scale (DARTS-CC).
 
-  With u = the normalised log scale in [0, 1] and knots q_0 <= ... <= q_K a
+  With u the normalised log scale in [0, 1] and even knots q_0 <= ... <= q_K, a
   choice's logits are interpolated between the references of the two knots
-  about u. The knots are even and stay: published ones move, but the two are
-  picked by the even grid, so that they extrapolate and may divide by zero
-  (research 2.6). References start as U(+-1 / sqrt(edges * O)) of a group.
+  beside u. The published knots are trained, but the pair is picked by the even
+  grid: a knot that moves makes the formula extrapolate, and two equal knots
+  divide by zero. Here the knots stay. References start as uniform in
+  +-1 / sqrt(n), n the number of logits of the group.
 
   Args:
     space: gives E, O and the groups.
-    num_knots: two at least.
+    num_knots: at least two.
+
+  Raises:
+    ValueError: fewer than two knots.
   """
+  if num_knots < 2:
+    raise ValueError(
+      f"controller.num_pivots must be 2 or more, got {num_knots}"
+    )
   group = np.asarray(space.group)
   bound = 1.0 / np.sqrt(np.bincount(group)[group] * space.shape[1])
 
@@ -140,8 +165,8 @@ def piecewise(space: Space | Rows, num_knots: int = 5) -> Controller:
     return {"references": uniform * jnp.asarray(bound)[None, :, None]}
 
   def apply(params: Params, features: Array) -> Array:
-    at = progress(features) * (num_knots - 1)
-    weights = jnp.maximum(1.0 - jnp.abs(at - jnp.arange(num_knots)), 0.0)
+    place = progress(features) * (num_knots - 1)
+    weights = jnp.maximum(1.0 - jnp.abs(place - jnp.arange(num_knots)), 0.0)
     return jnp.tensordot(weights, params["references"], 1)
 
   return Controller(init, apply)
@@ -150,11 +175,11 @@ def piecewise(space: Space | Rows, num_knots: int = 5) -> Controller:
 def mlp(
   space: Space | Rows, conditions: Conditions, widths: Sequence[int] = (64, 64)
 ) -> Controller:
-  """A dense network from the condition to all logits; it starts near zero.
+  """A dense network from the features to all logits; they start near zero.
 
   Args:
     space: gives E and O.
-    conditions: what features it will read.
+    conditions: what the features will be.
     widths: of the hidden layers.
   """
   sizes = [conditions.num_features, *widths, int(np.prod(space.shape))]
@@ -188,18 +213,19 @@ def mixture(
   num_experts: int = 10,
   num_rows: int = 11,
 ) -> Controller:
-  """Tables of pseudo-devices, attended by the device (MODNAS; research 8.1).
+  """Tables of logits, weighted by the device's prices (MODNAS).
 
-  Expert i has an embedding and a table of rows along the scale; the weight
-  of its table is softmax_i(sin(d . e_i / sqrt(dim))), with d the prices S of
-  the device. Published rows share nothing and are picked by rounding; here
-  they are interpolated, so that logits change smoothly with the scale.
+  Expert i has an embedding e_i and a table of rows along the scale; its table
+  has the weight softmax_i(sin(S . e_i / sqrt(K))), with S the K prices of the
+  device. The published code picks the nearest row by rounding, so neighbouring
+  scales share nothing; here rows are interpolated, and logits change smoothly
+  with the scale (Sukthanker et al. 2025).
 
   Args:
     space: gives E and O.
-    conditions: a cone, whose last feature is the scale.
-    num_experts: pseudo-devices, 50 as published.
-    num_rows: along the scale, 101 as published.
+    conditions: with a scale, which is the last feature.
+    num_experts: published: 50.
+    num_rows: along the scale; published: 101.
   """
   dim = conditions.num_features - 1
 
@@ -214,8 +240,82 @@ def mixture(
   def apply(params: Params, features: Array) -> Array:
     scores = params["embeddings"] @ features[:-1] / np.sqrt(dim)
     experts = jax.nn.softmax(jnp.sin(scores))
-    at = progress(features) * (num_rows - 1)
-    near = jnp.maximum(1.0 - jnp.abs(at - jnp.arange(num_rows)), 0.0)
+    place = progress(features) * (num_rows - 1)
+    near = jnp.maximum(1.0 - jnp.abs(place - jnp.arange(num_rows)), 0.0)
     return jnp.einsum("i,r,ireo->eo", experts, near, params["rows"])
 
   return Controller(init, apply)
+
+
+@dataclasses.dataclass(frozen=True)
+class ControllerSettings:
+  """What a controller may be made from; each reads some of it.
+
+  space: gives E, O and the groups. conditions: what the features will be.
+  num_pivots: of each group, or knots of `piecewise`.
+  num_experts: of `mixture`.
+  sign, reference_std, train_pivots: of `pivots`, see there.
+  """
+
+  space: Space | Rows
+  conditions: Conditions
+  num_pivots: int = 5
+  num_experts: int = 10
+  sign: int = -1
+  reference_std: float = 1e-3
+  train_pivots: bool = False
+
+
+class MakeController(Protocol):
+  """Makes a controller."""
+
+  def __call__(self, settings: ControllerSettings, /) -> Controller:
+    """What it may be made from -> the controller."""
+
+
+class ControllerKind(NamedTuple):
+  """How a controller is made, and the traits that a config is checked by.
+
+  conditioned: its logits depend on the condition.
+  reads_scale: the condition has to have a scale that varies.
+  least_pivots: what num_pivots has to be at least.
+  """
+
+  make: MakeController
+  conditioned: bool = True
+  reads_scale: bool = False
+  least_pivots: int = 1
+
+
+def _make_pivots(settings: ControllerSettings) -> Controller:
+  return pivots(
+    settings.space,
+    settings.conditions,
+    settings.num_pivots,
+    settings.sign,
+    settings.reference_std,
+    settings.train_pivots,
+  )
+
+
+_documented = functools.update_wrapper  # (make, function): with its docstring
+
+# Read when it is used: an entry that is added at run time counts.
+CONTROLLERS: dict[str, ControllerKind] = {
+  "table": ControllerKind(
+    _documented(lambda s: table(s.space), table), conditioned=False
+  ),
+  "pivots": ControllerKind(_documented(_make_pivots, pivots)),
+  "piecewise": ControllerKind(
+    _documented(lambda s: piecewise(s.space, s.num_pivots), piecewise),
+    reads_scale=True,
+    least_pivots=2,
+  ),
+  "mlp": ControllerKind(_documented(lambda s: mlp(s.space, s.conditions), mlp)),
+  "mixture": ControllerKind(
+    _documented(
+      lambda s: mixture(s.space, s.conditions, s.num_experts), mixture
+    ),
+    reads_scale=True,
+  ),
+}

@@ -1,4 +1,4 @@
-"""How far a search has made up its mind."""
+"""The entropy of logits: how far a search is from a decision."""
 
 import jax
 
@@ -13,5 +13,5 @@ def entropies(logits: Array) -> Array:
 
 
 def entropy(logits: Array) -> Array:
-  """Mean entropy of the choices of logits [E, O], in nats."""
+  """Mean entropy of the choices of logits [E, O], in nats: []."""
   return entropies(logits).mean()

@@ -2,69 +2,82 @@
 
 With w' = w + step(grad_w L_train(w, a)) the loss L_valid(w', a) depends on the
 logits a directly and by w'. `exact` differentiates the weights' optimiser and
-the gradient it is given, reverse over reverse; `difference` replaces the
-product with the mixed second derivative by two gradients, at w +- e u, under
-the same noise (common random numbers: other noise would drown the difference).
+the gradient it is given, reverse over reverse. `difference` replaces the
+product with the mixed second derivative by two gradients, at w +- e u, with
+the same noise in both: other noise would drown the difference
+(docs/methods.md#common-noise).
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from hwnas_jax.core.types import Array, Params
-from hwnas_jax.method.estimators import BOTH, LOGITS, WEIGHTS, Grads, Metrics
+from hwnas_jax.method.estimators import (
+  BOTH,
+  LOGITS,
+  WEIGHTS,
+  BatchGradients,
+  Metrics,
+  State,
+  Variables,
+)
 
-STEP = 0.01  # e * |u|, as in DARTS's code (research 1.1)
+STEP = 0.01  # e * |u|, as in DARTS's published code
 
-# (wrt, weights, logits) -> gradients, of one batch and one key
-Gradient = Callable[[tuple[int, ...], Params, Array], Grads]
+
+class StepWeights(Protocol):
+  """The weights' optimiser, at the current weights and moments."""
+
+  def __call__(self, grads: Params, /) -> Params:
+    """Gradients of the weights -> the weights after the step."""
 
 
 def look_ahead(
   order: str,
-  train: Gradient,
-  valid: Callable[..., tuple[Grads, Metrics, dict[str, Array]]],
-  optimiser: optax.GradientTransformation,
-  state: optax.OptState,
-  weights: Params,
-  logits: Array,
-) -> tuple[Array, Metrics, dict[str, Array]]:
-  """(d L_valid(w'(a), a) / d logits, metrics, state) of `valid`.
+  train: BatchGradients,
+  valid: BatchGradients,
+  step_weights: StepWeights,
+  variables: Variables,
+) -> tuple[Array, Metrics, State]:
+  """The gradient of L_valid(w'(a), a) by the logits.
 
   Args:
     order: "exact" or "difference".
-    train: gradients of the weights' batch.
-    valid: the same of the controller's, with what it has to log.
-    optimiser: of the weights; its state is `state`.
-    weights: w.
-    logits: a, [E, O].
-  """
+    train: on the weights' batch.
+    valid: on the controller's batch.
+    step_weights: gives w' from a gradient at w; differentiable.
+    variables: w and a.
 
-  def stepped(grads: Params) -> Params:
-    updates, _ = optimiser.update(grads, state, weights)
-    return optax.apply_updates(weights, updates)
+  Returns:
+    (gradient [E, O], metrics of `valid`, its estimator's state).
+  """
+  weights, logits = variables
 
   def ahead(logits: Array) -> Params:
-    return stepped(train((WEIGHTS,), weights, logits).weights)
+    grads, _, _ = train((WEIGHTS,), Variables(weights, logits))
+    return step_weights(grads.weights)
 
   if order == "exact":
-    after, pull = jax.vjp(ahead, logits)
-    found, metrics, kept = valid(BOTH, after, logits)
-    (through,) = pull(found.weights)
-    return found.logits + through, metrics, kept
-  grads = train((WEIGHTS,), weights, logits).weights
-  after, pull_step = jax.vjp(stepped, grads)
-  found, metrics, kept = valid(BOTH, after, logits)
-  (direction,) = pull_step(found.weights)
+    after, pull_back = jax.vjp(ahead, logits)
+    grads, metrics, state = valid(BOTH, Variables(after, logits))
+    (through_weights,) = pull_back(grads.weights)
+    return grads.logits + through_weights, metrics, state
+  d_weights = train((WEIGHTS,), variables)[0].weights
+  after, pull_back = jax.vjp(step_weights, d_weights)
+  grads, metrics, state = valid(BOTH, Variables(after, logits))
+  (direction,) = pull_back(grads.weights)
   size = STEP / jnp.maximum(optax.tree.norm(direction), 1e-12)
   plus, minus = (
     train(
       (LOGITS,),
-      jax.tree.map(lambda w, u, s=s: w + s * size * u, weights, direction),
-      logits,
-    ).logits
+      Variables(
+        jax.tree.map(lambda w, u, s=s: w + s * size * u, weights, direction),
+        logits,
+      ),
+    )[0].logits
     for s in (1.0, -1.0)
   )
-  return found.logits + (plus - minus) / (2 * size), metrics, kept
+  return grads.logits + (plus - minus) / (2 * size), metrics, state

@@ -1,7 +1,8 @@
-"""The common descent direction of several losses (MODNAS; research 8.2).
+"""The common descent direction of several losses, for MODNAS's devices.
 
-Each gradient is scaled to norm one; the point of least norm in their convex
-hull does not raise any of the losses, to first order (Desideri 2012, MGDA).
+Each gradient is scaled to norm 1. The point of least norm in their convex hull
+raises none of the losses, to first order (Desideri 2012, MGDA; Sukthanker et
+al. 2025; docs/methods.md#common-descent-direction).
 """
 
 import jax
@@ -14,9 +15,13 @@ ITERATIONS = 250
 
 
 def hull_weights(gram: Array, iterations: int = ITERATIONS) -> Array:
-  """Weights [D] on the simplex that minimise w @ gram @ w, gram [D, D].
+  """Weights [D] on the simplex that minimise w @ gram @ w.
 
   Frank-Wolfe with an exact line search (Jaggi 2013).
+
+  Args:
+    gram: [D, D], inner products of the gradients.
+    iterations: of Frank-Wolfe.
   """
   size = gram.shape[0]
 

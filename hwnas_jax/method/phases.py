@@ -1,8 +1,8 @@
-"""Schedules: a static list of phases, each a compiled step of its own.
+"""The phases of a search: a static list, each compiled as a step of its own.
 
 A phase says who is updated, on which examples and by which gradient. The same
 phase may come again, as where weights and controller alternate by the epoch;
-equal phases are one compile.
+equal phases are compiled once.
 """
 
 import itertools
@@ -17,13 +17,13 @@ ORDERS = ("first", "exact", "difference")
 class Phase(NamedTuple):
   """What a step does.
 
-  estimator: draws the mix and gives the gradients.
+  estimator: gives the gradients.
   weights, controller: which of the two are updated.
-  joint: by one gradient, on the weights' examples and sample (one-level);
+  joint: both by one gradient, on the weights' examples and sample (one-level);
     else the controller steps first, on its own examples, then the weights.
-  order: of the controller's gradient where it looks ahead at the weights'
-    step (`search.hypergradient`); "first" does not.
-  start: from this step on the controller is updated, the weights from 0.
+  order: of the controller's gradient, one of ORDERS: "first" takes the weights
+    as they are, the others look ahead at their step (`hypergradient`).
+  start: the first step that updates the controller; the weights start at 0.
   every: the controller is updated at every n-th step.
   same_key: the controller's sample is drawn by the weights' key.
   """
@@ -57,15 +57,15 @@ def plan(
   """The phases of a search, in order.
 
   Args:
-    main: what is repeated until the end.
+    main: repeated until the end.
     num_steps: of the whole search.
     warmup_steps: at first, of the weights alone; by the same compiled step as
-      what follows, unless that is another one.
-    warmup: the estimator of the warm-up, where it is another one.
+      what follows, unless that needs another one.
+    warmup: the estimator of the warm-up, where it is not that of `main`.
     epoch_steps: weights and controller alternate, each for so many steps
       (FBNet, LightNAS); 0: both at every step.
-    controller_epoch_steps: the controller's, where it has another number of
-      examples; 0: as many.
+    controller_epoch_steps: of the controller's turns, where it has another
+      number of examples; 0: as the weights'.
   """
   alone = main._replace(controller=False, joint=False, order="first", every=1)
   if not (warmup or epoch_steps):
@@ -94,7 +94,7 @@ def plan(
 
 
 def weights_steps(spans: Sequence[Span]) -> int:
-  """In how many steps the weights are updated."""
+  """The number of steps that update the weights."""
   starts = (0, *(span.end for span in spans))
   return sum(
     span.end - start
@@ -103,8 +103,8 @@ def weights_steps(spans: Sequence[Span]) -> int:
   )
 
 
-def at(spans: Sequence[Span], step: int) -> Phase:
-  """The phase of a step, counted from 0."""
+def current(spans: Sequence[Span], step: int) -> Phase:
+  """The phase of a step; steps are counted from 0."""
   return next(span.phase for span in spans if step < span.end)
 
 
@@ -114,7 +114,7 @@ def different(spans: Sequence[Span]) -> list[Phase]:
 
 
 def init(spans: Sequence[Span]) -> State:
-  """What the phases' estimators carry from step to step."""
+  """What the phases' estimators keep from step to step, before the first."""
   state: State = {}
   for phase in different(spans):
     state |= phase.estimator.init()

@@ -1,4 +1,4 @@
-"""All that a search carries from step to step, and what it is given."""
+"""What a search carries from step to step, and what its steps are given."""
 
 import dataclasses
 from typing import NamedTuple
@@ -14,12 +14,13 @@ from hwnas_jax.costs.predict.predictor import Predictor
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class SearchState:
-  """One checkpoint of this resumes a search bit for bit.
+  """A checkpoint of this resumes a search bit for bit.
 
   penalty, estimator: scalars by name, such as the multiplier of dual ascent
-  and the baseline of REINFORCE.
-  step: int32[] finished steps. key: the run's typed key, never advanced:
-  the randomness of a step is a function of (key, step).
+    and the baseline of REINFORCE.
+  step: int32[], finished steps.
+  key: the run's typed key. It never changes: the randomness of a step is a
+    function of (key, step).
   """
 
   weights: Params
@@ -35,9 +36,9 @@ class SearchState:
 class SearchData(NamedTuple):
   """Arguments of the compiled step, on the device.
 
-  images: uint8[N, H, W, C]; labels: int32[N];
-  weights_index, controller_index: int32[.] examples of each level (in a
-  one-level search the second is not read).
+  images: uint8[N, H, W, C]. labels: int32[N].
+  weights_index, controller_index: int32[.], the rows that each is trained on;
+    a one-level search does not read the second.
   """
 
   images: Array
@@ -47,16 +48,18 @@ class SearchData(NamedTuple):
 
 
 class CostTable(NamedTuple):
-  """reference: float32[E, O] in the cost's unit; base: [] of all networks.
+  """What a mix costs, in the cost's unit (ms where it is a latency).
 
-  predictor: says what a one-hot mix takes, in the table's place.
+  reference: float32[E, O], the price of each operation at each choice.
+  base: [], what every network pays.
+  predictor: takes the place of the sum; it reads one-hot mixes.
   """
 
   reference: Array
   base: Array
   predictor: Predictor | None = None
 
-  def of(self, mix: Array) -> Array:
+  def cost(self, mix: Array) -> Array:
     """The cost [] of a mix [E, O], base included."""
     if self.predictor is not None:
       return predictors.cost(self.predictor, mix)

@@ -1,9 +1,10 @@
-"""From logits to a genotype, as a mask that a compiled step can read too.
+"""Rules: from logits to an architecture, as a mask that a step can read too.
 
-A mask is [E, O], one-hot in the rows that are kept and zero in the others.
+A mask is [E, O], one-hot in the rows that are kept and zero in the others
+(docs/methods.md#rules).
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -12,20 +13,32 @@ import numpy as np
 from hwnas_jax.core.types import ABSENT, FORBIDDEN, Array, Genotype
 from hwnas_jax.spaces.spec import Space
 
-# (space, logits[E, O]) -> mask[E, O]
-Mask = Callable[[Space, Array], Array]
+
+class Mask(Protocol):
+  """A rule as a function of arrays; it can be traced."""
+
+  def __call__(self, space: Space, logits: Array, /) -> Array:
+    """(space, logits [E, O]) -> mask [E, O]."""
+
+
+class Rule(Protocol):
+  """What turns logits into an architecture."""
+
+  def __call__(self, space: Space, logits: np.ndarray, /) -> Genotype:
+    """(space, logits [E, O]) -> genotype."""
 
 
 def argmax_mask(space: Space, logits: Array) -> Array:
-  """The likeliest operation of every choice, `none` included."""
+  """The most likely operation of every choice, `none` included."""
   return jax.nn.one_hot(jnp.argmax(logits, -1), space.shape[1])
 
 
 def top_k_mask(space: Space, logits: Array) -> Array:
-  """DARTS's rule (research 1.4): `space.keep` edges a node, never `none`.
+  """DARTS's rule: `space.keep` edges a node, never `none`.
 
-  An edge's score is its largest softmax weight but that of `none`, which
-  still takes its part in the softmax. The first of equal edges wins.
+  Liu et al. 2019, section 2.4. An edge's score is its largest probability
+  except that of `none`, which still takes part in the softmax. The first of
+  equal edges is kept.
   """
   weights = jax.nn.softmax(logits)
   if "none" in space.ops:
@@ -60,10 +73,16 @@ def top_k(space: Space, logits: np.ndarray) -> Genotype:
   return _genotype(top_k_mask, space, logits)
 
 
-RULES = {"argmax": argmax, "top_k": top_k}
+RULES: dict[str, Rule] = {"argmax": argmax, "top_k": top_k}
 
 
 def random(space: Space, rule: str, rng: np.random.Generator) -> Genotype:
-  """A random architecture of those that a rule can give."""
+  """A random architecture of those that a rule can give.
+
+  Args:
+    space: the space.
+    rule: a name in RULES.
+    rng: advances by one draw of [E, O].
+  """
   noise = rng.gumbel(size=space.shape)
   return RULES[rule](space, np.where(space.allowed(), noise, FORBIDDEN))

@@ -6,7 +6,7 @@ import pytest
 
 from hwnas_jax.core.types import FORBIDDEN
 from hwnas_jax.derive import collapse
-from hwnas_jax.method.conditioned import plain
+from hwnas_jax.derive.shared import SharedWeights
 from hwnas_jax.nets.supernet import Net
 
 LABELS = jnp.asarray([0, 0, 0, 1], jnp.int32)
@@ -26,40 +26,39 @@ NET = Net(lambda key: {}, apply)
 def signs(logits, genotypes, skip, paths=0):
   logits = np.asarray(logits, "f4")
   features = jnp.zeros((len(logits), 1))
-  return collapse.signs(
-    NET, plain, {}, IMAGES, LABELS, features, logits, genotypes, skip, paths
-  )
+  shared = SharedWeights(NET, {}, IMAGES, LABELS)
+  return collapse.signs(shared, features, logits, genotypes, skip, paths)
 
 
-def test_a_gap_too_many_skips_and_undecided_choices_are_told():
+def test_a_gap_too_many_skips_and_undecided_choices_are_alarms():
   logits = np.zeros((2, 3, 2))
   first, second = signs(logits, [(0, 1, 1), (1, 0, -1)], 1)
-  assert first["soft_accuracy"] == pytest.approx(0.75)
-  assert first["discrete_accuracy"] == pytest.approx(0.25)
-  assert first["entropy"] == pytest.approx(np.log(2), rel=1e-5)
-  assert first["skip_share"] == pytest.approx(2 / 3)
+  assert first.soft_accuracy == pytest.approx(0.75)
+  assert first.discrete_accuracy == pytest.approx(0.25)
+  assert first.entropy == pytest.approx(np.log(2), rel=1e-5)
+  assert first.skip_share == pytest.approx(2 / 3)
   undecided = (
     "its choices are undecided: their entropy is 100.0% of that of equal"
     " operations"
   )
-  assert first["alarms"] == [
+  assert first.alarms == (
     "skips are 67% of its choices",
     undecided,
     f"{GAP} its mixture",
-  ]
-  assert (second["skip_share"], second["alarms"]) == (0.5, [undecided])
+  )
+  assert (second.skip_share, second.alarms) == (0.5, (undecided,))
 
 
 def test_a_sharp_search_has_no_alarms():
   logits = 50.0 * np.eye(2)[[0, 0, 1]][None]
   (row,) = signs(logits, [(0, 0, 1)], None)
-  assert row["alarms"] == [] and "skip_share" not in row
-  assert row["entropy"] < 1e-3 and row["undecided"] < 1e-3
-  assert row["soft_accuracy"] == row["discrete_accuracy"]
+  assert row.alarms == () and row.skip_share is None
+  assert row.entropy < 1e-3 and row.undecided < 1e-3
+  assert row.soft_accuracy == row.discrete_accuracy
 
 
 @pytest.mark.parametrize(
-  "shares,told",
+  "shares,alarmed",
   [
     ([0.52, 0.24, 0.24], False),  # more than twice the others
     ([0.48, 0.26, 0.26], True),
@@ -67,30 +66,30 @@ def test_a_sharp_search_has_no_alarms():
     ([0.28] + 7 * [0.72 / 7], True),
   ],
 )
-def test_choices_are_undecided_where_the_first_is_hardly_ahead(shares, told):
+def test_choices_are_undecided_where_the_first_is_hardly_ahead(shares, alarmed):
   (row,) = signs(np.log(shares)[None, None], [(1,)], None)
-  assert bool(row["alarms"]) == told
+  assert bool(row.alarms) == alarmed
 
 
 def test_only_operations_that_a_choice_has_count():
   """Two of three are as likely; the second choice has nothing to decide."""
   logits = [[[0.0, 0.0, FORBIDDEN], [0.0, FORBIDDEN, FORBIDDEN]]]
   (row,) = signs(logits, [(1, 0)], None)
-  assert row["undecided"] == pytest.approx(1.0, abs=1e-6)
+  assert row.undecided == pytest.approx(1.0, abs=1e-6)
 
 
 def test_paths_stand_in_for_a_mixture_that_was_never_trained():
   """As a mixture it is right more often than anything that was trained."""
   sure = [[[10.0, 0.0]], [[0.0, 10.0]]]
   mixed = signs(sure, [(0,), (0,)], None)
-  assert mixed[0]["alarms"] == [f"{GAP} its mixture"]
+  assert mixed[0].alarms == (f"{GAP} its mixture",)
   first, second = signs(sure, [(0,), (0,)], None, paths=8)
-  assert first["path_accuracy"] == pytest.approx(0.25)
-  assert first["alarms"] == [] and "soft_accuracy" not in first
-  assert second["path_accuracy"] == pytest.approx(0.75)
-  assert second["alarms"] == [f"{GAP} networks drawn from its logits"]
+  assert first.path_accuracy == pytest.approx(0.25)
+  assert first.alarms == () and first.soft_accuracy is None
+  assert second.path_accuracy == pytest.approx(0.75)
+  assert second.alarms == (f"{GAP} networks drawn from its logits",)
 
 
 def test_paths_are_drawn_by_their_probabilities():
   (row,) = signs(np.log([[[0.75, 0.25]]]), [(0,)], None, paths=400)
-  assert row["path_accuracy"] == pytest.approx(0.375, abs=0.05)
+  assert row.path_accuracy == pytest.approx(0.375, abs=0.05)

@@ -19,14 +19,13 @@ from hwnas_jax.config import checks, fields
 from hwnas_jax.method import (
   conditions,
   controllers,
-  estimators,
   penalty,
   phases,
   price,
   schedule,
 )
 from hwnas_jax.method.phases import Phase
-from hwnas_jax.method.relaxed import SAMPLERS
+from hwnas_jax.method.samplers import SAMPLERS, make_estimator
 from hwnas_jax.method.state import CostTable, SearchData
 from hwnas_jax.method.step import Parts, Settings, init_state, make_step
 from hwnas_jax.nets.paths import mix_all, run_paths
@@ -37,11 +36,7 @@ CONE = conditions.cone(3, 0.1, 10.0)
 DEVICES = conditions.draw_devices(jax.random.key(0), 2, 3)
 TARGET_MS = 3.0
 PARTS = {
-  "sampler.name": {
-    **{n: estimators.reparameterised(s) for n, s in SAMPLERS.items()},
-    **estimators.ON_A_PATH,
-    "reinforce": estimators.reinforce(3),
-  },
+  "sampler.name": {n: make_estimator(s, None, 3) for n, s in SAMPLERS.items()},
   "condition.name": {
     "fixed": conditions.fixed(3, 1.0),
     "simplex": conditions.simplex(3),
@@ -50,15 +45,15 @@ PARTS = {
     "devices": conditions.devices(DEVICES, 0.1, 10.0),
   },
   "controller.name": {
-    "table": lambda law: controllers.table(ROWS),
-    "pivots": lambda law: controllers.pivots(ROWS, law),
-    "piecewise": lambda law: controllers.piecewise(ROWS, 3),
-    "mlp": lambda law: controllers.mlp(ROWS, law, (8,)),
-    "mixture": lambda law: controllers.mixture(ROWS, law, 2, 3),
+    "table": lambda given: controllers.table(ROWS),
+    "pivots": lambda given: controllers.pivots(ROWS, given),
+    "piecewise": lambda given: controllers.piecewise(ROWS, 3),
+    "mlp": lambda given: controllers.mlp(ROWS, given, (8,)),
+    "mixture": lambda given: controllers.mixture(ROWS, given, 2, 3),
   },
   "penalty.name": {
-    name: make(TARGET_MS) if name in penalty.TARGETED else make()
-    for name, make in penalty.PENALTIES.items()
+    name: kind.make(penalty.PenaltySettings(TARGET_MS))
+    for name, kind in penalty.PENALTIES.items()
   },
 }
 STEPS = 5
@@ -76,8 +71,8 @@ FIELDS = {
   "penalty.on": ("expected", "sampled"),
   **{field: tuple(parts) for field, parts in PARTS.items()},
 }
-TARGETED = tuple(penalty.TARGETED)
-DISCRETE = (*estimators.ON_A_PATH, "reinforce")
+TARGETED = tuple(n for n, k in penalty.PENALTIES.items() if k.targeted)
+PATHS = tuple(n for n, s in SAMPLERS.items() if s.path)
 # (field, values, another, values): none of the first with one of the second.
 NEVER = [
   ("search.bilevel", [False], "search.order", ["exact", "difference"]),
@@ -87,7 +82,7 @@ NEVER = [
   ("search.bilevel", [False], "condition.name", ["devices"]),
   ("plan", ["by the epoch"], "search.order", ["exact", "difference"]),
   ("plan", ["by the epoch"], "search.every", [2]),
-  ("sampler.name", DISCRETE, "search.order", ["exact", "difference"]),
+  ("sampler.name", PATHS, "search.order", ["exact", "difference"]),
   ("sampler.name", ["softmax"], "penalty.on", ["sampled"]),
   (
     *("sampler.name", ["two_gates"], "controller.name"),
@@ -218,19 +213,20 @@ NET = Net(lambda key: {"w": jnp.linspace(0.1, 1.0, 6).reshape(2, 3)}, apply)
 
 
 def parts_of(row):
-  law = PARTS["condition.name"][row["condition.name"]]
+  drawn = PARTS["condition.name"][row["condition.name"]]
   paper = row["condition.name"] == "simplex"
   return Parts(
     net=NET,
-    controller=PARTS["controller.name"][row["controller.name"]](law),
-    conditions=law,
+    controller=PARTS["controller.name"][row["controller.name"]](drawn),
+    conditions=drawn,
     price=price.paper((0, 1, 2), 1.0) if paper else price.cone((0, 1, 2)),
     temperature=schedule.linear(1.0, 1.0),
     augment=lambda key, images: images.astype(jnp.float32) / 255,
     weights_optimiser=optax.sgd(0.1, 0.9),
     controller_optimiser=optax.adam(0.05),
-    penalty=PARTS["penalty.name"][row["penalty.name"]],
-    derived=lambda logits: jax.nn.one_hot(logits.argmax(-1), 3),
+    penalty=PARTS["penalty.name"][row["penalty.name"]]._replace(
+      derived=lambda logits: jax.nn.one_hot(logits.argmax(-1), 3)
+    ),
     identity=lambda progress: 0.1 * (1.0 - progress),
     skip=0,
   )
@@ -296,7 +292,7 @@ def test_a_row_moves_what_its_phase_says(row):
   }
   state = init_state(parts, spans, jax.random.key(0))
   for number in range(STEPS):
-    phase, before = phases.at(spans, number), state
+    phase, before = phases.current(spans, number), state
     state, metrics = steps[phase](state, DATA, TABLE)
     due = phase.controller and number % phase.every == 0
     assert moved(before.weights, state.weights) == phase.weights

@@ -38,11 +38,11 @@ def made(request):
 def test_a_fold_is_the_weights_of_the_plain_net(made):
   _, fold, weights = made
   wanted = jax.eval_shape(make_supernet(NET).init, jax.random.key(0))
-  cheap, dear = (jax.jit(fold)(weights, features(s)) for s in (0.1, 10.0))
-  assert jax.tree.map(jnp.shape, cheap) == jax.tree.map(jnp.shape, wanted)
-  assert tree.digest(cheap[LAYER]) != tree.digest(dear[LAYER])
+  low, high = (jax.jit(fold)(weights, features(s)) for s in (0.1, 10.0))
+  assert jax.tree.map(jnp.shape, low) == jax.tree.map(jnp.shape, wanted)
+  assert tree.digest(low[LAYER]) != tree.digest(high[LAYER])
   for name in set(weights) - {LAYER}:
-    assert tree.digest(cheap[name]) == tree.digest(dear[name])
+    assert tree.digest(low[name]) == tree.digest(high[name])
 
 
 def test_every_parameter_of_the_generator_is_trained(made):
@@ -72,6 +72,6 @@ def test_a_derived_network_has_the_folded_classifier():
   np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
-def test_the_plain_fold_is_deaf():
+def test_the_plain_fold_ignores_the_condition():
   weights = {LAYER: jnp.ones(2)}
   assert plain(weights, features(1.0)) is weights

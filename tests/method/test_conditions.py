@@ -111,13 +111,15 @@ def test_a_cone_without_a_range_is_refused(low, high):
 
 
 def test_scale_keeps_the_prices_uniform():
-  law = conditions.scale(3, 0.1, 10.0)
-  drawn = [law.draw(key) for key in jax.random.split(jax.random.key(0), 20)]
+  distribution = conditions.scale(3, 0.1, 10.0)
+  drawn = [
+    distribution.draw(key) for key in jax.random.split(jax.random.key(0), 20)
+  ]
   for condition in drawn:
     np.testing.assert_allclose(condition.simplex, np.full(3, 1 / 3), rtol=1e-6)
   scales = [float(condition.scale) for condition in drawn]
   assert 0.1 <= min(scales) < 0.5 and 2.0 < max(scales) <= 10.0
-  covered = law.cover(jax.random.split(jax.random.key(1), 5))
+  covered = distribution.cover(jax.random.split(jax.random.key(1), 5))
   np.testing.assert_allclose(covered[:, :3], 1 / 3, rtol=1e-6)
   assert np.ptp(covered[:, 3]) > 5
 
@@ -126,20 +128,20 @@ def test_devices_are_drawn_and_served_each():
   points = conditions.draw_devices(jax.random.key(0), 4, 3)
   np.testing.assert_allclose(points[0], np.full(3, 1 / 3), rtol=1e-6)
   np.testing.assert_allclose(points.sum(-1), np.ones(4), rtol=1e-5)
-  law = conditions.devices(points, 0.1, 10.0)
+  distribution = conditions.devices(points, 0.1, 10.0)
   keys = jax.random.split(jax.random.key(1), 60)
-  drawn = np.asarray([law.draw(key).simplex for key in keys])
+  drawn = np.asarray([distribution.draw(key).simplex for key in keys])
   assert {tuple(row) for row in drawn} == {
     tuple(row) for row in np.asarray(points)
   }
-  each = law.each(jax.random.key(2))
+  each = distribution.each(jax.random.key(2))
   np.testing.assert_array_equal(each.simplex, points)
   assert len(set(np.asarray(each.scale).tolist())) == 4
 
 
 @pytest.mark.parametrize(("scale", "wanted"), [(0.1, 0), (1.0, 0.5), (10.0, 1)])
 def test_progress_is_the_place_on_the_log_scale(scale, wanted):
-  law = conditions.cone(3, 0.1, 10.0)
+  distribution = conditions.cone(3, 0.1, 10.0)
   condition = conditions.Condition(jnp.full(3, 1 / 3), jnp.asarray(scale))
-  found = conditions.progress(law.features(condition))
+  found = conditions.progress(distribution.features(condition))
   np.testing.assert_allclose(found, wanted, atol=1e-5)

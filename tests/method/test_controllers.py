@@ -43,7 +43,7 @@ def test_logits_are_choices_by_operations(controller):
   assert np.all(np.isfinite(logits))
 
 
-def test_a_table_is_deaf_to_the_condition():
+def test_a_table_ignores_the_condition():
   params = draw(TABLE)
   np.testing.assert_array_equal(
     TABLE.apply(params, FEATURES), TABLE.apply(params, OTHER)
@@ -51,14 +51,14 @@ def test_a_table_is_deaf_to_the_condition():
   assert 1e-4 < np.std(params["logits"]) < 3e-3
 
 
-def test_pivots_hear_the_condition():
+def test_pivots_read_the_condition():
   apply, params = jax.jit(PIVOTS.apply), draw(PIVOTS)
   difference = np.asarray(apply(params, FEATURES)) - apply(params, OTHER)
   assert np.all(np.abs(difference).max(-1) > 1e-5)  # every choice
 
 
 @pytest.mark.parametrize(
-  ("law", "num_features"),
+  ("distribution", "num_features"),
   [
     (conditions.fixed(3, 2.0), 3),
     (PRICES, 3),
@@ -66,8 +66,8 @@ def test_pivots_hear_the_condition():
   ],
 )
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_pivot_shapes(law, num_features, sign):
-  init = pivots(SPACE, law, num_pivots=7, sign=sign).init
+def test_pivot_shapes(distribution, num_features, sign):
+  init = pivots(SPACE, distribution, num_pivots=7, sign=sign).init
   params = jax.eval_shape(init, jax.random.key(0))
   assert params["pivots"].shape == (NODES, 7, num_features)
   assert params["references"].shape == (10, 7, 3)
@@ -197,13 +197,13 @@ def test_piecewise_is_its_reference_at_a_knot_and_between():
   ):
     found = controller.apply(params, at_scale(scale))
     np.testing.assert_allclose(found, wanted, atol=1e-5)
-  # It is deaf to the device.
+  # It ignores the device.
   other = controller.apply(params, at_scale(1.0, (1.0, 0.0, 0.0)))
   np.testing.assert_allclose(other, references[2], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["mlp", "mixture"])
-def test_the_others_hear_the_device(name):
+def test_the_others_read_the_device(name):
   controller = SIZED[name]
   params = controller.init(jax.random.key(0))
   found, other = (

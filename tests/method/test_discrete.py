@@ -1,4 +1,4 @@
-"""Discrete samplers: one path, the right law, the published gradients."""
+"""Samplers of a path: what is drawn, how often, and the published gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from hwnas_jax.core.types import FORBIDDEN
-from hwnas_jax.method import discrete
+from hwnas_jax.method import SAMPLERS, discrete
 
 LOGITS = np.array([[0.3, -1.2, 0.8, 0], [2, 1, -1, 0.5]], np.float32)
 P = np.exp(LOGITS) / np.exp(LOGITS).sum(-1, keepdims=True)
 V = np.random.default_rng(0).normal(size=LOGITS.shape).astype(np.float32)
-ONE_DRAW = sorted({*discrete.DISCRETE} - {"two_gates"})
-every = pytest.mark.parametrize("name", discrete.DISCRETE)
+PATHS = {n: s.draw for n, s in SAMPLERS.items() if s.path and s.draw}
+ONE_DRAW = sorted({*PATHS} - {"two_gates"})
+every = pytest.mark.parametrize("name", PATHS)
 
 
 def keys():
@@ -20,7 +21,7 @@ def keys():
 
 
 def draw(name, logits=LOGITS, temperature=1.0, seed=0):
-  sampler = jax.jit(discrete.DISCRETE[name])
+  sampler = jax.jit(PATHS[name])
   return sampler(jax.random.key(seed), logits, np.float32(temperature))
 
 
@@ -48,7 +49,7 @@ def test_one_operation_runs(name, seed):
 
 @pytest.mark.parametrize("name", ONE_DRAW)
 def test_it_is_drawn_as_often_as_softmax_says(name):
-  sampler = discrete.DISCRETE[name]
+  sampler = PATHS[name]
   drawn = jax.jit(jax.vmap(lambda k: sampler(k, LOGITS, 0.7).weights))(keys())
   np.testing.assert_allclose(drawn.mean(0), P, atol=0.02)
 

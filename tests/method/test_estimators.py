@@ -10,16 +10,20 @@ import optax
 import pytest
 
 from hwnas_jax.core.types import Mix
-from hwnas_jax.method import discrete, estimators, hypergradient
-from hwnas_jax.method.estimators import BOTH, LOGITS, WEIGHTS
-from hwnas_jax.method.relaxed import SAMPLERS, gumbel_softmax
+from hwnas_jax.method import SAMPLERS, discrete, hypergradient, make_estimator
+from hwnas_jax.method.estimators import (
+  BOTH,
+  LOGITS,
+  WEIGHTS,
+  Sampling,
+  Variables,
+  reparameterised,
+)
+from hwnas_jax.method.path_estimators import BASELINE_RATE, reinforce
+from hwnas_jax.method.relaxed import gumbel_softmax
 from hwnas_jax.nets.paths import mix_all, run_paths
 
-EVERY = {
-  **{n: estimators.reparameterised(s) for n, s in SAMPLERS.items()},
-  **estimators.ON_A_PATH,
-  "reinforce": estimators.reinforce(10),
-}
+EVERY = {n: make_estimator(s, None, 10) for n, s in SAMPLERS.items()}
 every = pytest.mark.parametrize("name", EVERY)
 X = np.random.default_rng(0).normal(size=(32,)).astype(np.float32)
 NOISE = np.random.default_rng(1).normal(size=(2, 32)).astype(np.float32)
@@ -66,7 +70,7 @@ def search(name, seed, limit=200):
     count, weights, logits, moments, state, _ = carry
     key = jax.random.fold_in(jax.random.key(seed), count)
     grads, _, state = estimator.grads(
-      toy, BOTH, weights, logits, key, jnp.ones(()), state
+      toy, BOTH, Variables(weights, logits), Sampling(key, jnp.ones(())), state
     )
     updates, moments = optimiser.update(grads.logits, moments)
     new = optax.apply_updates(logits, updates)
@@ -96,9 +100,12 @@ def test_only_what_is_asked_for_is_given(name):
   weights, logits = jnp.ones(2), jnp.zeros((2, 2))
   for wrt in ((WEIGHTS,), (LOGITS,), BOTH):
     grads, metrics, _ = EVERY[name].grads(
-      toy, wrt, weights, logits, jax.random.key(0), jnp.ones(()),
+      toy,
+      wrt,
+      Variables(weights, logits),
+      Sampling(jax.random.key(0), jnp.ones(())),
       EVERY[name].init(),
-    )  # fmt: skip
+    )
     assert (grads.weights is not None) == (WEIGHTS in wrt)
     assert (grads.logits is not None) == (LOGITS in wrt)
     assert metrics["loss"].shape == ()
@@ -112,8 +119,9 @@ def gradients(name, loss, wrt, weights, logits, seed=0):
 
   @jax.jit
   def run(weights, logits):
-    given = weights, logits, jax.random.key(seed), jnp.ones(()), {}
-    return EVERY[name].grads(loss, wrt, *given)[0]
+    sampling = Sampling(jax.random.key(seed), jnp.ones(()))
+    variables = Variables(weights, logits)
+    return EVERY[name].grads(loss, wrt, variables, sampling, {})[0]
 
   found = jax.block_until_ready(run(weights, logits))
   jax.effects_barrier()
@@ -165,8 +173,9 @@ def test_one_path_of_ordered_lives_at_a_time():
       return jnp.square(y).sum(), {}
 
     def run(weights, logits):
-      given = weights, logits, jax.random.key(0), jnp.ones(()), {}
-      return EVERY["ordered"].grads(loss, BOTH, *given)[0]
+      sampling = Sampling(jax.random.key(0), jnp.ones(()))
+      variables = Variables(weights, logits)
+      return EVERY["ordered"].grads(loss, BOTH, variables, sampling, {})[0]
 
     compiled = jax.jit(run).lower(jnp.ones(()), jnp.zeros((1, num_ops)))
     sizes.append(compiled.compile().memory_analysis().temp_size_in_bytes)
@@ -190,33 +199,41 @@ def test_reinforce_has_the_true_direction():
       for row in [jax.nn.one_hot(jnp.array([a, b]), 2)]
     )
 
-  estimator = estimators.reinforce(num_samples)
+  estimator = reinforce(num_samples)
   state = {"baseline": jnp.asarray(2.0), "updates": jnp.ones(())}
 
   def one(key):
     return estimator.grads(
-      toy, (LOGITS,), weights, logits, key, jnp.ones(()), state
+      toy,
+      (LOGITS,),
+      Variables(weights, logits),
+      Sampling(key, jnp.ones(())),
+      state,
     )[0].logits
 
   keys = jax.random.split(jax.random.key(0), count)
   found = np.asarray(jax.jit(jax.vmap(one))(keys))
   wanted = np.asarray(jax.jit(jax.grad(expected))(logits))
   error = 4 * found.std(0) / np.sqrt(count)
-  lost = 1 - estimators.BASELINE_RATE / num_samples
+  lost = 1 - BASELINE_RATE / num_samples
   assert (np.abs(found.mean(0) - lost * wanted) <= error).all()
   assert (error < 0.1 * np.abs(wanted)).all()
 
 
 def test_the_baseline_follows_the_loss_before_it_is_taken_off():
   estimator, logits = (
-    estimators.reinforce(2),
+    reinforce(2),
     jnp.array([[0.3, -0.4], [0, 0.8]]),
   )
   state = estimator.init()
   for seed in range(2):
     before, key = state["baseline"], jax.random.key(seed)
     grads, metrics, state = estimator.grads(
-      toy, (LOGITS,), jnp.ones(2), logits, key, None, state
+      toy,
+      (LOGITS,),
+      Variables(jnp.ones(2), logits),
+      Sampling(key, None),
+      state,
     )
   mean = metrics["loss"]
   assert abs(before - mean) > 0.1
@@ -244,11 +261,11 @@ def free(key, logits, temperature, rows):
 
 
 def side(loss, sampler, seed):
-  estimator = estimators.reparameterised(sampler)
+  estimator = reparameterised(sampler)
 
-  def grads(wrt, weights, logits):
-    key = jax.random.key(seed)
-    return estimator.grads(loss, wrt, weights, logits, key, jnp.ones(()), {})
+  def grads(wrt, variables):
+    sampling = Sampling(jax.random.key(seed), jnp.ones(()))
+    return estimator.grads(loss, wrt, variables, sampling, {})
 
   return grads
 
@@ -264,14 +281,12 @@ def valid_loss(weights, mix):
 
 
 def look_ahead(order, train, valid, optimiser, weights, logits):
+  def step_weights(grads):
+    updates, _ = optimiser.update(grads, optimiser.init(weights), weights)
+    return optax.apply_updates(weights, updates)
+
   return hypergradient.look_ahead(
-    order,
-    lambda *given: train(*given)[0],
-    valid,
-    optimiser,
-    optimiser.init(weights),
-    weights,
-    logits,
+    order, train, valid, step_weights, Variables(weights, logits)
   )[0]
 
 
@@ -289,12 +304,14 @@ def test_a_quadratic_has_the_known_hypergradient(order):
   after = weights - RATE * (A @ weights - B @ logits[0])
   wanted = logits + RATE * (B.T @ (after - TARGET))[None]
   np.testing.assert_allclose(found, wanted, rtol=2e-3)
-  first = side(valid_loss, free, 1)((LOGITS,), weights, logits)[0].logits
+  first = side(valid_loss, free, 1)((LOGITS,), Variables(weights, logits))[
+    0
+  ].logits
   assert np.abs(first - wanted).max() > 0.05
 
 
 def test_common_noise_makes_the_difference_exact():
-  """Gumbel samples, momentum and clipping: both ways agree (research 10.5)."""
+  """Gumbel samples, momentum and clipping: both ways agree."""
   optimiser = optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(0.3, 0.9))
   rng = np.random.default_rng(2)
   numbers = itertools.count(5)

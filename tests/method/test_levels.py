@@ -12,14 +12,15 @@ from hwnas_jax.core.types import Condition
 from hwnas_jax.method import (
   conditions,
   controllers,
-  estimators,
   min_norm,
   phases,
   price,
   schedule,
 )
+from hwnas_jax.method.estimators import reparameterised
+from hwnas_jax.method.path_estimators import two_gates
 from hwnas_jax.method.phases import Phase
-from hwnas_jax.method.relaxed import SAMPLERS
+from hwnas_jax.method.relaxed import gumbel_softmax, softmax
 from hwnas_jax.method.state import CostTable, SearchData
 from hwnas_jax.method.step import Parts, Settings, init_state, make_step
 from hwnas_jax.nets.supernet import Net
@@ -29,9 +30,7 @@ COLUMNS = (0, 1, 2, 3)
 REFERENCE = np.random.default_rng(1).uniform(0.5, 2.0, ROWS.shape)
 TABLE = CostTable(jnp.asarray(REFERENCE, jnp.float32), jnp.zeros(()))
 RATE, CONTROLLER_RATE = 7.0, 0.9
-SOFTMAX, GUMBEL = (
-  estimators.reparameterised(SAMPLERS[n]) for n in ("softmax", "gumbel_softmax")
-)
+SOFTMAX, GUMBEL = reparameterised(softmax), reparameterised(gumbel_softmax)
 
 
 def scalar_net():
@@ -140,8 +139,8 @@ def test_the_levels_share_their_sample_where_they_share_the_key(same_key):
   seen, net = {}, scalar_net()
 
   def apply(weights, mix, images):
-    tell = lambda pixel, mix: seen.update({int(pixel): np.asarray(mix)})  # noqa: E731
-    jax.debug.callback(tell, images.mean(), mix)
+    see = lambda pixel, mix: seen.update({int(pixel): np.asarray(mix)})  # noqa: E731
+    jax.debug.callback(see, images.mean(), mix)
     return net.apply(weights, mix, images)
 
   parts = make_parts(
@@ -167,7 +166,7 @@ def test_two_gates_leave_the_other_shares_alone(joint):
     weights_optimiser=optax.sgd(0.1),
     controller_optimiser=optax.adam(0.1, b1=0.5),
   )
-  phase = Phase(estimators.ON_A_PATH["two_gates"], joint=joint, every=2)
+  phase = Phase(two_gates(), joint=joint, every=2)
   states = run(parts, phase, 5)
   shares = [np.asarray(jax.nn.softmax(s.controller["logits"])) for s in states]
   moved = np.abs(np.diff(shares, axis=0)) > 1e-6  # [steps, E, O]
@@ -181,14 +180,14 @@ def test_two_gates_leave_the_other_shares_alone(joint):
 
 POINTS = conditions.draw_devices(jax.random.key(0), 3, 4)
 SCALES = jnp.array([0.5, 2.0, 5.0])
-LAW = conditions.devices(POINTS, 0.1, 10.0)
+DISTRIBUTION = conditions.devices(POINTS, 0.1, 10.0)
 
 
-def controllers_gradient(law):
+def controllers_gradient(drawn):
   """What SGD took off the controller, per learning rate."""
   parts = make_parts(
-    conditions=law,
-    controller=controllers.mlp(ROWS, law, (4,)),
+    conditions=drawn,
+    controller=controllers.mlp(ROWS, drawn, (4,)),
     price=price.cone(COLUMNS),
     weights_optimiser=optax.sgd(0.1),
   )
@@ -199,12 +198,12 @@ def controllers_gradient(law):
 def test_devices_share_the_direction_of_least_norm():
   """That of the gradients that they have one at a time."""
   every = Condition(POINTS, SCALES)
-  found = controllers_gradient(LAW._replace(each=lambda key: every))
+  found = controllers_gradient(DISTRIBUTION._replace(each=lambda key: every))
 
   @jax.jit
   def alone(*one):
-    law = LAW._replace(each=None, draw=lambda key: Condition(*one))
-    return controllers_gradient(law)
+    drawn = DISTRIBUTION._replace(each=None, draw=lambda key: Condition(*one))
+    return controllers_gradient(drawn)
 
   each = [alone(*one) for one in zip(POINTS, SCALES, strict=True)]
   stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
@@ -219,34 +218,34 @@ def test_devices_share_the_direction_of_least_norm():
 def test_the_scales_of_devices_are_drawn_by_a_key_of_their_own():
   keys = {"scales": [], "sample": []}
 
-  def tell(name, key):
+  def keep(name, key):
     data = jax.random.key_data(jax.random.clone(key))
     jax.debug.callback(lambda k: keys[name].append(tuple(map(int, k))), data)
 
   def each(key):
-    tell("scales", key)
-    return LAW.each(key)
+    keep("scales", key)
+    return DISTRIBUTION.each(key)
 
   def sampler(key, logits, temperature, rows):
-    tell("sample", key)
-    return SAMPLERS["gumbel_softmax"](key, logits, temperature, rows)
+    keep("sample", key)
+    return gumbel_softmax(key, logits, temperature, rows)
 
   parts = make_parts(
-    conditions=LAW._replace(each=each),
-    controller=controllers.mlp(ROWS, LAW, (4,)),
+    conditions=DISTRIBUTION._replace(each=each),
+    controller=controllers.mlp(ROWS, DISTRIBUTION, (4,)),
   )
-  run(parts, Phase(estimators.reparameterised(sampler)))
+  run(parts, Phase(reparameterised(sampler)))
   jax.effects_barrier()
   assert len(keys["scales"]) == 1 and len(keys["sample"]) == 4
   assert not set(keys["scales"]) & set(keys["sample"])
 
 
-def test_the_dearest_price_leaves_the_cheapest_operation():
-  """One level, a huge kappa: each S gets argmin S (research 10.5)."""
-  law = conditions.simplex(4)
+def test_a_huge_price_leaves_the_least_expensive_operation():
+  """One level, a huge kappa: each S gets argmin S."""
+  drawn = conditions.simplex(4)
   parts = make_parts(
-    conditions=law,
-    controller=controllers.mlp(ROWS, law, (32,)),
+    conditions=drawn,
+    controller=controllers.mlp(ROWS, drawn, (32,)),
     price=price.paper(COLUMNS, 1e4),
     controller_optimiser=optax.adam(0.02),
   )
@@ -256,7 +255,7 @@ def test_the_dearest_price_leaves_the_cheapest_operation():
   ones = TABLE._replace(reference=jnp.ones(ROWS.shape))
   state, _ = steps(state, make_data(1, 3), ones)
   keys = jax.random.split(jax.random.key(1), 400)
-  points = jax.vmap(lambda k: law.draw(k).simplex)(keys)
+  points = jax.vmap(lambda k: drawn.draw(k).simplex)(keys)
   logits = jax.vmap(parts.controller.apply, (None, 0))(state.controller, points)
   low = np.sort(points, 1)
   clear = low[:, 1] - low[:, 0] > 0.1

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from hwnas_jax.method import penalty
-from hwnas_jax.method.penalty import Costs
+from hwnas_jax.method.penalty import PENALTIES, Costs, PenaltySettings
 
 T = 4.0
 CE = 0.7
@@ -39,8 +39,12 @@ BY_HAND = {
 STATES = {"dual_ascent": {"multiplier": 0.3, "gap": -0.2}}
 
 
+def make(name, strength=None):
+  return PENALTIES[name].make(PenaltySettings(T, strength))
+
+
 def added(name, latency_ms, cross_entropy=CE):
-  made = penalty.PENALTIES[name](T, BY_HAND[name][0])
+  made = make(name, BY_HAND[name][0])
   fresh = {k: float(v) for k, v in made.init().items()}
   state = {k: jnp.asarray(v) for k, v in (fresh | STATES.get(name, {})).items()}
   costs = Costs(jnp.asarray(99.0), jnp.asarray(latency_ms))
@@ -48,12 +52,9 @@ def added(name, latency_ms, cross_entropy=CE):
 
 
 def test_all_that_have_a_target_are_tried():
-  assert set(BY_HAND) == set(penalty.TARGETED)
-  assert set(penalty.PENALTIES) == {
-    *penalty.TARGETED,
-    "additive",
-    "none",
-  }
+  targeted = {name for name, kind in PENALTIES.items() if kind.targeted}
+  assert set(BY_HAND) == targeted
+  assert set(PENALTIES) == {*targeted, "additive", "none"}
 
 
 @pytest.mark.parametrize("name", BY_HAND)
@@ -100,7 +101,7 @@ def test_additive_is_the_priced_mix_alone():
 
 
 def test_fbnet_is_the_target_e():
-  """CE * log(LAT)^0.6 (research 4.1); the factor 0.2 of it all is left out."""
+  """CE * log(LAT)^0.6 (Wu et al. 2019); the factor 0.2 of it is left out."""
   costs = Costs(jnp.asarray(0.0), jnp.asarray(25.0))
   made = penalty.log_product(float(np.e))
   loss = CE + made.added(made.init(), jnp.asarray(CE), costs)
@@ -201,5 +202,5 @@ def test_the_damping_ends_the_circles(slope):
 def test_the_others_rest_elsewhere(name):
   """Their constant says where: T alone does not."""
   weak = 0.1
-  path, _ = descend(penalty.PENALTIES[name](T, weak), bowl(4.6))
+  path, _ = descend(make(name, weak), bowl(4.6))
   assert 1.02 * T < path[-1] < 4.6

@@ -9,18 +9,19 @@ from hwnas_jax.config import fields, method
 from hwnas_jax.method import (
   conditions,
   controllers,
-  estimators,
   phases,
   schedule,
 )
+from hwnas_jax.method.estimators import reparameterised
+from hwnas_jax.method.path_estimators import ordered, reinforce
 from hwnas_jax.method.phases import Phase, Span
-from hwnas_jax.method.relaxed import SAMPLERS
+from hwnas_jax.method.relaxed import softmax
 from hwnas_jax.method.state import CostTable, SearchData
 from hwnas_jax.method.step import Parts, Settings
 from hwnas_jax.nets.supernet import Net
 
-MAIN = Phase(estimators.reparameterised(SAMPLERS["softmax"]))
-ORDERED = estimators.ON_A_PATH["ordered"]
+MAIN = Phase(reparameterised(softmax))
+ORDERED = ordered()
 
 
 def sides(spans):
@@ -38,7 +39,7 @@ def test_weights_and_controller_alternate_by_the_epoch():
   ]
   assert spans[0].phase.estimator is ORDERED
   assert len(phases.different(spans)) == 3
-  found = [phases.at(spans, step) for step in (0, 9, 10, 39, 40, 49)]
+  found = [phases.current(spans, step) for step in (0, 9, 10, 39, 40, 49)]
   assert found == [spans[i].phase for i in (0, 0, 1, 2, 3, 3)]
   assert phases.weights_steps(spans) == 10 + 15 + 10
 
@@ -77,7 +78,7 @@ def test_a_warm_up_by_another_estimator_looks_nowhere_ahead():
 
 
 def test_the_state_is_that_of_all_estimators():
-  spans = phases.plan(MAIN, 9, warmup_steps=3, warmup=estimators.reinforce(10))
+  spans = phases.plan(MAIN, 9, warmup_steps=3, warmup=reinforce(10))
   assert set(phases.init(spans)) == {"baseline", "updates"}
 
 
@@ -108,11 +109,11 @@ def make_search(**changes):
     x = images.mean((1, 2, 3)) * (weights["w"] * mix).sum()
     return jnp.stack([x, -x], -1)
 
-  law = conditions.fixed(3, 1.0)
+  drawn = conditions.fixed(3, 1.0)
   parts = Parts(
     net=Net(lambda key: {"w": jnp.arange(6.0).reshape(2, 3)}, apply),
     controller=controllers.table(ROWS),
-    conditions=law,
+    conditions=drawn,
     price=lambda reference, condition: 0.0 * reference,
     temperature=schedule.linear(1.0, 0.5),
     augment=lambda key, images: images.astype(jnp.float32),

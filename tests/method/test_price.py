@@ -52,12 +52,12 @@ def test_paper_ignores_the_scale():
 
 def test_cone_by_hand():
   found = PRICES["cone"](jnp.asarray(REFERENCE), condition(S, 7.0))
-  dearest = 4.0 + 3.0 + 8.0
-  wanted = 7.0 * 3 * REFERENCE * np.array([0.5, 0.0, 0.2, 0.3]) / dearest
+  most_expensive = 4.0 + 3.0 + 8.0
+  wanted = 7.0 * 3 * REFERENCE * np.array([0.5, 0.0, 0.2, 0.3]) / most_expensive
   np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
-def test_cone_at_the_device_itself_is_a_fraction_of_the_dearest():
+def test_cone_at_the_device_itself_is_a_fraction_of_the_most_expensive():
   uniform = condition([1 / 3] * 3)
   found = PRICES["cone"](jnp.asarray(REFERENCE), uniform)
   np.testing.assert_allclose(found, REFERENCE / 15.0, rtol=1e-6)
@@ -137,7 +137,7 @@ def test_the_cost_of_a_one_hot_mix_is_the_table_sum(net):
   genotypes = [draw(space, rng) for _ in range(20)]
   assert all(all(net.live(genotype)) for genotype in genotypes)
   mixes = jnp.asarray(architecture.one_hot(genotypes, len(space.ops)))
-  found = jax.vmap(table.of)(mixes).tolist()
+  found = jax.vmap(table.cost)(mixes).tolist()
   assert found == [counts.genotype_cost(net, g, sites) for g in genotypes]
   assert len(set(found)) > 1
 
@@ -149,8 +149,8 @@ def test_the_slope_at_a_one_hot_mix_is_what_a_step_changes():
   # Halves of whole numbers: exact, as the sums are.
   steps = 0.5 * np.eye(mix.size, dtype=np.float32).reshape(-1, *mix.shape)
   ends = jnp.asarray(np.stack([mix - steps, mix + steps]))
-  below, above = np.asarray(jax.vmap(jax.vmap(table.of))(ends))
-  slope = np.asarray(jax.grad(table.of)(jnp.asarray(mix)))
+  below, above = np.asarray(jax.vmap(jax.vmap(table.cost))(ends))
+  slope = np.asarray(jax.grad(table.cost)(jnp.asarray(mix)))
   np.testing.assert_array_equal(slope.ravel(), above - below)
   assert (slope > 0)[space.allowed()].all()
 

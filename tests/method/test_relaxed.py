@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from hwnas_jax import method
 from hwnas_jax.core.types import FORBIDDEN
 from hwnas_jax.method.relaxed import (
-  SAMPLERS,
   dirichlet,
   gumbel_softmax,
   softmax,
@@ -17,9 +17,12 @@ from hwnas_jax.method.relaxed import (
 
 LOGITS = np.array([[0.3, -1.2, 0.8, 0], [2, 1, -1, 0.5]], np.float32)
 ALPHA = np.array([[1.0, 0.0, -1.0]], np.float32)
-NOISY = {name: s for name, s in SAMPLERS.items() if name != "softmax"}
+SAMPLERS = {n: s.draw for n, s in method.SAMPLERS.items() if not s.path}
+NOISY = {
+  n: s.draw for n, s in method.SAMPLERS.items() if not s.path and s.noisy
+}
 GUMBEL = [gumbel_softmax, straight_through]
-# Dirichlet weights are of another law than the categorical of the logits.
+# Dirichlet weights do not follow the categorical of the logits.
 PRICED = [softmax, *GUMBEL]
 every = pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
 noisy = pytest.mark.parametrize("sampler", NOISY.values(), ids=NOISY)
@@ -143,7 +146,7 @@ def test_the_largest_weight_follows_the_categorical(sampler):
   [(1.0, (0.569, 0.289, 0.142)), (0.2, (0.659, 0.249, 0.093))],
 )
 def test_relaxed_means_are_not_the_softmax(temperature, expected):
-  # Research 3.6, F3: E[Gumbel-Softmax] is softmax(alpha / t) at no t.
+  # E[Gumbel-Softmax] is softmax(alpha / t) at no t (docs/methods.md).
   weights = draw(gumbel_softmax, temperature, 400_000, ALPHA).weights
   mean = np.asarray(weights, np.float64).mean((0, 1))
   np.testing.assert_allclose(mean, expected, atol=2.5e-3)

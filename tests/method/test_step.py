@@ -18,7 +18,7 @@ from hwnas_jax.method import conditions, controllers, phases, price, schedule
 from hwnas_jax.method.entropy import entropy
 from hwnas_jax.method.estimators import reparameterised
 from hwnas_jax.method.phases import Phase
-from hwnas_jax.method.relaxed import SAMPLERS
+from hwnas_jax.method.relaxed import gumbel_softmax
 from hwnas_jax.method.state import CostTable, SearchData
 from hwnas_jax.method.step import Parts, Settings, init_state, make_step
 from hwnas_jax.nets.darts import make_supernet
@@ -81,7 +81,7 @@ TABLE = CostTable(
 )
 
 
-def deaf_net(weights=None):
+def constant_net(weights=None):
   """Ignores mix and images: a step without a network compiles in no time."""
   return Net(
     lambda key: {"w": jnp.zeros(2) if weights is None else weights},
@@ -90,7 +90,7 @@ def deaf_net(weights=None):
 
 
 SETTINGS = Settings(num_steps=300, batch_size=16)
-PER_EXAMPLE = reparameterised(SAMPLERS["gumbel_softmax"], 16)
+PER_EXAMPLE = reparameterised(gumbel_softmax, 16)
 
 
 def step_of(parts, bilevel=False, estimator=PER_EXAMPLE):
@@ -116,7 +116,7 @@ def start(parts, seed=0):
 @pytest.fixture(scope="module")
 def penalty_search():
   """(parts, 100 jitted steps in which the penalty is the only force)."""
-  parts = make_parts(net=deaf_net())
+  parts = make_parts(net=constant_net())
   return parts, jax.jit(repeat(step_of(parts), 100))
 
 
@@ -124,20 +124,23 @@ def swept_shares(parts, state):
   points = sweep.scale_grid(3, LOW, HIGH, 5)
   at = functools.partial(sweep.logits_of, parts.controller, CONE)
   logits = at(state.controller, points)
-  return [sweep.shares(rows, SPACE.ops) for rows in logits]
+  return [
+    sweep.shares(point, rows, SPACE.ops).shares
+    for point, rows in zip(points, logits, strict=True)
+  ]
 
 
 @pytest.mark.parametrize("column", range(3))
-def test_a_dearer_operation_is_chosen_less_at_every_scale(
+def test_a_more_expensive_operation_is_chosen_less_at_every_scale(
   penalty_search, column
 ):
   parts, steps = penalty_search
-  dearer = TABLE._replace(
+  changed = TABLE._replace(
     reference=TABLE.reference * jnp.ones((1, 3)).at[0, column].set(10.0)
   )
   before, after = (
     swept_shares(parts, run(steps, start(parts), table)[0])
-    for table in (TABLE, dearer)
+    for table in (TABLE, changed)
   )
   op = SPACE.ops[column]
   falls = [b[op] - a[op] for b, a in zip(before, after, strict=True)]
@@ -145,7 +148,7 @@ def test_a_dearer_operation_is_chosen_less_at_every_scale(
 
 
 def test_the_table_is_an_argument_and_no_constant():
-  parts = make_parts(net=deaf_net())
+  parts = make_parts(net=constant_net())
   step = step_of(parts)
   shape = "x".join(map(str, SPACE.shape))
 
@@ -172,7 +175,7 @@ def counted(step):
 
 
 def test_another_table_changes_the_step_without_another_trace():
-  parts = make_parts(net=deaf_net())
+  parts = make_parts(net=constant_net())
   step, traces = counted(step_of(parts))
   steps = jax.jit(step)
   other = CostTable(TABLE.reference[:, ::-1], TABLE.base + 2.0)
@@ -190,7 +193,7 @@ def test_another_table_changes_the_step_without_another_trace():
 
 
 def test_metrics_add_up():
-  parts = make_parts(net=deaf_net(jnp.array([0.3, -0.2])))
+  parts = make_parts(net=constant_net(jnp.array([0.3, -0.2])))
   steps = jax.jit(step_of(parts))
   row = run(steps, start(parts))[1][0]
   np.testing.assert_allclose(
@@ -209,7 +212,7 @@ def test_metrics_add_up():
 def test_a_controller_that_does_not_learn_stays_bit_identical():
   """Neither decay nor clipping of the weights reaches the controller."""
   parts = make_parts(
-    net=deaf_net(jnp.ones(2)),
+    net=constant_net(jnp.ones(2)),
     controller_optimiser=optax.adam(0.0, b1=0.5),
     weights_optimiser=optax.chain(
       optax.clip_by_global_norm(1e-3), optax.add_decayed_weights(1.0), sgd(0.1)
@@ -226,7 +229,7 @@ def test_a_controller_that_does_not_learn_stays_bit_identical():
 
 @pytest.mark.parametrize("joint", [False, True])
 def test_the_controller_waits_for_the_warm_up(joint):
-  parts = make_parts(net=deaf_net(jnp.ones(2)))
+  parts = make_parts(net=constant_net(jnp.ones(2)))
   phase = Phase(PER_EXAMPLE, joint=joint)
   ((phase, _),) = phases.plan(phase, 300, warmup_steps=3)
   state = start(parts)
@@ -242,7 +245,7 @@ def test_the_controller_waits_for_the_warm_up(joint):
 
 @pytest.mark.parametrize("bilevel", [False, True])
 def test_the_regulariser_is_the_controllers_alone(bilevel):
-  plain = make_parts(net=deaf_net(jnp.ones(2)))
+  plain = make_parts(net=constant_net(jnp.ones(2)))
   sharp = plain._replace(regulariser=lambda logits: 100.0 * entropy(logits))
   (free, before), (pulled, after) = (
     run(jax.jit(repeat(step_of(p, bilevel), 50)), start(p))
@@ -265,15 +268,15 @@ def test_the_weights_optimiser_holds_nothing_of_the_controller():
 def test_prices_do_not_reach_the_clipping_of_the_weights():
   """One gradient serves both, but its norm is taken over weights alone."""
   parts = make_parts(
-    net=deaf_net(jnp.array([3.0, 0.0])),
+    net=constant_net(jnp.array([3.0, 0.0])),
     weights_optimiser=optax.chain(
       optax.clip_by_global_norm(1e-3), optax.sgd(1.0)
     ),
     price=price.paper((0, 1, 2), 1.0),
   )
   steps = jax.jit(step_of(parts))
-  dear = TABLE._replace(reference=1e4 * TABLE.reference)
-  found = [run(steps, start(parts), t)[0] for t in (TABLE, dear)]
+  expensive = TABLE._replace(reference=1e4 * TABLE.reference)
+  found = [run(steps, start(parts), t)[0] for t in (TABLE, expensive)]
   assert tree.digest(found[0].weights) == tree.digest(found[1].weights)
   assert found[0].weights["w"][0] != 3.0
 
@@ -336,7 +339,7 @@ def test_randomness_changes_from_step_to_step(searches):
   after, _ = run(steps, start(parts))
   np.testing.assert_array_equal(jax.random.key_data(after.key), key)
   parts = make_parts(
-    net=deaf_net(),
+    net=constant_net(),
     price=lambda reference, condition: condition.scale + 0.0 * reference,
   )
   one = jax.jit(step_of(parts))
@@ -346,7 +349,7 @@ def test_randomness_changes_from_step_to_step(searches):
 
 
 def test_a_dispatch_is_its_steps():
-  parts = make_parts(net=deaf_net(jnp.array([0.3, -0.2])))
+  parts = make_parts(net=constant_net(jnp.array([0.3, -0.2])))
   step = step_of(parts)
   single, rows = run(jax.jit(step), start(parts), dispatches=4)
   at_once, means = run(jax.jit(repeat(step, 4)), start(parts))
@@ -363,7 +366,7 @@ def test_conditions_reach_controller_and_price():
   """At one fixed condition the penalty is that of its prices."""
   condition = Condition(jnp.array([0.5, 0.2, 0.3]), jnp.asarray(2.0))
   parts = make_parts(
-    net=deaf_net(), conditions=CONE._replace(draw=lambda key: condition)
+    net=constant_net(), conditions=CONE._replace(draw=lambda key: condition)
   )
   state = start(parts)
   _, rows = run(jax.jit(step_of(parts)), start(parts))

@@ -23,17 +23,12 @@ from hwnas_jax.method import (
   schedule,
 )
 from hwnas_jax.method.estimators import reparameterised
+from hwnas_jax.method.losses import Static, draw_batch
 from hwnas_jax.method.phases import Phase
-from hwnas_jax.method.relaxed import SAMPLERS, straight_through
+from hwnas_jax.method.relaxed import gumbel_softmax, straight_through
 from hwnas_jax.method.state import CostTable, SearchData
-from hwnas_jax.method.step import (
-  Parts,
-  Settings,
-  _batch,
-  _update,
-  init_state,
-  make_step,
-)
+from hwnas_jax.method.step import Parts, Settings, init_state, make_step
+from hwnas_jax.method.turns import move
 from hwnas_jax.nets.supernet import Net
 from hwnas_jax.spaces import darts, rules
 
@@ -56,12 +51,11 @@ DATA = SearchData(
   jnp.arange(COUNT // 2, COUNT, dtype=jnp.int32),
 )
 SETTINGS = Settings(num_steps=300, batch_size=8)
-GUMBEL = SAMPLERS["gumbel_softmax"]
-JOINT = Phase(reparameterised(GUMBEL), joint=True)
+JOINT = Phase(reparameterised(gumbel_softmax), joint=True)
 
 
 def toy_net():
-  """Class 1 is likelier the dearer the operations: it would have them all."""
+  """Class 1 is likelier the slower the operations: it would have them all."""
 
   def apply(weights, mix, images):
     reference = jnp.broadcast_to(TABLE.reference, mix.shape)
@@ -87,11 +81,9 @@ def make_parts(**changes):
 
 
 def aimed(target_ms, rule="argmax", name="dual_ascent", **changes):
-  return make_parts(
-    penalty=penalty.PENALTIES[name](target_ms),
-    derived=functools.partial(rules.MASKS[rule], SPACE),
-    **changes,
-  )
+  made = penalty.PENALTIES[name].make(penalty.PenaltySettings(target_ms))
+  derived = functools.partial(rules.MASKS[rule], SPACE)
+  return make_parts(penalty=made._replace(derived=derived), **changes)
 
 
 def start(parts, seed=0):
@@ -123,12 +115,12 @@ def old_step(parts, state):
   condition_key, weights_key, _ = jax.random.split(key, 3)
   condition = parts.conditions.draw(condition_key)
   temperature = parts.temperature(state.step / SETTINGS.num_steps)
-  images, labels = _batch(parts, SETTINGS, state, DATA, 0)
+  images, labels = draw_batch(Static(parts, SETTINGS, JOINT), state, DATA, 0)
 
   def loss(weights, controller):
     features = parts.conditions.features(condition)
     logits = parts.controller.apply(controller, features)
-    mix = GUMBEL(weights_key, logits, temperature, None)
+    mix = gumbel_softmax(weights_key, logits, temperature, None)
     outputs = parts.net.apply(weights, mix.weights, images)
     cross_entropy = optax.softmax_cross_entropy_with_integer_labels(
       outputs, labels
@@ -141,10 +133,10 @@ def old_step(parts, state):
   grads = jax.grad(loss, (0, 1))(state.weights, state.controller)
   weight = 1.0 / (1.0 + condition.scale)
   weighted = jax.tree.map(lambda g: weight * g, grads[1])
-  weights = _update(
+  weights = move(
     parts.weights_optimiser, grads[0], state.weights_optimiser, state.weights
   )
-  controller = _update(
+  controller = move(
     parts.controller_optimiser,
     weighted,
     state.controller_optimiser,
@@ -199,7 +191,7 @@ def test_the_expected_or_the_sampled_mix_is_priced(sample, per_example):
 
   parts = make_parts(penalty=penalty.additive()._replace(added=added))
   settings = SETTINGS._replace(price_sample=sample)
-  estimator = reparameterised(GUMBEL, 8 if per_example else None)
+  estimator = reparameterised(gumbel_softmax, 8 if per_example else None)
   step = make_step(parts, settings, Phase(estimator, joint=True))
   rows = [run(jax.jit(step), start(parts, seed))[1][0] for seed in range(4)]
   gaps = [abs(row["penalty"] - row["expected_cost"]) for row in rows]

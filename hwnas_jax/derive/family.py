@@ -1,0 +1,203 @@
+"""The family that a search gives: one network a condition, random ones beside.
+
+>>> import numpy as np
+>>> from hwnas_jax.method import CONDITIONS
+>>> settings = FamilySettings(low=0.1, high=10.0, num_scales=3)
+>>> [point.name for point in points_of(CONDITIONS["cone"], 4, settings)]
+['scale 0.1', 'scale 1', 'scale 10']
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from hwnas_jax.core.types import Genotype
+from hwnas_jax.derive import sweep
+from hwnas_jax.io.records import Condition, SweepPoint
+from hwnas_jax.method.conditions import ConditionKind
+from hwnas_jax.spaces import architecture, rules
+from hwnas_jax.spaces.rules import Rule
+from hwnas_jax.spaces.spec import Space
+
+
+class Point(NamedTuple):
+  """A condition that a network is derived at, and its name in the report."""
+
+  name: str
+  condition: Condition
+
+
+class Derived(NamedTuple):
+  """A network of the family; a random one has no condition."""
+
+  name: str
+  genotype: Genotype
+  condition: Condition | None
+
+
+class DrawGenotype(Protocol):
+  """A random architecture."""
+
+  def __call__(self) -> Genotype:
+    """Another one at each call."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FamilySettings:
+  """Where a family is derived.
+
+  low, high: of the scale; where there is one scale, it is `high`.
+  num_scales: where the scale varies.
+  vectors: prices by name, one a priced operation, where only they vary.
+  """
+
+  low: float
+  high: float
+  num_scales: int
+  vectors: Mapping[str, Sequence[float]] = dataclasses.field(
+    default_factory=dict
+  )
+
+
+def points_of(
+  kind: ConditionKind, size: int, settings: FamilySettings
+) -> list[Point]:
+  """Where the family of a search is derived.
+
+  Args:
+    kind: of the conditions that it was searched over.
+    size: K, the number of priced operations.
+    settings: numbers and prices.
+
+  Raises:
+    ValueError: prices are asked for, and there are none, or not K of them, or
+      one is below 0, or all are 0.
+  """
+  if kind.scaled:
+    grid = sweep.scale_grid(
+      size, settings.low, settings.high, settings.num_scales
+    )
+    return [Point(f"scale {c.scale:.3g}", c) for c in grid]
+  if kind.single:
+    return [Point("found", Condition((1.0 / size,) * size, settings.high))]
+  names = sorted(settings.vectors)
+  vectors = [np.asarray(settings.vectors[name], float) for name in names]
+  right = [
+    len(v) == size and bool((v >= 0).all()) and v.sum() > 0 for v in vectors
+  ]
+  if not names or not all(right):
+    raise ValueError(
+      f"derive.vectors needs names with {size} prices >= 0 each, got"
+      f" {dict(settings.vectors)}"
+    )
+  return [
+    Point(name, Condition(tuple((v / v.sum()).tolist()), 1.0))
+    for name, v in zip(names, vectors, strict=True)
+  ]
+
+
+def sampled(
+  point: Point, logits: np.ndarray, count: int, seed: int
+) -> tuple[list[Point], np.ndarray]:
+  """Samples of one network's logits, in place of their mode.
+
+  FBNet trains some and keeps the best (Wu et al. 2019, section 3.3). A rule
+  gives a sample when it reads logits with Gumbel noise.
+
+  Args:
+    point: where the logits were taken.
+    logits: [E, O].
+    count: N.
+    seed: of numpy's generator.
+
+  Returns:
+    (a point for each sample, noisy logits [N, E, O]).
+  """
+  rng = np.random.default_rng(seed)
+  noisy = logits + rng.gumbel(size=(count, *logits.shape))
+  points = [Point(f"sample {i}", point.condition) for i in range(count)]
+  return points, noisy
+
+
+def derive(
+  space: Space, rule: Rule, points: Sequence[Point], logits: np.ndarray
+) -> tuple[list[Derived], list[SweepPoint]]:
+  """The network of each point.
+
+  Points with the same architecture share a network, named after the first.
+
+  Args:
+    space: the space.
+    rule: turns logits into an architecture.
+    points: [N].
+    logits: [N, E, O] at the points.
+
+  Returns:
+    (different networks, in order; the id of each point's network).
+  """
+  networks: dict[Genotype, Derived] = {}
+  swept = []
+  for point, rows in zip(points, logits, strict=True):
+    genotype = rule(space, rows)
+    networks.setdefault(
+      genotype, Derived(point.name, genotype, point.condition)
+    )
+    name = architecture.identity(space, genotype)
+    swept.append(SweepPoint(point.name, point.condition, name))
+  return list(networks.values()), swept
+
+
+def random_networks(
+  space: Space, rule: str, family: Sequence[Derived], count: int, seed: int
+) -> list[Derived]:
+  """`count` random networks that differ from each other and the family's.
+
+  Args:
+    space: the space.
+    rule: a name in `rules.RULES`, whose architectures they are of.
+    family: networks to differ from.
+    count: how many.
+    seed: of numpy's generator.
+
+  Raises:
+    ValueError: the space seems to hold too few.
+  """
+  rng = np.random.default_rng(seed)
+  genotypes = distinct(
+    [network.genotype for network in family],
+    lambda: rules.random(space, rule, rng),
+    count,
+  )
+  return [Derived(f"random {i}", g, None) for i, g in enumerate(genotypes)]
+
+
+def distinct(
+  genotypes: Sequence[Genotype], draw: DrawGenotype, count: int
+) -> list[Genotype]:
+  """`count` random genotypes that differ from each other and the given ones.
+
+  Args:
+    genotypes: to differ from.
+    draw: called at most 1000 times as often as asked for.
+    count: how many.
+
+  Raises:
+    ValueError: the space seems to hold too few.
+  """
+  seen = set(genotypes)
+  drawn: list[Genotype] = []
+  for _ in range(1000 * count):
+    if len(drawn) == count:
+      break
+    genotype = draw()
+    if genotype not in seen:
+      seen.add(genotype)
+      drawn.append(genotype)
+  if len(drawn) < count:
+    raise ValueError(
+      f"found {len(drawn)} random architectures beside the family's, not"
+      f" {count}: lower derive.num_random"
+    )
+  return drawn

@@ -1,0 +1,156 @@
+"""The loss of a mix on a batch, and its gradients on each level's examples.
+
+    loss(weights, mix) = CE + penalty(CE, cost of the mix)
+
+with CE the cross-entropy of the batch. Level 0 is the weights', level 1 the
+controller's; in a one-level search both are trained on the examples of level 0
+(docs/methods.md#one-loss-for-all-methods).
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+from hwnas_jax.core.types import Array, Condition, Mix, Params
+from hwnas_jax.data.arrays import batch_indices
+from hwnas_jax.method.estimators import (
+  BatchGradients,
+  Estimator,
+  Grads,
+  Metrics,
+  Sampling,
+  State,
+  Variables,
+)
+from hwnas_jax.method.parts import Parts, Settings
+from hwnas_jax.method.penalty import Costs
+from hwnas_jax.method.phases import Phase
+from hwnas_jax.method.price import Price
+from hwnas_jax.method.state import CostTable, SearchData, SearchState
+
+
+class Static(NamedTuple):
+  """What a step is compiled from; another one is another program."""
+
+  parts: Parts
+  settings: Settings
+  phase: Phase
+
+
+class Given(NamedTuple):
+  """What all losses of one step share.
+
+  penalty: the penalty's state. temperature, progress: []; the progress is
+  that after the warm-up, from 0 to 1.
+  """
+
+  condition: Condition
+  penalty: State
+  table: CostTable
+  temperature: Array
+  progress: Array
+
+
+class Batch(NamedTuple):
+  """images: float32[B, H, W, C]. labels: int32[B]."""
+
+  images: Array
+  labels: Array
+
+
+def priced_mix(mix: Mix, sample: bool) -> Array:
+  """[E, O] that the cost reads; of a batch of samples it is the mean."""
+  if not sample:
+    return mix.priced
+  return mix.weights if mix.weights.ndim == 2 else mix.weights.mean(0)
+
+
+def price_mix(
+  price: Price, table: CostTable, condition: Condition, priced: Array
+) -> Array:
+  """What a mix costs at the condition's prices, in the loss's unit.
+
+  Args:
+    price: the price of each operation; not read where the table has a
+      predictor, which knows no prices of operations.
+    table: the reference.
+    condition: prices and scale.
+    priced: [E, O].
+
+  Returns:
+    [].
+  """
+  if table.predictor is None:
+    return (price(table.reference, condition) * priced).sum()
+  most_expensive = table.reference.max(1).sum()
+  return condition.scale * table.cost(priced) / most_expensive
+
+
+def loss_of_mix(
+  static: Static, given: Given, batch: Batch, weights: Params, mix: Mix
+) -> tuple[Array, Metrics]:
+  """The loss [] of a mix on a batch, and what there is to log."""
+  parts, table = static.parts, given.table
+  options: dict[str, Any] = {}
+  if mix.paths is not None:
+    options["paths"] = mix.paths
+  if parts.identity is not None:
+    options["identity"] = parts.identity(given.progress)
+  features = parts.conditions.features(given.condition)
+  folded = parts.fold(weights, features)
+  outputs = parts.net.apply(folded, mix.weights, batch.images, **options)
+  cross_entropy = optax.softmax_cross_entropy_with_integer_labels(
+    outputs, batch.labels
+  ).mean()
+  priced = priced_mix(mix, static.settings.price_sample)
+  costs = Costs(
+    price_mix(parts.price, table, given.condition, priced), table.cost(priced)
+  )
+  penalty = parts.penalty.added(given.penalty, cross_entropy, costs)
+  metrics = {
+    "loss": cross_entropy + penalty,
+    "cross_entropy": cross_entropy,
+    "penalty": penalty,
+    "expected_cost": table.cost(
+      mix.priced if table.predictor is None else priced
+    ),
+    "accuracy": (outputs.argmax(-1) == batch.labels).mean(),
+  }
+  return metrics["loss"], metrics
+
+
+def draw_batch(
+  static: Static, state: SearchState, data: SearchData, level: int
+) -> Batch:
+  """The step's batch of level 0 (weights) or 1 (controller), augmented."""
+  index = data.controller_index if level else data.weights_index
+  order, noise = jax.random.split(jax.random.fold_in(state.key, level))
+  batch_size = static.settings.batch_size
+  rows = index[batch_indices(order, state.step, index.shape[0], batch_size)]
+  key = jax.random.fold_in(noise, state.step)
+  images = static.parts.augment(key, data.images[rows])
+  return Batch(images, data.labels[rows])
+
+
+def level_gradients(
+  static: Static,
+  given: Given,
+  state: SearchState,
+  data: SearchData,
+  level: int,
+  key: Array,
+) -> BatchGradients:
+  """The gradients on a level's batch, all with the sample of one key."""
+  estimator: Estimator = static.phase.estimator
+  batch = draw_batch(static, state, data, level)
+  loss = functools.partial(loss_of_mix, static, given, batch)
+
+  def gradients(
+    wrt: tuple[int, ...], variables: Variables
+  ) -> tuple[Grads, Metrics, State]:
+    sampling = Sampling(jax.random.clone(key), given.temperature)
+    return estimator.grads(loss, wrt, variables, sampling, state.estimator)
+
+  return gradients

@@ -1,0 +1,70 @@
+"""What a method is made of: the parts that a compiled step is built from."""
+
+from typing import NamedTuple, Protocol
+
+import optax
+
+from hwnas_jax.core.types import Array
+from hwnas_jax.method.conditioned import Fold, plain
+from hwnas_jax.method.conditions import Conditions
+from hwnas_jax.method.controllers import Controller
+from hwnas_jax.method.penalty import Penalty, additive
+from hwnas_jax.method.price import Price
+from hwnas_jax.method.schedule import Schedule
+from hwnas_jax.nets.supernet import Net
+
+
+class Augment(Protocol):
+  """What a batch of pixels goes through before the supernet."""
+
+  def __call__(self, key: Array, images: Array, /) -> Array:
+    """(key, uint8[B, H, W, C]) -> float32[B, H, W, C]."""
+
+
+class Regulariser(Protocol):
+  """What the controller's loss has in addition, whatever the batch."""
+
+  def __call__(self, logits: Array, /) -> Array:
+    """logits [E, O] -> []."""
+
+
+class Parts(NamedTuple):
+  """The functions of a method.
+
+  identity: how much of its input each choice adds to its output, by the
+    progress after the warm-up (docs/methods.md#identity-term); None is nothing.
+  regulariser: added to the controller's loss.
+  skip: the column of the operation whose mean probability is logged, as a sign
+    of collapse; None where the space has no such operation.
+  fold: gives the weights that `net` applies under a condition.
+  """
+
+  net: Net
+  controller: Controller
+  conditions: Conditions
+  price: Price
+  temperature: Schedule
+  augment: Augment
+  weights_optimiser: optax.GradientTransformation
+  controller_optimiser: optax.GradientTransformation
+  penalty: Penalty = additive()
+  identity: Schedule | None = None
+  regulariser: Regulariser | None = None
+  skip: int | None = None
+  fold: Fold = plain
+
+
+class Settings(NamedTuple):
+  """Numbers and switches of a step.
+
+  num_steps: of the whole search.
+  batch_size: examples a step, of the weights and of the controller each.
+  warmup_steps: at first, of the weights alone; meanwhile the temperature and
+    the identity term stay at their start.
+  price_sample: whether the cost is read of the sample, not of the expectation.
+  """
+
+  num_steps: int
+  batch_size: int
+  warmup_steps: int = 0
+  price_sample: bool = False

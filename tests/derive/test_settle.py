@@ -1,0 +1,143 @@
+"""Settling on a network by measuring, on devices that are made up."""
+
+import numpy as np
+import pytest
+
+from hwnas_jax.derive.settle import (
+  MAX_MEASURED,
+  Candidate,
+  MeasuredCandidate,
+  begin,
+  settle,
+)
+from hwnas_jax.io.records import Measurement
+
+NEVER = -1.0  # no candidate is as good
+
+
+def candidates(*predicted_ms):
+  """Best first; the genotype is the position."""
+  return [Candidate((i,), i, ms) for i, ms in enumerate(predicted_ms)]
+
+
+def within(pool):
+  """Candidates by limit, as `settle` asks for them."""
+  return lambda limit_ms: [c for c in pool if c.predicted_ms <= limit_ms]
+
+
+def device(ratio, log=None):
+  """A device that takes `ratio` times what was predicted, by genotype."""
+
+  def measure(genotype):
+    if log is not None:
+      log.append(genotype[0])
+    return Measurement(ratio[genotype[0]], 0.1)
+
+  return measure
+
+
+def test_a_first_answer_that_fits_and_fills_is_the_answer():
+  pool, log = candidates(12.0, 9.5, 8.0), []
+  answer = settle(within(pool), 10.0, device([12, 9.6, 8], log), pool[1], NEVER)
+  assert answer.candidate is pool[1] and log == [1]
+  assert answer.measured == Measurement(9.6, 0.1)
+
+
+def test_steps_down_by_what_was_measured():
+  pool, log = candidates(9.9, 9.0, 8.5, 4.0), []
+  answer = settle(
+    within(pool), 10.0, device([12, 11, 10.3, 4.8], log), pool[0], NEVER
+  )
+  # 10 / (12 / 9.9) = 8.25 is left: only the last is predicted to fit.
+  assert log == [0, 3] and answer.candidate is pool[3]
+
+
+def test_steps_up_where_budget_is_left():
+  pool, log = candidates(14.0, 9.0, 13.0, 7.0), []
+  answer = settle(
+    within(pool), 10.0, device([11, 7, 9.9, 5], log), pool[1], NEVER
+  )
+  # 10 / (7 / 9) = 12.9 may fit: nothing is there, so the first stays.
+  assert log == [1] and answer.candidate is pool[1]
+  pool, log = candidates(14.0, 9.0, 12.5, 7.0), []
+  answer = settle(
+    within(pool), 10.0, device([11, 7, 9.9, 5], log), pool[1], NEVER
+  )
+  assert log == [1, 2] and answer.candidate is pool[2]
+  assert [c.genotype for c, _ in answer.tried] == [(1,), (2,)]
+
+
+def test_candidates_are_asked_again_where_predictions_are_too_high():
+  pool, asked, log = candidates(9.5, 12.0, 14.0), [], []
+
+  def ask(limit_ms):
+    asked.append(limit_ms)
+    return within(pool)(limit_ms)
+
+  answer = settle(ask, 10.0, device([7.6, 9.6, 11], log), pool[0], NEVER)
+  assert asked == [pytest.approx(12.5)]
+  assert log == [0, 1] and answer.candidate is pool[1]
+
+
+def test_a_network_is_corrected_by_the_one_most_like_it():
+  alike, other = Candidate((0, 0, 1), 0, 8.0), Candidate((1, 1, 0), 1, 8.0)
+  slow, fast = Candidate((0, 0, 0), 2, 9.9), Candidate((1, 1, 1), 3, 7.0)
+  medians_ms = {slow.genotype: 14.0, fast.genotype: 7.0, other.genotype: 9.5}
+  measure = lambda g: Measurement(medians_ms[g], 0.1)  # noqa: E731
+  pool = [alike, other, slow, fast]
+  answer = settle(within(pool), 10.0, measure, slow, NEVER)
+  # 8 * 14 / 9.9 is too slow for the first, which is never measured.
+  assert [c for c, _ in answer.tried] == [slow, fast, other]
+  assert answer.candidate is other
+
+
+def test_what_was_measured_before_corrects_the_first_and_the_next():
+  alike, other = Candidate((0, 0, 1), 0, 8.0), Candidate((1, 1, 0), 1, 8.0)
+  before = [
+    MeasuredCandidate(Candidate((0, 0, 0), 0, 5.0), Measurement(7.0, 0.1)),
+    MeasuredCandidate(Candidate((1, 1, 1), 0, 5.0), Measurement(5.5, 0.1)),
+  ]
+  assert begin([alike, other], 10.0, 1.1) is alike
+  # 8 * 7 / 5 is too slow, 8 * 5.5 / 5 * 1.1 is not.
+  assert begin([alike, other], 10.0, 1.1, before) is other
+  # Nothing keeps it: what is predicted fastest.
+  assert begin([alike, other], 6.0, 1.1, before) is other
+  measure = lambda g: Measurement(10.5 if g == (1, 1, 0) else 9.0, 0.1)  # noqa: E731
+  with pytest.raises(ValueError, match="no network"):
+    settle(within([alike, other]), 10.0, measure, other, NEVER, before)
+
+
+def test_what_no_budget_would_change_needs_no_step_up():
+  pool, log = candidates(3.0, 9.5), []
+  answer = settle(within(pool), 10.0, device([3, 9.5], log), pool[0], 0.0)
+  assert log == [0] and answer.candidate is pool[0]
+  answer = settle(within(pool), 10.0, device([3, 9.5], log), pool[0], NEVER)
+  assert log == [0, 0, 1] and answer.candidate is pool[1]
+
+
+def test_what_no_budget_would_change_is_tried_where_it_may_fit():
+  pool, log = candidates(6.0, 4.0, 9.5), []
+  answer = settle(within(pool), 10.0, device([6, 4, 9], log), pool[1], 0.0)
+  # The third fills the budget; the first is what would be had without one.
+  assert log == [1, 0] and answer.candidate is pool[0]
+
+
+def test_what_does_not_fit_into_memory_corrects_nothing():
+  pool = candidates(9.9, 9.8)
+  answer = settle(within(pool), 10.0, device([np.inf, 9.8]), pool[0], NEVER)
+  assert answer.candidate is pool[1]
+
+
+def test_nothing_that_keeps_the_budget_is_no_answer():
+  pool = candidates(9.0, 4.0)
+  with pytest.raises(ValueError, match=r"keeps 5 ms: 9 \(predicted 9\), 8 \(p"):
+    settle(lambda ms: pool, 5.0, device([9, 8]), pool[0], NEVER)
+
+
+def test_measuring_ends():
+  log = []
+  pool = candidates(*np.linspace(10, 9, 50))
+  slow = lambda g: (log.append(g), Measurement(10.001, 0.1))[1]  # noqa: E731
+  with pytest.raises(ValueError, match="no network that was measured keeps"):
+    settle(within(pool), 10.0, slow, pool[0], NEVER)
+  assert len(log) <= MAX_MEASURED
