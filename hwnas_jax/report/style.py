@@ -4,9 +4,10 @@ import html
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
+from markupsafe import Markup
 from matplotlib import axes, figure
 
 # In a page these become CSS variables, so a figure follows its theme. Off-white
@@ -59,6 +60,14 @@ RC: Any = {
 }
 
 
+class Figure(NamedTuple):
+  """A figure of the page. detail: a smaller line below its caption."""
+
+  svg: Markup
+  caption: str = ""
+  detail: str = ""
+
+
 def op_colours(ops: Sequence[str]) -> dict[str, str]:
   """The colour of each operation, the same in every figure.
 
@@ -80,7 +89,7 @@ def op_colours(ops: Sequence[str]) -> dict[str, str]:
 def new_axes(
   title: str, width_in: float = 5.2, height_in: float = 3.6
 ) -> tuple[figure.Figure, axes.Axes]:
-  """A figure with one empty pair of axes in the project's looks.
+  """A figure with empty axes, in the looks of every figure.
 
   Args:
     title: name and unit of the vertical axis, written above it.
@@ -134,7 +143,7 @@ def to_svg(
   name: str,
   label: str,
   tips: Mapping[str, str] | None = None,
-) -> str:
+) -> Markup:
   """Draws a figure as SVG to put into an HTML page.
 
   Args:
@@ -155,11 +164,11 @@ def to_svg(
   svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)
   for colour, variable in _VARIABLES.items():
     svg = svg.replace(colour, variable)
-  svg = _prefix_ids(svg, name)
+  svg = _prefix_ids(svg, html.escape(name))
   svg = _add_tips(svg, tips or {})
   view_box = re.search(r'viewBox="[^"]*"', svg)
   assert view_box
-  return (
+  return Markup(
     f'<svg class="plot" {view_box[0]} role="img"'
     f' aria-label="{html.escape(label)}">' + svg[svg.index(">") + 1 :]
   )
