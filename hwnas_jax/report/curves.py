@@ -41,9 +41,7 @@ def _bins(
 
 
 @matplotlib.rc_context(style.RC)
-def search_figure(
-  rows: Sequence[Row], key: str, title: str
-) -> figure.Figure:
+def search_figure(rows: Sequence[Row], key: str, title: str) -> figure.Figure:
   """Draws one metric of the search.
 
   Args:

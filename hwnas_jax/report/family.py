@@ -20,11 +20,14 @@ class PredictionError(NamedTuple):
   """How well predicted latencies agree with measured ones.
 
   median: of |predicted - measured| / measured.
+  bias: median of predicted / measured, less one; above 0 where predictions
+    are too high.
   spearman: rank correlation; None where ranks say nothing, which is with
     fewer than three networks or where all are equal.
   """
 
   median: float
+  bias: float
   spearman: float | None
 
 
@@ -147,7 +150,8 @@ def prediction_error(members: Iterable[Member]) -> PredictionError:
   pairs = [(m.predicted_ms, m.latency_ms) for m in members]
   forecast, measured = np.asarray(pairs, float).T
   median = float(np.median(np.abs(forecast - measured) / measured))
+  bias = float(np.median(forecast / measured)) - 1
   if len(pairs) < 3 or np.ptp(forecast) == 0 or np.ptp(measured) == 0:
-    return PredictionError(median, None)
+    return PredictionError(median, bias, None)
   ranks = stats.rankdata([forecast, measured], axis=1)
-  return PredictionError(median, float(np.corrcoef(ranks)[0, 1]))
+  return PredictionError(median, bias, float(np.corrcoef(ranks)[0, 1]))

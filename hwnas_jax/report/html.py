@@ -35,15 +35,15 @@ def report_html(run: Run) -> str:
   bodies = {
     "Accuracy against cost": sections.pareto_html(run),
     "The networks": members.members_html(run),
-    "What prices do": sections.shares_html(run),
+    "How prices change the operations": sections.shares_html(run),
     "Predicted and measured": sections.prediction_html(run),
     "Training": sections.training_html(run),
     "Search": sections.search_html(run),
-    "How to make it again": sections.origin_html(run),
+    "How to reproduce it": sections.origin_html(run),
   }
   count = len(family.split(run.family.members)[0])
   versions = run.made_with.versions if run.made_with else {}
-  return render(
+  page = render(
     "page.html.jinja",
     title=f"{words.networks(count)} for {run.device_name}",
     name=run.name,
@@ -52,6 +52,7 @@ def report_html(run: Run) -> str:
     sections={title: body for title, body in bodies.items() if body},
     version=versions.get("hwnas_jax") or "",
   )
+  return str(page)
 
 
 def _tiles(run: Run) -> dict[str, str]:

@@ -116,10 +116,10 @@ def _require_consistent(family: Family) -> None:
         f"member {member.id} has operations that are not in `ops`:"
         f" {', '.join(unknown)}"
       )
-  points = [*family.members, *family.shares]
-  conditions = [point.condition for point in points if point.condition]
+  conditions = [member.condition for member in family.members]
+  conditions += [point.condition for point in family.shares]
   for condition in conditions:
-    if len(condition.simplex) != len(family.priced):
+    if condition and len(condition.simplex) != len(family.priced):
       raise ValueError(
         f"a condition has {len(condition.simplex)} prices for the"
         f" {len(family.priced)} operations of `priced`"

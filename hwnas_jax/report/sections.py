@@ -73,9 +73,9 @@ def pareto_html(run: Run) -> Markup:
       svg = style.to_svg(fig, f"pareto-{cost}", caption, tips(run))
       figures.append(Figure(svg, caption))
   note = (
-    "Up and to the left is better. The stepped line is the Pareto front: no"
-    " network of the family is both less costly and more accurate than one on"
-    " it. A click on a point goes to its network below."
+    "Up and to the left is better. The stepped line is the Pareto front, which"
+    " no other network of the family beats in both. A click on a point shows"
+    " its network below."
   )
   return _html([Block(note, figures)]) if figures else Markup()
 

@@ -134,7 +134,9 @@ def price_figure(
       lw=2,
       label=op,
     )
-  ax.set_xlabel("Price of the operation, its coordinate of S", color=style.MUTED)
+  ax.set_xlabel(
+    "Price of the operation, its coordinate of S", color=style.MUTED
+  )
   ax.set_ylim(bottom=0)
   ax.yaxis.set_major_formatter(style.percent)
   _op_legend(fig, ax)

@@ -25,14 +25,14 @@ _ENVIRONMENT.filters |= {
 }
 
 
-def render(name: str, **values: object) -> Markup:
+def render(template: str, /, **values: object) -> Markup:
   """Fills in a template.
 
   Args:
-    name: of a file in report/templates, such as `page.html.jinja`.
+    template: a file in report/templates, such as `page.html.jinja`.
     **values: what the template reads.
 
   Raises:
     jinja2.UndefinedError: the template reads a value that was not given.
   """
-  return Markup(_ENVIRONMENT.get_template(name).render(**values))
+  return Markup(_ENVIRONMENT.get_template(template).render(**values))
