@@ -55,6 +55,7 @@ def _html(
   texts: Sequence[str] = (),
   figures: Sequence[Figure] = (),
   tables: Sequence[Table] = (),
+  colours: Mapping[str, str] | None = None,
 ) -> str:
   page = render(
     "notebook.html.jinja",
@@ -62,6 +63,7 @@ def _html(
     texts=texts,
     figures=figures,
     tables=tables,
+    colours=colours or {},
   )
   return str(page)  # no longer `Markup`: a notebook's text as any other
 
@@ -113,17 +115,20 @@ def network_html(member: Member, networks: Family) -> str:
     "Multiply-accumulates": words.count(member.macs),
     **members.facts(member, networks),
   }
+  colours = style.op_colours(networks.ops)
+  used = members.op_counts(member, networks.ops)
   return _html(
     f"{member.name} ({member.id})",
     figures=members.drawings(member, networks),
     tables=[Table([*facts.items()])],
+    colours={op: colours[op] for op in used},
   )
 
 
 def answer_html(certificate: Certificate) -> str:
   """A query's answer: its budget, and how its latency is known."""
   budget, margin = certificate.budget, certificate.margin
-  limits = [f"{name} {limit:g}" for name, limit in budget.limits.items()]
+  limits = [f"{name} ≤ {limit:g}" for name, limit in budget.limits.items()]
   latency = f"{budget.latency} = {words.ms(budget.latency_ms)}"
   facts = {
     "Budget": ", ".join([latency, *limits]),
