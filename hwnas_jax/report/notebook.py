@@ -148,16 +148,16 @@ def answer_html(certificate: Certificate) -> str:
       f" {margin.networks} of the calibration keep"
     )
   if certificate.measured:
-    known_ms, how = certificate.measured.median_ms, "measured"
+    latency_ms, how = certificate.measured.median_ms, "measured"
   else:
-    known_ms, how = certificate.predicted_ms, "predicted, not measured"
+    latency_ms, how = certificate.predicted_ms, "predicted, not measured"
   texts = []
   if certificate.unconstrained_best_fits:
     texts.append(
       "The budget costs nothing: without it, no network ranks better."
     )
   return _html(
-    f"A network of {words.ms(known_ms)} ({how})",
+    f"A network of {words.ms(latency_ms)} ({how})",
     texts,
     tables=[Table([*facts.items()])],
   )

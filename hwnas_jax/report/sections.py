@@ -135,7 +135,8 @@ def _ternary(run: Run, grid: Sequence[Shares]) -> Block:
     figures.append(Figure(svg, op, f"share {extent}"))
   scale = words.number(grid[0].condition.scale)
   return Block(
-    f"In a corner, that operation alone has a price. The scale is {scale}.",
+    "In a corner, only the operation named there has a price. The scale is"
+    f" {scale}.",
     figures,
     heading="Shares over the triangle of prices",
     small=True,

@@ -156,7 +156,7 @@ def ternary_figure(
     op: the operation whose share is drawn.
 
   Returns:
-    The figure. In a corner, that operation alone has a price.
+    The figure. In a corner, only the operation named there has a price.
 
   Raises:
     ValueError: there are not three priced operations.

@@ -10,8 +10,8 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib import axes, figure
 
-# In a page these become CSS variables, so a figure follows its theme. Off-white
-# rather than white: no other part of a figure may have one of these colours.
+# In a page these become CSS variables, so that a figure follows the page's
+# theme. PANEL is not quite white, so that a white part keeps its own colour.
 INK = "#1f2429"
 MUTED = "#68727d"
 GRID = "#dfe4ea"
@@ -24,8 +24,8 @@ _VARIABLES = {
   PANEL: "var(--panel)",
   ACCENT: "var(--accent)",
 }
-# Paul Tol's "vibrant" scheme and four of his others: told apart by people with
-# the common colour-vision deficiencies, and seen on light and on dark.
+# Paul Tol's "vibrant" scheme and others of his: people with the common
+# colour-vision deficiencies can tell them apart, on light and on dark.
 PALETTE = (
   "#0077bb",
   "#ee3377",
@@ -40,7 +40,7 @@ PALETTE = (
   "#b07a50",
   "#5566cc",
 )
-_KNOWN = (
+_DARTS_OPS = (
   "sep_conv_3x3",
   "sep_conv_5x5",
   "dil_conv_3x3",
@@ -78,9 +78,9 @@ def op_colours(ops: Sequence[str]) -> dict[str, str]:
   Returns:
     Hexadecimal colour by name.
   """
-  colours = dict(zip(_KNOWN, PALETTE, strict=False))
+  colours = dict(zip(_DARTS_OPS, PALETTE, strict=False))
   left = [c for op, c in colours.items() if op not in ops]
-  spare = (*PALETTE[len(_KNOWN) :], *left)
+  spare = (*PALETTE[len(_DARTS_OPS) :], *left)
   others = [op for op in ops if op not in colours]
   colours |= {op: spare[i % len(spare)] for i, op in enumerate(others)}
   return {op: colours[op] for op in ops}
