@@ -79,6 +79,11 @@ class Member(Record, frozen=True, kw_only=True):
   accuracies: Accuracies = Accuracies()
   kept: bool = False
 
+  @property
+  def latency_ms(self) -> float | None:
+    """Median measured latency; None where it was not measured."""
+    return self.latency.median_ms if self.latency else None
+
 
 class Collapse(Record, frozen=True, kw_only=True):
   """Signs that a search has collapsed: see `derive.collapse`.

@@ -1,13 +1,14 @@
 """Architectures as SVG, coloured by operation.
 
-A cell is nodes on a line with its kept edges as arcs, a chain is its layers
-in rows.
+A cell is drawn as nodes on a line with its kept edges as arcs, a chain as its
+layers in rows. Every text is escaped: `Markup.format` does so.
 """
 
-import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
+
+from markupsafe import Markup
 
 from hwnas_jax.report import style
 
@@ -18,7 +19,7 @@ PER_ROW = 8  # layers of a chain
 LAYER = (104.0, 46.0)  # width and height of one
 GAP = 10.0  # between them
 _CHOICE = re.compile(r"(\w+)/(\d+)->(\d+)")
-# A second sign beside colour: what computes is solid, what does not is broken.
+# Beside colour, lines differ: operations with weights have solid ones.
 _DASHES = {
   "skip_connect": "7 4",
   "skip": "7 4",
@@ -32,7 +33,7 @@ Edge = tuple[int, int, str]
 
 
 class Layout(NamedTuple):
-  """What stands on the line: the states of a cell, and its output.
+  """The nodes on the line: the states of a cell, and its output.
 
   names: from left to right.
   joined: the output is the concatenation of all nodes, not the last of them.
@@ -42,18 +43,18 @@ class Layout(NamedTuple):
   joined: bool
 
 
-def read_cells(genotype: Mapping[str, str]) -> dict[str, list[Edge]]:
-  """Sorts a genotype's kept choices by cell type.
+def read_cells(architecture: Mapping[str, str]) -> dict[str, list[Edge]]:
+  """Sorts an architecture's kept choices by cell type.
 
   Args:
-    genotype: operation by choice, such as {"normal/0->2": "skip_connect"}.
+    architecture: operation by choice, as {"normal/0->2": "skip_connect"}.
 
   Returns:
     [(source state, target state, operation)] by cell type, in the order of
-    the genotype; {} if the choices are not the edges of a cell.
+    the architecture; {} if the choices are not the edges of a cell.
   """
   cells: dict[str, list[Edge]] = {}
-  for choice, op in genotype.items():
+  for choice, op in architecture.items():
     match = _CHOICE.fullmatch(choice)
     if not match or int(match[2]) >= int(match[3]):
       return {}
@@ -62,10 +63,11 @@ def read_cells(genotype: Mapping[str, str]) -> dict[str, list[Edge]]:
 
 
 def layout(choices: Iterable[str]) -> Layout:
-  """The states that the edges of a space's cells join.
+  """The nodes of a space's cells, read off its choices.
 
-  A cell with two inputs, states that no edge enters, is one of DARTS: it
-  concatenates its nodes. One with a single input is one of NAS-Bench-201.
+  A cell with two inputs (states that no edge enters) is one of DARTS, whose
+  output concatenates the nodes. A cell with a single input is one of
+  NAS-Bench-201.
   """
   kinds = read_cells(dict.fromkeys(choices, "")).values()
   targets = sorted({target for edges in kinds for _, target, _ in edges})
@@ -81,9 +83,28 @@ def dash(op: str) -> str:
   return _DASHES.get(op, _POOL_DASH if "pool" in op else "")
 
 
+def _dashes(op: str) -> Markup:
+  attribute = Markup(' stroke-dasharray="{}"')
+  return attribute.format(dash(op)) if dash(op) else Markup()
+
+
+def _svg(
+  view_box: tuple[float, float, float, float],
+  max_width_px: float,
+  label: str,
+  parts: Iterable[Markup],
+) -> Markup:
+  head = Markup(
+    '<svg class="cell" viewBox="{:g} {:g} {:g} {:g}"'
+    ' style="max-width:{:g}px" role="img" aria-label="{}">'
+  )
+  body = Markup().join(parts)
+  return head.format(*view_box, max_width_px, label) + body + Markup("</svg>")
+
+
 def cell_svg(
   edges: Sequence[Edge], states: Layout, colours: Mapping[str, str], label: str
-) -> str:
+) -> Markup:
   """Draws one cell.
 
   Args:
@@ -93,28 +114,24 @@ def cell_svg(
     label: what is drawn, for those who cannot see it.
 
   Returns:
-    An `<svg>` element of the page's size for its states. Arcs that leave an
-    even state run above the line of nodes, those of an odd state below it.
+    An `<svg>` element, as wide as its number of nodes asks for. Arcs that
+    leave an even state run above the line of nodes, the others below it.
   """
   top = _rise(_longest(edges, 0)) * 0.75 + 30
   rail = _rise(_longest(edges, 1)) * 0.75 + 36
   left, width = -SPACING / 2, len(states.names) * SPACING
   wide_px = STATE_PX * len(states.names)  # at most: one text size for all
-  body = [
+  parts = [
     _rail(states, rail),
     *(_edge(edge, edges, states, colours) for edge in edges),
     *(_node(place, name) for place, name in enumerate(states.names)),
   ]
-  return (
-    f'<svg class="cell" viewBox="{left:g} {-top:g} {width:g}'
-    f' {top + rail + 8:g}" style="max-width:{wide_px}px" role="img"'
-    f' aria-label="{html.escape(label)}">' + "".join(body) + "</svg>"
-  )
+  return _svg((left, -top, width, top + rail + 8), wide_px, label, parts)
 
 
 def chain_svg(
   layers: Sequence[str], colours: Mapping[str, str], label: str
-) -> str:
+) -> Markup:
   """Draws a chain, row by row, the first layer at the top left.
 
   Args:
@@ -127,30 +144,40 @@ def chain_svg(
   """
   width = (LAYER[0] + GAP) * min(len(layers), PER_ROW) + GAP
   height = (LAYER[1] + GAP) * -(-len(layers) // PER_ROW) + GAP
-  body = [_layer(place, op, colours) for place, op in enumerate(layers)]
-  return (
-    f'<svg class="cell" viewBox="0 0 {width:g} {height:g}"'
-    f' style="max-width:{width:g}px" role="img"'
-    f' aria-label="{html.escape(label)}">' + "".join(body) + "</svg>"
-  )
+  parts = [_layer(place, op, colours[op]) for place, op in enumerate(layers)]
+  return _svg((0, 0, width, height), width, label, parts)
 
 
-def _layer(place: int, op: str, colours: Mapping[str, str]) -> str:
+_LAYER = Markup(
+  '<g class="layer"><title>{number}: {op}</title>'
+  '<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="8"'
+  ' fill="var(--panel, #fff)" stroke="{colour}" stroke-width="2.6"{dashes}/>'
+  '<text x="{middle:g}" text-anchor="middle" y="{upper:g}" font-size="11"'
+  ' fill="var(--muted, {muted})">{number}</text>'
+  '<text x="{middle:g}" text-anchor="middle" y="{lower:g}" font-size="13"'
+  ' fill="var(--ink, {ink})">{words}</text></g>'
+)
+
+
+def _layer(place: int, op: str, colour: str) -> Markup:
   width, height = LAYER
   x = GAP + place % PER_ROW * (width + GAP)
   y = GAP + place // PER_ROW * (height + GAP)
-  dashes = f' stroke-dasharray="{dash(op)}"' if dash(op) else ""
-  words = html.escape(op.removeprefix("mb_").replace("_", " "))
-  text = f'<text x="{x + width / 2:g}" text-anchor="middle"'
-  return (
-    f'<g class="layer"><title>{place + 1}: {html.escape(op)}</title>'
-    f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="8"'
-    f' fill="var(--panel, #fff)" stroke="{colours[op]}"'
-    f' stroke-width="2.6"{dashes}/>'
-    f'{text} y="{y + 17:g}" font-size="11" fill="var(--muted,'
-    f' {style.MUTED})">{place + 1}</text>'
-    f'{text} y="{y + 34:g}" font-size="13" fill="var(--ink,'
-    f' {style.INK})">{words}</text></g>'
+  return _LAYER.format(
+    number=place + 1,
+    op=op,
+    words=op.removeprefix("mb_").replace("_", " "),
+    colour=colour,
+    dashes=_dashes(op),
+    x=x,
+    y=y,
+    width=width,
+    height=height,
+    middle=x + width / 2,
+    upper=y + 17,
+    lower=y + 34,
+    muted=style.MUTED,
+    ink=style.INK,
   )
 
 
@@ -187,7 +214,7 @@ def _edge(
   edges: Sequence[Edge],
   states: Layout,
   colours: Mapping[str, str],
-) -> str:
+) -> Markup:
   source, target, op = edge
   x0, x1 = source * SPACING, target * SPACING
   if target - source == 1:
@@ -206,41 +233,54 @@ def _edge(
       f" {x1:g} {base + 5 * up:g}"
     )
     arrow = f"M{x1:g} {base:g}l-4.5 {8 * up:g}h9z"
-  tip_text = f"{states.names[source]} → {states.names[target]}: {op}"
-  dashes = f' stroke-dasharray="{dash(op)}"' if dash(op) else ""
-  return (
-    f'<g class="edge" stroke="{colours[op]}" fill="{colours[op]}">'
-    f"<title>{html.escape(tip_text)}</title>"
-    f'<path d="{path}" fill="none" stroke-width="2.6"{dashes}/>'
-    f'<path d="{arrow}" stroke="none"/></g>'
+  return Markup(
+    '<g class="edge" stroke="{colour}" fill="{colour}"><title>{text}</title>'
+    '<path d="{path}" fill="none" stroke-width="2.6"{dashes}/>'
+    '<path d="{arrow}" stroke="none"/></g>'
+  ).format(
+    colour=colours[op],
+    text=f"{states.names[source]} → {states.names[target]}: {op}",
+    path=path,
+    dashes=_dashes(op),
+    arrow=arrow,
   )
 
 
-def _node(place: int, name: str) -> str:
+def _node(place: int, name: str) -> Markup:
   x, (width, height) = place * SPACING, NODE
   fill = "var(--node, #eceff3)" if name.isdigit() else "var(--panel, #fff)"
+  text: str | Markup = name
   if name.startswith("c_"):
-    name = f'c<tspan class="sub" dy="3">k−{2 - place}</tspan>'
-  return (
-    f'<rect x="{x - width / 2:g}" y="{-height / 2:g}" width="{width:g}"'
-    f' height="{height:g}" rx="8" fill="{fill}"'
-    f' stroke="var(--muted, {style.MUTED})"/>'
-    f'<text x="{x:g}" y="4.5" text-anchor="middle" font-size="13"'
-    f' fill="var(--ink, {style.INK})">{name}</text>'
+    text = Markup('c<tspan class="sub" dy="3">k−{}</tspan>').format(2 - place)
+  return Markup(
+    '<rect x="{left:g}" y="{top:g}" width="{width:g}" height="{height:g}"'
+    ' rx="8" fill="{fill}" stroke="var(--muted, {muted})"/>'
+    '<text x="{x:g}" y="4.5" text-anchor="middle" font-size="13"'
+    ' fill="var(--ink, {ink})">{text}</text>'
+  ).format(
+    left=x - width / 2,
+    top=-height / 2,
+    width=width,
+    height=height,
+    fill=fill,
+    muted=style.MUTED,
+    x=x,
+    ink=style.INK,
+    text=text,
   )
 
 
-def _rail(states: Layout, depth: float) -> str:
+def _rail(states: Layout, depth: float) -> Markup:
   """The concatenation: a thin line from every node to the output."""
   if not states.joined:
-    return ""
+    return Markup()
   right = (len(states.names) - 1) * SPACING
   stubs = "".join(
     f"M{place * SPACING:g} 0V{depth:g}"
     for place, name in enumerate(states.names)
     if name.isdigit()
   )
-  return (
-    f'<path d="{stubs}M{2 * SPACING:g} {depth:g}H{right:g}V0" fill="none"'
-    f' stroke="var(--faint, #b9c1ca)" stroke-width="1.2"/>'
-  )
+  return Markup(
+    '<path d="{}M{:g} {:g}H{:g}V0" fill="none"'
+    ' stroke="var(--faint, #b9c1ca)" stroke-width="1.2"/>'
+  ).format(stubs, 2 * SPACING, depth, right)

@@ -1,24 +1,23 @@
 """Figures of what happened during the search and the training."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib import cm, colors, figure, ticker
 
-from hwnas_jax.report import family, style
-from hwnas_jax.report.family import Member
+from hwnas_jax.io.records import Member
+from hwnas_jax.report import style
+from hwnas_jax.report.run import Row
 
-Rows = Sequence[Mapping[str, Any]]
 NUM_BINS = 80
 # Middle lightness throughout, so that both ends show on light and on dark.
-_CHEAP_TO_DEAR = colors.LinearSegmentedColormap.from_list(
+_FAST_TO_SLOW = colors.LinearSegmentedColormap.from_list(
   "", ["#1f9ad6", "#8a6fd1", "#d9488b"]
 )
 
 
-def series(rows: Rows, key: str) -> tuple[np.ndarray, np.ndarray]:
+def series(rows: Sequence[Row], key: str) -> tuple[np.ndarray, np.ndarray]:
   """One column of a metrics file.
 
   Args:
@@ -26,7 +25,7 @@ def series(rows: Rows, key: str) -> tuple[np.ndarray, np.ndarray]:
     key: name of the column.
 
   Returns:
-    (steps, values), equally long, of the rows where the value is a number.
+    (steps, values): float64[N] each, of the N rows that have a value.
   """
   pairs = [(r["step"], r[key]) for r in rows if r.get(key) is not None]
   steps, values = np.asarray(pairs, float).reshape(-1, 2).T
@@ -42,7 +41,7 @@ def _bins(
 
 
 @matplotlib.rc_context(style.RC)
-def search_figure(rows: Rows, key: str, title: str) -> figure.Figure:
+def search_figure(rows: Sequence[Row], key: str, title: str) -> figure.Figure:
   """Draws one metric of the search.
 
   Args:
@@ -51,8 +50,8 @@ def search_figure(rows: Rows, key: str, title: str) -> figure.Figure:
     title: its name and unit.
 
   Returns:
-    The figure: the mean over stretches of steps, and a band from the lowest to
-    the highest value in each stretch.
+    The figure: the mean over groups of neighbouring steps, and a band from the
+    lowest to the highest value of each group.
   """
   fig, ax = style.new_axes(title, 4.0, 2.8)
   steps, values = _bins(*series(rows, key))
@@ -71,51 +70,54 @@ def search_figure(rows: Rows, key: str, title: str) -> figure.Figure:
 
 @matplotlib.rc_context(style.RC)
 def training_figure(
-  members: Sequence[Member], training: Mapping[str, Rows], key: str, title: str
+  members: Sequence[Member],
+  training: Mapping[str, Sequence[Row]],
+  key: str,
+  title: str,
 ) -> figure.Figure:
   """Draws one metric of the training of every network.
 
   Args:
-    members: entries of family.json's `members`.
-    training: rows by member's id; at least one has a value of `key`.
+    members: the networks.
+    training: rows of metrics by network id; at least one has a value of `key`.
     key: the metric.
     title: its name and unit.
 
   Returns:
-    The figure: a line for each network, coloured by measured latency; random
-    baselines are grey and dashed.
+    The figure: a line for each network, coloured by measured latency; those of
+    random architectures are grey and dashed.
   """
   fig, ax = style.new_axes(title, 5.2, 3.4)
-  known = [t for m in members if (t := family.latency_ms(m)) is not None]
-  norm = colors.Normalize(min(known, default=0), max(known, default=1))
+  times = [t for m in members if (t := m.latency_ms) is not None]
+  norm = colors.Normalize(min(times, default=0), max(times, default=1))
   for member in members:
-    steps, values = series(training.get(member["id"], ()), key)
+    steps, values = series(training.get(member.id, ()), key)
     if len(steps) == 0:
       continue
     steps, parts = _bins(steps, values)
-    latency = family.latency_ms(member)
+    is_random, latency_ms = member.kind == "random", member.latency_ms
     ax.plot(
       steps,
       [part.mean() for part in parts],
       color=style.MUTED
-      if family.is_random(member) or latency is None
-      else _CHEAP_TO_DEAR(norm(latency)),
-      ls=(0, (3, 2)) if family.is_random(member) else "-",
-      lw=1.0 if family.is_random(member) else 1.6,
+      if is_random or latency_ms is None
+      else _FAST_TO_SLOW(norm(latency_ms)),
+      ls=(0, (3, 2)) if is_random else "-",
+      lw=1.0 if is_random else 1.6,
     )
   ax.set_xlabel("Training step", color=style.MUTED)
   ax.margins(x=0.01)
   ax.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
   if key.endswith("accuracy"):
     ax.yaxis.set_major_formatter(style.percent)
-  if len(set(known)) > 1:
+  if len(set(times)) > 1:
     _latency_bar(fig, norm)
   return fig
 
 
 def _latency_bar(fig: figure.Figure, norm: colors.Normalize) -> None:
   bar = fig.colorbar(
-    cm.ScalarMappable(norm, _CHEAP_TO_DEAR), ax=fig.axes[0], aspect=28
+    cm.ScalarMappable(norm, _FAST_TO_SLOW), ax=fig.axes[0], aspect=28
   )
   bar.ax.set_title("ms", fontsize=10, color=style.MUTED, pad=8)
   bar.ax.tick_params(colors=style.MUTED, length=0)

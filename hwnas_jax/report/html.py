@@ -1,18 +1,16 @@
 """The report of a run: one HTML file that needs nothing beside it."""
 
-import html
 import os
 import pathlib
 
-from hwnas_jax.report import family, members, sections, theme, words
+from hwnas_jax.io.run_folder import RunFolder
+from hwnas_jax.report import family, members, sections, words
 from hwnas_jax.report.run import Run, load
+from hwnas_jax.report.template import render
 
 
-def write_report(workdir: str | pathlib.Path) -> pathlib.Path:
-  """Writes a run's report.html, at once or not at all.
-
-  Args:
-    workdir: the run folder.
+def write_report(folder: RunFolder) -> pathlib.Path:
+  """Writes a run's report.html: the old file or the new, never half.
 
   Returns:
     The file.
@@ -21,8 +19,8 @@ def write_report(workdir: str | pathlib.Path) -> pathlib.Path:
     FileNotFoundError: the run has no family.json.
     ValueError: a file of the run is damaged.
   """
-  page = report_html(load(workdir))
-  path = pathlib.Path(workdir) / "report.html"
+  page = report_html(load(folder))
+  path = folder.report
   temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
   try:
     temporary.write_text(page, encoding="utf-8")
@@ -33,67 +31,45 @@ def write_report(workdir: str | pathlib.Path) -> pathlib.Path:
 
 
 def report_html(run: Run) -> str:
-  """Makes the page of a run; sections without data are left out."""
-  found = {
+  """The page of a run; sections without data are left out."""
+  bodies = {
     "Accuracy against cost": sections.pareto_html(run),
     "The networks": members.members_html(run),
-    "What prices do": sections.shares_html(run),
+    "How prices change the operations": sections.shares_html(run),
     "Predicted and measured": sections.prediction_html(run),
     "Training": sections.training_html(run),
     "Search": sections.search_html(run),
-    "How to make it again": sections.origin_html(run),
+    "How to reproduce it": sections.origin_html(run),
   }
-  kept = {title: body for title, body in found.items() if body}
-  count = len(family.split(run.members)[0])
-  return theme.PAGE.substitute(
-    title=f"{words.networks(count)} for {html.escape(run.device_words)}",
-    css=theme.CSS,
-    eyebrow=f"hwnas_jax · {html.escape(run.name)}",
-    lead="".join(
-      f'<p class="lead">{html.escape(text)}</p>' for text in words.summary(run)
-    ),
+  count = len(family.split(run.family.members)[0])
+  versions = run.made_with.versions if run.made_with else {}
+  page = render(
+    "page.html.jinja",
+    title=f"{words.networks(count)} for {run.device_name}",
+    name=run.name,
+    summary=words.summary(run),
     tiles=_tiles(run),
-    nav="".join(f'<a href="#{_anchor(title)}">{title}</a>' for title in kept),
-    sections="".join(
-      f'<section id="{_anchor(title)}"><h2>{title}</h2>{body}</section>'
-      for title, body in kept.items()
-    ),
-    footer=f"Written by hwnas_jax{_version(run)}.",
+    sections={title: body for title, body in bodies.items() if body},
+    version=versions.get("hwnas_jax") or "",
   )
+  return str(page)
 
 
-def _version(run: Run) -> str:
-  version = run.versions.get("hwnas_jax")
-  return f" {html.escape(str(version))}" if version else ""
-
-
-def _anchor(title: str) -> str:
-  return title.lower().replace(" ", "-")
-
-
-def _tiles(run: Run) -> str:
-  ours = family.split(run.members)[0]
-  times = [t for m in ours if (t := family.latency_ms(m)) is not None]
-  scores = [a for m in ours if (a := family.accuracy(m)) is not None]
-  sizes = [m["params"] for m in ours]
+def _tiles(run: Run) -> dict[str, str]:
+  """The numbers at the top of the page by name."""
+  searched = family.split(run.family.members)[0]
+  times = [t for m in searched if (t := m.latency_ms) is not None]
+  scores = [a for m in searched if (a := family.accuracy(m)) is not None]
   tiles = {}
   if times:
-    tiles["Measured latency"] = words.span(
-      words.ms(min(times)), words.ms(max(times))
-    )
+    tiles["Measured latency"] = words.extent(times, words.ms)
   if scores:
-    tiles["Test accuracy"] = words.span(
-      words.percent(min(scores)), words.percent(max(scores))
-    )
-  if sizes:
-    tiles["Parameters"] = words.span(
-      words.count(min(sizes)), words.count(max(sizes))
-    )
-  known = family.predictions(run.members)
-  if known:
-    error, _ = family.prediction_error(known)
+    tiles["Test accuracy"] = words.extent(scores, words.percent)
+  if searched:
+    sizes = [m.params for m in searched]
+    tiles["Parameters"] = words.extent(sizes, words.count)
+  predicted = family.predicted(run.family.members)
+  if predicted:
+    error = family.prediction_error(predicted).median
     tiles["Median latency prediction error"] = words.percent(error)
-  return "".join(
-    f"<li><span>{name}</span><b>{value}</b></li>"
-    for name, value in tiles.items()
-  )
+  return tiles

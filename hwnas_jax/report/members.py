@@ -1,21 +1,17 @@
 """The list of networks: one row each, which opens to show its operations."""
 
-import html
-from collections.abc import Mapping, Sequence
+import collections
+from collections.abc import Sequence
+from typing import NamedTuple
 
+from markupsafe import Markup
+
+from hwnas_jax.io.records import Family, Member
 from hwnas_jax.report import cells, family, scaling, style, words
-from hwnas_jax.report.family import Member
 from hwnas_jax.report.run import Run
+from hwnas_jax.report.style import Figure
+from hwnas_jax.report.template import render
 
-_HEADS = (
-  "Network",
-  "Measured",
-  "Predicted",
-  "Accuracy",
-  "Parameters",
-  "MACs",
-  "Operations",
-)
 _CELL_NAMES = {
   "normal": "Normal cell",
   "reduce": "Reduction cell",
@@ -23,187 +19,150 @@ _CELL_NAMES = {
 }
 
 
-def members_html(run: Run) -> str:
-  """Lists the family, then the random baselines.
+class Row(NamedTuple):
+  """What the list shows of one network.
 
-  Args:
-    run: the run.
+  anchor: the id of its element in the page.
+  role: `fastest`, `knee`, `slowest`, or empty.
+  scaled_up: its latency when scaled up, where that was measured.
+  """
+
+  member: Member
+  anchor: str
+  role: str
+  alarms: Sequence[str]
+  op_counts: dict[str, int]
+  drawings: Sequence[Figure]
+  scaled_up: Figure | None
+  facts: dict[str, str]
+
+  @property
+  def open(self) -> bool:
+    """Whether the row shows its operations from the start."""
+    return bool(self.role or self.scaled_up)
+
+  @property
+  def op_text(self) -> str:
+    """The counts of operations for those who cannot see the bar."""
+    return ", ".join(f"{n} {op}" for op, n in self.op_counts.items())
+
+  @property
+  def seeds(self) -> str:
+    """Lowest and highest accuracy in percent, where seeds differ."""
+    scores = self.member.accuracies.test_accuracies
+    if len(scores) < 2:
+      return ""
+    return f"{100 * min(scores):.2f}–{100 * max(scores):.2f}"
+
+  @property
+  def lists_choices(self) -> bool:
+    """Whether the choices are listed: they are not the edges of a cell."""
+    return not cells.read_cells(self.member.architecture)
+
+
+def members_html(run: Run) -> Markup:
+  """Lists the networks that the search found, then the random ones.
 
   Returns:
-    HTML: a legend of operations and two lists; the cheapest, the knee and the
-    dearest are open.
+    HTML: a legend of operations and two lists. The fastest network, the knee
+    and the slowest are open, and those that were scaled up.
   """
-  ours, baselines = family.split(run.members)
-  roles = {m["id"]: role for role, m in family.highlights(ours).items()}
-  parts = [legend_html(run.family["ops"]), _list(run, ours, roles)]
-  if baselines:
-    parts += ["<h3>Random architectures</h3>", _list(run, baselines, {})]
-  return "".join(parts)
-
-
-def legend_html(ops: Sequence[str]) -> str:
-  """The operations with their colours and kinds of line."""
-  items = []
-  for op, colour in style.op_colours(ops).items():
-    dash = cells.dash(op)
-    dashes = f' stroke-dasharray="{dash}"' if dash else ""
-    items.append(
-      '<li><svg viewBox="0 0 34 10" aria-hidden="true"><path d="M1 5H33"'
-      f' stroke="{colour}" stroke-width="4"{dashes}/></svg>'
-      f"{html.escape(op)}</li>"
-    )
-  return f'<ul class="legend">{"".join(items)}</ul>'
-
-
-def _list(run: Run, members: Sequence[Member], roles: Mapping[str, str]) -> str:
-  heads = "".join(f"<span>{head}</span>" for head in _HEADS)
-  rows = "".join(_member(run, m, roles.get(m["id"], "")) for m in members)
-  return f'<div class="heads" aria-hidden="true">{heads}</div>{rows}'
-
-
-def _member(run: Run, member: Member, role: str) -> str:
-  anchor = html.escape(f"member-{member['id']}")
-  badge = f'<b class="badge">{role}</b>' if role else ""
-  name = (
-    f'<span class="name">{html.escape(str(member["name"]))}{badge}'
-    f"<code>{html.escape(str(member['id']))}</code>{_alarms(run, member)}"
-    "</span>"
-  )
-  iqr = (member.get("latency") or {}).get("iqr_ms")
-  spread = "" if iqr is None else f"<small>IQR {iqr:.2g}</small>"
-  values = (
-    words.ms(family.latency_ms(member)) + spread,
-    words.ms(family.predicted_ms(member)),
-    words.percent(family.accuracy(member), 2) + _seeds(member),
-    words.count(member["params"]),
-    words.count(member.get("macs")),
-    _bar(member["op_counts"], run.family["ops"]),
-  )
-  fields = "".join(
-    f'<span data-head="{head}">{value}</span>'
-    for head, value in zip(_HEADS[1:], values, strict=True)
-  )
-  zone = _comfort(run, member, anchor)
-  return (
-    f'<details class="member" id="{anchor}"{" open" if role or zone else ""}>'
-    f"<summary>{name}{fields}</summary>"
-    f'<div class="cells">{_cells(run, member)}{zone}</div>'
-    f"{_facts(run, member)}</details>"
-  )
-
-
-def _alarms(run: Run, member: Member) -> str:
-  """What tells that its search has collapsed, a line a sign.
-
-  Several conditions may have given it: those of the one with most alarms.
-  """
-  points = [
-    point
-    for point in run.family.get("sweep") or ()
-    if point["id"] == member["id"]
-    and (point.get("collapse") or {}).get("alarms")
-  ]
-  if not points:
-    return ""
-  worst = max(points, key=lambda p: len(p["collapse"]["alarms"]))
-  lines = [f"Alarm: {line}" for line in worst["collapse"]["alarms"]]
-  if len(points) > 1:
-    lines.append(f"Alarms at {len(points)} conditions that gave it")
-  return "".join(f"<small>{html.escape(line)}</small>" for line in lines)
-
-
-def _comfort(run: Run, member: Member, anchor: str) -> str:
-  """Its latency when scaled up, where `hwnas_jax.scale` has measured that."""
-  found = run.comfort.get(member["id"])
-  if not found:
-    return ""
-  knee = found["knee"]
-  fig = scaling.figure(found["points"], knee, found["tolerance"])
-  caption = f"Scaled up: the knee has {scaling.words(knee)}"
-  flags = " ".join(knee["overrides"])
-  svg = style.to_svg(fig, f"{anchor}-comfort", f"{member['name']}, scaled up")
-  return (
-    f"<figure><figcaption>{html.escape(caption)}"
-    f"<small>{html.escape(flags)}</small></figcaption>{svg}</figure>"
-  )
-
-
-def _seeds(member: Member) -> str:
-  seeds = family.accuracies(member)
-  if len(seeds) < 2:
-    return ""
-  low, high = f"{100 * min(seeds):.2f}", f"{100 * max(seeds):.2f}"
-  return f"<small>{low}–{high}</small>"
-
-
-def _bar(counts: Mapping[str, int], ops: Sequence[str]) -> str:
-  colours = style.op_colours(ops)
-  used = [(op, counts[op]) for op in ops if counts.get(op)]
-  label = html.escape(", ".join(f"{n} {op}" for op, n in used))
-  parts = "".join(
-    f'<i style="flex:{n} 0 0;background:{colours[op]}">{n}</i>'
-    for op, n in used
-  )
-  return (
-    f'<span class="bar" role="img" aria-label="{label}" title="{label}">'
-    f"{parts}</span>"
-  )
-
-
-def _cells(run: Run, member: Member) -> str:
-  colours = style.op_colours(run.family["ops"])
-  figures = []
-  found = member["genotype"]
-  if not cells.read_cells(found):
-    layers = [found[c] for c in run.family["choices"] if c in found]
-    svg = cells.chain_svg(layers, colours, f"Layers of {member['name']}")
-    figure = f"<figure><figcaption>Layers</figcaption>{svg}</figure>"
-    return figure + _choices(member)
-  for kind, edges in cells.read_cells(member["genotype"]).items():
-    name = _CELL_NAMES.get(kind, kind)
-    svg = cells.cell_svg(
-      edges,
-      cells.layout(run.family["choices"]),
-      colours,
-      f"{name} of {member['name']}",
-    )
-    figures.append(
-      f"<figure><figcaption>{html.escape(name)}</figcaption>{svg}</figure>"
-    )
-  return "".join(figures)
-
-
-def _choices(member: Member) -> str:
-  """What was chosen, line by line, where choices are not edges of a cell."""
-  rows = "".join(
-    f"<tr><th>{html.escape(choice)}</th><td>{html.escape(op)}</td></tr>"
-    for choice, op in member["genotype"].items()
-  )
-  return f"<table>{rows}</table>"
-
-
-def _facts(run: Run, member: Member) -> str:
-  latency = member.get("latency") or {}
-  condition = member.get("condition") or {}
-  kept, choices = len(member["genotype"]), len(run.family["choices"])
-  facts = {
-    "Fastest repeat": words.ms(latency.get("min_ms")),
-    "Repeats": str(latency.get("repeats", "–")),
-    "Training seeds": str(len(family.accuracies(member)) or "–"),
-    "Parameters in operations": words.count(member.get("op_params")),
-    "Choices kept": f"{kept} of {choices}",
+  searched, randoms = family.split(run.family.members)
+  roles = {m.id: role for role, m in family.highlights(searched).items()}
+  groups = {
+    "": [_row(run, m, roles.get(m.id, "")) for m in searched],
+    "Random architectures": [_row(run, m, "") for m in randoms],
   }
-  if condition.get("scale") is not None:
-    facts["Scale"] = words.number(condition["scale"])
-  if condition.get("simplex"):
-    facts["Prices S"] = " · ".join(
-      f"{op} {price:.2f}"
-      for op, price in zip(
-        run.family.get("priced") or (), condition["simplex"], strict=False
-      )
-    )
-  items = "".join(
-    f"<div><dt>{key}</dt><dd>{html.escape(value)}</dd></div>"
-    for key, value in facts.items()
+  return render(
+    "networks.html.jinja",
+    colours=style.op_colours(run.family.ops),
+    groups={heading: rows for heading, rows in groups.items() if rows},
   )
-  return f'<dl class="facts">{items}</dl>'
+
+
+def _row(run: Run, member: Member, role: str) -> Row:
+  anchor = f"member-{member.id}"
+  return Row(
+    member=member,
+    anchor=anchor,
+    role=role,
+    alarms=_alarms(run, member),
+    op_counts=op_counts(member, run.family.ops),
+    drawings=drawings(member, run.family),
+    scaled_up=_scaled_up(run, member, anchor),
+    facts=facts(member, run.family),
+  )
+
+
+def op_counts(member: Member, ops: Sequence[str]) -> dict[str, int]:
+  """How often a network has each operation, without those it lacks."""
+  counts = collections.Counter(member.architecture.values())
+  return {op: counts[op] for op in ops if counts[op]}
+
+
+def _alarms(run: Run, member: Member) -> list[str]:
+  """Signs that the network's search has collapsed, a line each.
+
+  Several conditions may have led to the network: those of the one with most
+  alarms.
+  """
+  alarms = [
+    point.collapse.alarms
+    for point in run.family.sweep
+    if point.id == member.id and point.collapse and point.collapse.alarms
+  ]
+  lines = [f"Alarm: {line}" for line in max(alarms, key=len, default=())]
+  if len(alarms) > 1:
+    lines.append(f"Alarms at {len(alarms)} conditions that led to it")
+  return lines
+
+
+def _scaled_up(run: Run, member: Member, anchor: str) -> Figure | None:
+  zone = run.comfort_zones.get(member.id)
+  if not zone:
+    return None
+  svg = style.to_svg(
+    scaling.figure(zone), f"{anchor}-comfort", f"{member.name}, scaled up"
+  )
+  caption = f"Scaled up: the knee has {scaling.words(zone.knee)}"
+  return Figure(svg, caption, " ".join(zone.knee.overrides))
+
+
+def drawings(member: Member, networks: Family) -> list[Figure]:
+  """A network's cells, or its layers where it is no network of cells."""
+  colours = style.op_colours(networks.ops)
+  edges_by_cell = cells.read_cells(member.architecture)
+  if not edges_by_cell:
+    chosen = member.architecture
+    layers = [chosen[c] for c in networks.choices if c in chosen]
+    svg = cells.chain_svg(layers, colours, f"Layers of {member.name}")
+    return [Figure(svg, "Layers")]
+  figures = []
+  states = cells.layout(networks.choices)
+  for kind, edges in edges_by_cell.items():
+    name = _CELL_NAMES.get(kind, kind)
+    svg = cells.cell_svg(edges, states, colours, f"{name} of {member.name}")
+    figures.append(Figure(svg, name))
+  return figures
+
+
+def facts(member: Member, networks: Family) -> dict[str, str]:
+  """What a row shows below its operations, by name."""
+  latency, condition = member.latency, member.condition
+  repeats = latency.repeats if latency else None
+  named = {
+    "Fastest repeat": words.ms(latency.min_ms if latency else None),
+    "Repeats": str(repeats or words.NOTHING),
+    "Training seeds": str(
+      len(member.accuracies.test_accuracies) or words.NOTHING
+    ),
+    "Parameters in operations": words.count(member.op_params),
+    "Choices kept": f"{len(member.architecture)} of {len(networks.choices)}",
+  }
+  if condition:
+    named["Scale"] = words.number(condition.scale)
+    named["Prices S"] = " · ".join(
+      f"{op} {price:.2f}"
+      for op, price in zip(networks.priced, condition.simplex, strict=True)
+    )
+  return named

@@ -3,43 +3,37 @@
 Every function returns a `matplotlib.figure.Figure`; no global state is used.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import matplotlib
 from matplotlib import axes, figure, ticker
 
+from hwnas_jax.io.records import Member
 from hwnas_jax.report import family, style
-from hwnas_jax.report.family import Member
+from hwnas_jax.report.family import Reading
 
-Coordinate = Callable[[Member], float | None]
-COSTS: dict[str, Coordinate] = {
+COSTS: dict[str, Reading] = {
   "latency": family.latency_ms,
   "params": family.params,
 }
 
 
 def link(member: Member) -> str:
-  """The address of a member in the report's page."""
-  return f"#member-{member['id']}"
+  """The address of a network in the report's page."""
+  return f"#member-{member.id}"
 
 
 @matplotlib.rc_context(style.RC)
 def pareto_figure(
-  members: Sequence[Member],
-  cost: str = "latency",
-  levels: Mapping[str, float] | None = None,
+  members: Sequence[Member], cost: str = "latency"
 ) -> figure.Figure:
   """Draws test accuracy against a cost.
 
   Args:
-    members: entries of family.json's `members`; those without an accuracy or a
-      cost are left out. Bars span the lowest and the highest accuracy where
-      several seeds were trained.
+    members: networks; those without an accuracy or a cost are left out. Bars
+      span the lowest and the highest accuracy where several seeds were
+      trained.
     cost: `latency` (measured, ms) or `params`.
-    levels: accuracies (0..1) to draw as horizontal lines, by name.
-
-  Returns:
-    The figure.
 
   Raises:
     ValueError: no such cost.
@@ -47,23 +41,27 @@ def pareto_figure(
   if cost not in COSTS:
     raise ValueError(f"cost must be one of {', '.join(COSTS)}, not {cost!r}")
   fig, ax = style.new_axes("Test accuracy")
-  known = [
-    m
-    for m in members
-    if COSTS[cost](m) is not None and family.accuracy(m) is not None
-  ]
-  _draw_front(ax, family.split(known)[0], cost)
-  _draw_seeds(ax, known, cost)
-  _draw_points(ax, known, COSTS[cost], family.accuracy)
-  _draw_levels(ax, levels or {})
+  drawn = with_both(members, cost)
+  _draw_front(ax, family.split(drawn)[0], cost)
+  _draw_seeds(ax, drawn, cost)
+  _draw_points(ax, drawn, COSTS[cost], family.accuracy)
   if cost == "latency":
-    _name_highlights(ax, known)
-  _finish_cost_axis(ax, cost, known)
+    _name_highlights(ax, drawn)
+  _finish_cost_axis(ax, cost, drawn)
   ax.margins(0.08, 0.12)
   ax.yaxis.set_major_formatter(style.percent)
   ax.yaxis.set_major_locator(ticker.MaxNLocator(6))
   style.add_legend(ax)
   return fig
+
+
+def with_both(members: Sequence[Member], cost: str) -> list[Member]:
+  """The networks that have both a cost of that name and an accuracy."""
+  return [
+    m
+    for m in members
+    if COSTS[cost](m) is not None and family.accuracy(m) is not None
+  ]
 
 
 def _draw_front(ax: axes.Axes, members: Sequence[Member], cost: str) -> None:
@@ -78,20 +76,20 @@ def _draw_front(ax: axes.Axes, members: Sequence[Member], cost: str) -> None:
 
 def _draw_seeds(ax: axes.Axes, members: Sequence[Member], cost: str) -> None:
   for member in members:
-    seeds = family.accuracies(member)
+    seeds = member.accuracies.test_accuracies
     if len(seeds) > 1:
-      colour = style.MUTED if family.is_random(member) else style.ACCENT
+      colour = style.MUTED if member.kind == "random" else style.ACCENT
       x = COSTS[cost](member) or 0
       ax.plot([x, x], [min(seeds), max(seeds)], color=colour, lw=1.3)
 
 
 def _draw_points(
-  ax: axes.Axes, members: Sequence[Member], x: Coordinate, y: Coordinate
+  ax: axes.Axes, members: Sequence[Member], x: Reading, y: Reading
 ) -> None:
-  ours, baselines = family.split(members)
+  searched, randoms = family.split(members)
   looks = (
-    (ours, "family", "o", 52, style.ACCENT, style.PANEL),
-    (baselines, "random", "D", 34, style.PANEL, style.MUTED),
+    (searched, "family", "o", 52, style.ACCENT, style.PANEL),
+    (randoms, "random", "D", 34, style.PANEL, style.MUTED),
   )
   for group, label, marker, size, face, edge in looks:
     if group:
@@ -109,27 +107,14 @@ def _draw_points(
       )
 
 
-def _draw_levels(ax: axes.Axes, levels: Mapping[str, float]) -> None:
-  for name, level in levels.items():
-    ax.axhline(level, color=style.MUTED, lw=1, ls=(0, (4, 3)))
-    ax.annotate(
-      name,
-      (1, level),
-      (0, 3),
-      xycoords=("axes fraction", "data"),
-      textcoords="offset points",
-      color=style.MUTED,
-      fontsize=9.5,
-      ha="right",
-    )
-
-
 def _name_highlights(ax: axes.Axes, members: Sequence[Member]) -> None:
   for role, member in family.highlights(members).items():
-    top = max([family.accuracy(member) or 0, *family.accuracies(member)])
+    top = max(
+      [family.accuracy(member) or 0, *member.accuracies.test_accuracies]
+    )
     ax.annotate(
       role,
-      (family.latency_ms(member) or 0, top),
+      (member.latency_ms or 0, top),
       (0, 6),
       textcoords="offset points",
       ha="center",
@@ -145,14 +130,13 @@ def _finish_cost_axis(
     ax.set_xlabel("Measured latency, ms", color=style.MUTED)
   else:
     ax.set_xlabel("Parameters", color=style.MUTED)
-  values = [COSTS[cost](m) or 0 for m in members]
-  _spread(ax, values)
+  _set_scale(ax, [COSTS[cost](m) or 0 for m in members])
   ax.xaxis.set_major_formatter(
     ticker.EngFormatter(sep="") if cost == "params" else style.plain
   )
 
 
-def _spread(ax: axes.Axes, values: Sequence[float]) -> None:
+def _set_scale(ax: axes.Axes, values: Sequence[float]) -> None:
   """A logarithmic axis where values span more than a decade."""
   if values and min(values) > 0 and max(values) > 10 * min(values):
     ax.set_xscale("log")
@@ -164,27 +148,23 @@ def _spread(ax: axes.Axes, values: Sequence[float]) -> None:
 
 @matplotlib.rc_context(style.RC)
 def prediction_figure(members: Sequence[Member]) -> figure.Figure:
-  """Draws the table's latency against the measured latency of networks.
+  """Draws the latency that a table predicts against the measured one.
 
   Args:
-    members: entries of family.json's `members`; those without both latencies
-      are left out.
+    members: networks; those without both latencies are left out.
 
   Returns:
-    The figure, both axes in ms, with the line of equality.
+    The figure, both axes in ms, with the line where both are equal.
   """
   fig, ax = style.new_axes("Predicted latency, ms")
-  known = family.predictions(members)
-  _draw_points(ax, known, family.latency_ms, family.predicted_ms)
-  ends = (0.0, 1.06 * max(_both(known), default=1.0))
+  drawn = family.predicted(members)
+  _draw_points(ax, drawn, family.latency_ms, lambda m: m.predicted_ms)
+  latencies = [m.latency_ms or 0.0 for m in drawn]
+  latencies += [m.predicted_ms or 0.0 for m in drawn]
+  ends = (0.0, 1.06 * max(latencies, default=1.0))
   ax.plot(ends, ends, color=style.MUTED, lw=1, ls=(0, (4, 3)), label="equal")
   ax.set(xlim=ends, ylim=ends)
   ax.set_xlabel("Measured latency, ms", color=style.MUTED)
   ax.grid(axis="x", color=style.GRID, linewidth=0.8)
   style.add_legend(ax)
   return fig
-
-
-def _both(members: Sequence[Member]) -> list[float]:
-  both = family.latency_ms, family.predicted_ms
-  return [of(m) or 0.0 for of in both for m in members]

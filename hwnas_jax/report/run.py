@@ -1,131 +1,126 @@
-"""A run folder, read for the report."""
+"""A finished run folder, read into one value for the report."""
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from hwnas_jax.io import writers
-from hwnas_jax.report.family import Member
+from hwnas_jax.io.records import (
+  ComfortZone,
+  Device,
+  Family,
+  MadeWith,
+  Settings,
+)
+from hwnas_jax.io.run_folder import RunFolder
 
-_NEEDED = ("ops", "choices", "members")
-_NEEDED_OF_MEMBER = ("id", "name", "genotype", "op_counts", "params")
+# A line of a metrics.jsonl: the step, and a value for each metric's name.
+Row = Mapping[str, float | str | None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """What a run folder holds; what it lacks is empty.
+  """What a run folder holds for its report.
 
-  family: family.json.
-  config: the resolved settings, nested.
-  command: the command line that made the run.
-  versions: version by package.
-  device: the fingerprint's parts.
-  fingerprint: the name of the device, such as `cpu-amd-epyc-2core-32f3a957`.
-  search: rows of the search's metrics.
-  training: rows of the training's metrics by member's id.
-  comfort: comfort.json by the id of a member that was scaled up.
+  name: of the folder.
+  settings, made_with: None where the folder lacks the file.
+  search: rows of the search's metrics, empty where it has none.
+  training: rows of the training's metrics by network id.
+  comfort_zones: by the id of a network that was scaled up.
   """
 
   name: str
-  family: Mapping[str, Any]
-  config: Mapping[str, Any]
-  command: str
-  versions: Mapping[str, Any]
-  device: Mapping[str, Any]
-  fingerprint: str
-  search: list[dict[str, Any]]
-  training: dict[str, list[dict[str, Any]]]
-  comfort: dict[str, dict[str, Any]]
+  family: Family
+  settings: Settings | None = None
+  made_with: MadeWith | None = None
+  search: Sequence[Row] = ()
+  training: Mapping[str, Sequence[Row]] = dataclasses.field(
+    default_factory=dict
+  )
+  comfort_zones: Mapping[str, ComfortZone] = dataclasses.field(
+    default_factory=dict
+  )
 
   @property
-  def members(self) -> list[Member]:
-    """The family and its random baselines."""
-    return self.family["members"]
-
-  @property
-  def device_words(self) -> str:
-    """The device for people: its model, and its cores if it is a CPU."""
-    model = self.device.get("cpu_model") or self.device.get("device_kind")
-    cores = self.device.get("cpu_cores")
-    if model and cores:
-      return f"{model}, {cores} core{'s' if cores != 1 else ''}"
-    return model or self.fingerprint or "a device that was not recorded"
+  def device_name(self) -> str:
+    """The device for people, such as `AMD EPYC 7763, 2 cores`."""
+    return device_name(self.made_with.device if self.made_with else None)
 
 
-def load(workdir: str | pathlib.Path) -> Run:
-  """Reads a run folder.
+def device_name(device: Device | None) -> str:
+  """The model of a device, and its number of cores if it is a CPU.
 
   Args:
-    workdir: the folder; all but family.json may be missing.
+    device: None where none was recorded.
+  """
+  if device is None:
+    return "a device that was not recorded"
+  model = device.cpu_model or device.device_kind
+  if not device.cpu_cores:
+    return model
+  return f"{model}, {device.cpu_cores} core{'s' * (device.cpu_cores != 1)}"
 
-  Returns:
-    The run.
+
+def load(folder: RunFolder) -> Run:
+  """Reads a run folder; all its files but family.json may be missing.
 
   Raises:
     FileNotFoundError: there is no family.json; the message has the command
       that writes it.
-    ValueError: a file is damaged, or family.json lacks a part.
+    ValueError: a file is damaged, or family.json contradicts itself.
   """
-  folder = pathlib.Path(workdir)
-  settings = _json(folder / "config.json")
-  command = settings.get("command") or ""
-  if not (folder / "family.json").is_file():
-    maker = command or (
-      f"python -m hwnas_jax.main --config=CONFIG --workdir={folder}"
+  settings = folder.settings() if folder.exists() else None
+  family = folder.family()
+  if family is None:
+    command = (
+      settings.command
+      if settings
+      else f"python -m hwnas_jax.main --config=CONFIG --workdir={folder.path}"
     )
     raise FileNotFoundError(
-      f"{folder} has no family.json, which a report is about; write it with: "
-      f"{maker}"
+      f"{folder.path} has no family.json, which a report is about; write it"
+      f" with: {command}"
     )
-  family = _json(folder / "family.json")
-  _check(folder / "family.json", family)
-  made_with = _json(folder / "versions.json")
-  homes = {m["id"]: folder / "networks" / m["id"] for m in family["members"]}
+  try:
+    _require_consistent(family)
+  except ValueError as error:
+    raise ValueError(f"{folder.path}/family.json: {error}") from error
+  networks = [folder.network(member.id) for member in family.members]
   return Run(
-    name=folder.resolve().name,
+    name=folder.path.resolve().name,
     family=family,
-    config=settings.get("config") or {},
-    command=command,
-    versions=made_with.get("versions") or {},
-    device=made_with.get("device") or {},
-    fingerprint=made_with.get("fingerprint") or "",
-    search=_rows(folder / "search" / "metrics.jsonl"),
-    training={
-      name: _rows(home / "metrics.jsonl") for name, home in homes.items()
-    },
-    comfort={
-      name: found
-      for name, home in homes.items()
-      if (found := _json(home / "comfort.json"))
+    settings=settings,
+    made_with=folder.made_with(),
+    search=_rows(folder.search / "metrics.jsonl"),
+    training={network.id: _rows(network.metrics) for network in networks},
+    comfort_zones={
+      network.id: zone
+      for network in networks
+      if (zone := network.comfort_zone())
     },
   )
 
 
-def _json(path: pathlib.Path) -> dict[str, Any]:
-  return writers.read_json(path) if path.is_file() else {}
+def _rows(path: pathlib.Path) -> Sequence[Row]:
+  return writers.read_jsonl(path) if path.is_file() else ()
 
 
-def _rows(path: pathlib.Path) -> list[dict[str, Any]]:
-  return writers.read_jsonl(path) if path.is_file() else []
-
-
-def _check(path: pathlib.Path, family: Mapping[str, Any]) -> None:
-  missing = [key for key in _NEEDED if key not in family]
-  if missing:
-    raise ValueError(f"{path} lacks {', '.join(missing)}: write it again")
-  if not family["members"]:
-    raise ValueError(f"{path} has no members: a report needs at least one")
-  for member in family["members"]:
-    missing = [key for key in _NEEDED_OF_MEMBER if key not in member]
-    if missing:
-      raise ValueError(
-        f"{path}: member {member.get('id', '?')} lacks {', '.join(missing)}"
-      )
-    used = {*member["genotype"].values(), *member["op_counts"]}
-    unknown = sorted(used - set(family["ops"]))
+def _require_consistent(family: Family) -> None:
+  """Raises ValueError where a part of a family names what another lacks."""
+  if not family.members:
+    raise ValueError("it has no members, and a report needs at least one")
+  for member in family.members:
+    unknown = sorted({*member.architecture.values()} - {*family.ops})
     if unknown:
       raise ValueError(
-        f"{path}: member {member['id']} has operations that are not in "
-        f"`ops`: {', '.join(unknown)}"
+        f"member {member.id} has operations that are not in `ops`:"
+        f" {', '.join(unknown)}"
+      )
+  conditions = [member.condition for member in family.members]
+  conditions += [point.condition for point in family.shares]
+  for condition in conditions:
+    if condition and len(condition.simplex) != len(family.priced):
+      raise ValueError(
+        f"a condition has {len(condition.simplex)} prices for the"
+        f" {len(family.priced)} operations of `priced`"
       )

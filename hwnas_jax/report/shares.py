@@ -1,89 +1,78 @@
 """Figures of operation shares: against scale and against the prices S.
 
-A *share* is the mean over choices of an operation's softmax probability. The
-points are the entries of family.json's `shares`.
+The *share* of an operation is its softmax probability, averaged over choices.
+A point has the shares of all operations at one condition.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
 from matplotlib import axes, colors, figure, ticker
 
+from hwnas_jax.io.records import Shares
 from hwnas_jax.report import style
 
-Point = Mapping[str, Any]
 NUM_BINS = 8
 _HEIGHT = np.sqrt(3) / 2  # of the unit triangle
 
 
-def scale_sweep(points: Sequence[Point]) -> list[Point]:
-  """The longest run of points that differ in scale alone, by rising scale.
-
-  Args:
-    points: entries of `shares`.
+def scale_sweep(points: Sequence[Shares]) -> list[Shares]:
+  """The most points that differ in scale alone, by rising scale.
 
   Returns:
     At least two points with the same prices S, or nothing.
   """
-  groups: dict[tuple[float, ...], dict[float, Point]] = {}
+  groups: dict[tuple[float, ...], dict[float, Shares]] = {}
   for point in points:
-    scale = _condition(point).get("scale")
-    if scale is not None:
-      groups.setdefault(_simplex(point), {})[scale] = point
+    groups.setdefault(_simplex(point), {})[point.condition.scale] = point
   longest = max(groups.values(), key=len, default={})
   if len(longest) < 2:
     return []
   return [longest[scale] for scale in sorted(longest)]
 
 
-def simplex_grid(points: Sequence[Point]) -> list[Point]:
-  """The largest set of points that differ in prices S alone.
-
-  Args:
-    points: entries of `shares`.
+def simplex_grid(points: Sequence[Shares]) -> list[Shares]:
+  """The most points that differ in prices S alone.
 
   Returns:
     At least three points with the same scale, or nothing.
   """
-  groups: dict[Any, dict[tuple[float, ...], Point]] = {}
+  groups: dict[float, dict[tuple[float, ...], Shares]] = {}
   for point in points:
-    scale = _condition(point).get("scale")
-    groups.setdefault(scale, {})[_simplex(point)] = point
+    groups.setdefault(point.condition.scale, {})[_simplex(point)] = point
   largest = max(groups.values(), key=len, default={})
   return list(largest.values()) if len(largest) > 2 else []
 
 
-def _condition(point: Point) -> Mapping[str, Any]:
-  return point.get("condition") or {}
+def _simplex(point: Shares) -> tuple[float, ...]:
+  return tuple(round(s, 6) for s in point.condition.simplex)
 
 
-def _simplex(point: Point) -> tuple[float, ...]:
-  return tuple(round(s, 6) for s in _condition(point).get("simplex") or ())
+def prices(points: Sequence[Shares]) -> np.ndarray:
+  """The prices S: float64[N, K], N points by K priced operations."""
+  return np.asarray([p.condition.simplex for p in points])
 
 
-def _share(points: Sequence[Point], op: str) -> np.ndarray:
-  return np.asarray([p["shares"].get(op, 0.0) for p in points])
+def share(points: Sequence[Shares], op: str) -> np.ndarray:
+  """The share of one operation at N points: float64[N], 0 to 1."""
+  return np.asarray([p.shares.get(op, 0.0) for p in points])
 
 
 @matplotlib.rc_context(style.RC)
-def scale_figure(sweep: Sequence[Point], ops: Sequence[str]) -> figure.Figure:
+def scale_figure(sweep: Sequence[Shares], ops: Sequence[str]) -> figure.Figure:
   """Draws the shares, one on top of the other, against the scale.
 
   Args:
     sweep: as `scale_sweep` returns it.
     ops: all operations of the space.
-
-  Returns:
-    The figure.
   """
   fig, ax = style.new_axes("Share of each operation", height_in=4.2)
-  scales = [p["condition"]["scale"] for p in sweep]
+  scales = [p.condition.scale for p in sweep]
   colours = style.op_colours(ops)
   ax.stackplot(
     scales,
-    [_share(sweep, op) for op in ops],
+    [share(sweep, op) for op in ops],
     colors=[colours[op] for op in ops],
     labels=ops,
     edgecolor=style.PANEL,
@@ -94,7 +83,7 @@ def scale_figure(sweep: Sequence[Point], ops: Sequence[str]) -> figure.Figure:
     ax.xaxis.set_minor_locator(ticker.NullLocator())
   ax.xaxis.set_major_formatter(style.plain)
   ax.set(xlim=(min(scales), max(scales)), ylim=(0, 1))
-  ax.set_xlabel("Scale: how dear time is", color=style.MUTED)
+  ax.set_xlabel("Scale: how much cost counts", color=style.MUTED)
   ax.yaxis.set_major_formatter(style.percent)
   _op_legend(fig, ax)
   return fig
@@ -117,7 +106,7 @@ def _op_legend(fig: figure.Figure, ax: axes.Axes) -> None:
 
 @matplotlib.rc_context(style.RC)
 def price_figure(
-  grid: Sequence[Point], priced: Sequence[str], ops: Sequence[str]
+  grid: Sequence[Shares], priced: Sequence[str], ops: Sequence[str]
 ) -> figure.Figure:
   """Draws the share of each operation against its own price.
 
@@ -133,19 +122,21 @@ def price_figure(
   fig, ax = style.new_axes("Share of each operation", height_in=4.2)
   colours = style.op_colours(ops)
   for index, op in enumerate(priced):
-    price = np.asarray([p["condition"]["simplex"][index] for p in grid])
-    share = _share(grid, op)
-    ax.scatter(price, share, s=14, color=colours[op], alpha=0.45, linewidth=0)
+    price = prices(grid)[:, index]
+    values = share(grid, op)
+    ax.scatter(price, values, s=14, color=colours[op], alpha=0.45, linewidth=0)
     order = np.argsort(price, kind="stable")
     parts = np.array_split(order, min(NUM_BINS, len(order)))
     ax.plot(
       [price[part].mean() for part in parts],
-      [share[part].mean() for part in parts],
+      [values[part].mean() for part in parts],
       color=colours[op],
       lw=2,
       label=op,
     )
-  ax.set_xlabel("Its own coordinate of S", color=style.MUTED)
+  ax.set_xlabel(
+    "Price of the operation, its coordinate of S", color=style.MUTED
+  )
   ax.set_ylim(bottom=0)
   ax.yaxis.set_major_formatter(style.percent)
   _op_legend(fig, ax)
@@ -154,7 +145,7 @@ def price_figure(
 
 @matplotlib.rc_context(style.RC)
 def ternary_figure(
-  grid: Sequence[Point], priced: Sequence[str], ops: Sequence[str], op: str
+  grid: Sequence[Shares], priced: Sequence[str], ops: Sequence[str], op: str
 ) -> figure.Figure:
   """Draws the share of one operation over the triangle of prices.
 
@@ -165,7 +156,7 @@ def ternary_figure(
     op: the operation whose share is drawn.
 
   Returns:
-    The figure. A corner is where the price is all on that operation.
+    The figure. In a corner, only the operation named there has a price.
 
   Raises:
     ValueError: there are not three priced operations.
@@ -174,13 +165,12 @@ def ternary_figure(
     raise ValueError(f"a ternary map needs 3 priced operations, not {priced}")
   fig = figure.Figure((4.2, 4.0), layout="constrained", facecolor=style.PANEL)
   ax = fig.add_subplot(facecolor="none")
-  prices = np.asarray([p["condition"]["simplex"] for p in grid])
   corners = np.asarray([(0.0, 0.0), (1.0, 0.0), (0.5, _HEIGHT)])
-  x, y = (prices @ corners).T
+  x, y = (prices(grid) @ corners).T
   colour = style.op_colours(ops)[op]
   cmap = colors.LinearSegmentedColormap.from_list("", ["#f3f5f7", colour])
   filled = ax.tricontourf(
-    x, y, _share(grid, op).clip(0, 1), levels=np.linspace(0, 1, 21), cmap=cmap
+    x, y, share(grid, op).clip(0, 1), levels=np.linspace(0, 1, 21), cmap=cmap
   )
   filled.set_edgecolor("face")  # else the page shows between the levels
   outline = corners[[0, 1, 2, 0]]

@@ -4,13 +4,14 @@ import html
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
+from markupsafe import Markup
 from matplotlib import axes, figure
 
-# In a page these become CSS variables, so a figure follows its theme. Off-white
-# rather than white: no other part of a figure may have one of these colours.
+# In a page these become CSS variables, so that a figure follows the page's
+# theme. PANEL is not quite white, so that a white part keeps its own colour.
 INK = "#1f2429"
 MUTED = "#68727d"
 GRID = "#dfe4ea"
@@ -23,8 +24,8 @@ _VARIABLES = {
   PANEL: "var(--panel)",
   ACCENT: "var(--accent)",
 }
-# Paul Tol's "vibrant" scheme and four of his others: told apart by people with
-# the common colour-vision deficiencies, and seen on light and on dark.
+# Paul Tol's "vibrant" scheme and others of his: people with the common
+# colour-vision deficiencies can tell them apart, on light and on dark.
 PALETTE = (
   "#0077bb",
   "#ee3377",
@@ -39,7 +40,7 @@ PALETTE = (
   "#b07a50",
   "#5566cc",
 )
-_KNOWN = (
+_DARTS_OPS = (
   "sep_conv_3x3",
   "sep_conv_5x5",
   "dil_conv_3x3",
@@ -59,6 +60,14 @@ RC: Any = {
 }
 
 
+class Figure(NamedTuple):
+  """A figure of the page. detail: a smaller line below its caption."""
+
+  svg: Markup
+  caption: str = ""
+  detail: str = ""
+
+
 def op_colours(ops: Sequence[str]) -> dict[str, str]:
   """The colour of each operation, the same in every figure.
 
@@ -69,9 +78,9 @@ def op_colours(ops: Sequence[str]) -> dict[str, str]:
   Returns:
     Hexadecimal colour by name.
   """
-  colours = dict(zip(_KNOWN, PALETTE, strict=False))
+  colours = dict(zip(_DARTS_OPS, PALETTE, strict=False))
   left = [c for op, c in colours.items() if op not in ops]
-  spare = (*PALETTE[len(_KNOWN) :], *left)
+  spare = (*PALETTE[len(_DARTS_OPS) :], *left)
   others = [op for op in ops if op not in colours]
   colours |= {op: spare[i % len(spare)] for i, op in enumerate(others)}
   return {op: colours[op] for op in ops}
@@ -80,7 +89,7 @@ def op_colours(ops: Sequence[str]) -> dict[str, str]:
 def new_axes(
   title: str, width_in: float = 5.2, height_in: float = 3.6
 ) -> tuple[figure.Figure, axes.Axes]:
-  """A figure with one empty pair of axes in the project's looks.
+  """A figure with empty axes, in the looks of every figure.
 
   Args:
     title: name and unit of the vertical axis, written above it.
@@ -134,7 +143,7 @@ def to_svg(
   name: str,
   label: str,
   tips: Mapping[str, str] | None = None,
-) -> str:
+) -> Markup:
   """Draws a figure as SVG to put into an HTML page.
 
   Args:
@@ -155,11 +164,11 @@ def to_svg(
   svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)
   for colour, variable in _VARIABLES.items():
     svg = svg.replace(colour, variable)
-  svg = _prefix_ids(svg, name)
+  svg = _prefix_ids(svg, html.escape(name))
   svg = _add_tips(svg, tips or {})
   view_box = re.search(r'viewBox="[^"]*"', svg)
   assert view_box
-  return (
+  return Markup(
     f'<svg class="plot" {view_box[0]} role="img"'
     f' aria-label="{html.escape(label)}">' + svg[svg.index(">") + 1 :]
   )

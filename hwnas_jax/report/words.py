@@ -1,12 +1,13 @@
 """Numbers and findings in words; plain text, not yet escaped."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from hwnas_jax.io.records import Member
 from hwnas_jax.report import family
-from hwnas_jax.report.family import Member
 from hwnas_jax.report.run import Run
 
+NOTHING = "–"
 _THIN = "\u202f"  # a narrow space that does not break a line
 
 
@@ -16,17 +17,22 @@ def number(value: float) -> str:
 
 
 def ms(value: float | None) -> str:
-  """A latency with its unit, or a dash; as many digits as are of use."""
+  """A latency in ms with its unit, or a dash; as many digits as are of use."""
+  return measured(value, "ms")
+
+
+def measured(value: float | None, unit: str) -> str:
+  """A measured number with its unit, or a dash: 0.622 ms, 31.3 ms."""
   if value is None:
-    return "–"
+    return NOTHING
   digits = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
-  return f"{value:.{digits}f}{_THIN}ms"
+  return f"{value:.{digits}f}{_THIN}{unit}"
 
 
 def count(value: float | None) -> str:
   """A large number with its magnitude: 20.5 k, 1.23 M."""
   if value is None:
-    return "–"
+    return NOTHING
   for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
     if value >= factor:
       return f"{number(value / factor)}{_THIN}{unit}"
@@ -35,7 +41,7 @@ def count(value: float | None) -> str:
 
 def percent(value: float | None, digits: int = 1) -> str:
   """A share of one as a percentage, or a dash."""
-  return "–" if value is None else f"{100 * value:.{digits}f}{_THIN}%"
+  return NOTHING if value is None else f"{100 * value:.{digits}f}{_THIN}%"
 
 
 def span(low: str, high: str) -> str:
@@ -47,6 +53,13 @@ def span(low: str, high: str) -> str:
   return f"{start if unit == end_unit else low}–{high}"
 
 
+def extent(
+  values: Sequence[float], words: Callable[[float | None], str]
+) -> str:
+  """The lowest to the highest of some numbers, each put as `words` does."""
+  return span(words(min(values)), words(max(values)))
+
+
 def networks(n: int) -> str:
   """`1 network`, `2 networks`."""
   return f"{n} network{'' if n == 1 else 's'}"
@@ -55,96 +68,82 @@ def networks(n: int) -> str:
 def summary(run: Run) -> list[str]:
   """What the run found, in sentences that hold for any outcome.
 
-  Args:
-    run: the run.
-
   Returns:
     Paragraphs.
   """
-  ours, baselines = family.split(run.members)
+  searched, randoms = family.split(run.family.members)
   paragraphs = [
-    " ".join([_range_sentence(run, ours), *_best_sentences(ours)]),
-    " ".join(_comparison(run, ours, baselines)),
-    _caution(run.members),
+    " ".join([_latencies(run, searched), *_best(searched)]),
+    " ".join(_comparison(searched, randoms)),
+    _seeds(run.family.members),
   ]
   return [text for text in paragraphs if text]
 
 
-def _range_sentence(run: Run, ours: Sequence[Member]) -> str:
-  times = [t for m in ours if (t := family.latency_ms(m)) is not None]
+def _latencies(run: Run, searched: Sequence[Member]) -> str:
+  times = [t for m in searched if (t := m.latency_ms) is not None]
+  start = f"The search found {networks(len(searched))}"
   if not times:
-    return f"{networks(len(ours))}, latency not measured."
-  batch = run.family.get("latency_batch_size")
-  each = f" for a batch of {batch}" if batch else ""
+    return f"{start}, latency not measured."
   return (
-    f"{networks(len(ours))}, {span(ms(min(times)), ms(max(times)))}{each}, "
-    f"measured on {run.device_words}."
+    f"{start} with latencies of {extent(times, ms)} for a batch of"
+    f" {run.family.latency_batch_size}, measured on {run.device_name}."
   )
 
 
-def _best_sentences(ours: Sequence[Member]) -> list[str]:
-  trained = [m for m in ours if family.accuracy(m) is not None]
+def _best(searched: Sequence[Member]) -> list[str]:
+  trained = [m for m in searched if family.accuracy(m) is not None]
   if not trained:
     return ["None of them has been trained and tested yet."]
   best = max(trained, key=lambda m: family.accuracy(m) or 0)
   sentences = [
     f"The best test accuracy is {percent(family.accuracy(best))}"
-    f" ({ms(family.latency_ms(best))}, {count(best['params'])} parameters)."
+    f" ({ms(best.latency_ms)}, {count(best.params)} parameters)."
   ]
-  cheap = family.highlights(trained).get("cheapest")
-  if cheap and cheap is not best:
+  fastest = family.highlights(trained).get("fastest")
+  if fastest and fastest is not best:
     sentences.append(
-      f"The fastest, at {ms(family.latency_ms(cheap))}, reaches"
-      f" {percent(family.accuracy(cheap))}."
+      f"The fastest, at {ms(fastest.latency_ms)}, reaches"
+      f" {percent(family.accuracy(fastest))}."
     )
   return sentences
 
 
 def _comparison(
-  run: Run, ours: Sequence[Member], baselines: Sequence[Member]
+  searched: Sequence[Member], randoms: Sequence[Member]
 ) -> list[str]:
   sentences = []
-  scores = [a for m in baselines if (a := family.accuracy(m)) is not None]
-  times = [t for m in baselines if (t := family.latency_ms(m)) is not None]
+  scores = [a for m in randoms if (a := family.accuracy(m)) is not None]
+  times = [t for m in randoms if (t := m.latency_ms) is not None]
   if scores:
-    at = f" at a median of {ms(statistics.median(times))}" if times else ""
-    sentences.append(
-      f"Random architectures ({len(scores)}): median test accuracy"
-      f" {percent(statistics.median(scores))}{at}, best {percent(max(scores))}."
+    latency = (
+      f" at a median latency of {ms(statistics.median(times))}" if times else ""
     )
-  wins, total = family.matched(ours, baselines)
+    sentences.append(
+      f"For comparison, {networks(len(scores))} of random architecture:"
+      f" median test accuracy {percent(statistics.median(scores))}{latency},"
+      f" best {percent(max(scores))}."
+    )
+  wins, total = family.matched(searched, randoms)
   if total:
     sentences.append(
-      f"For {wins} of these {total} the family has a network that is no"
+      f"For {wins} of these {total}, the search found a network that is no"
       " slower and no less accurate."
     )
-  sentences += [
-    f"{name}: {percent(score)}." for name, score in baseline_levels(run).items()
-  ]
   return sentences
 
 
-def baseline_levels(run: Run) -> dict[str, float]:
-  """Accuracies of simple methods by name, e.g. {"Logistic regression": .95}."""
-  baselines = run.family.get("baselines") or {}
-  return {
-    key.removesuffix("_accuracy").replace("_", " ").capitalize(): value
-    for key, value in baselines.items()
-    if key.endswith("_accuracy") and value is not None
-  }
-
-
-def _caution(members: Sequence[Member]) -> str:
-  seeds = [len(family.accuracies(m)) for m in members if family.accuracies(m)]
-  if not seeds:
+def _seeds(members: Sequence[Member]) -> str:
+  """How many training runs an accuracy is of."""
+  counts = [n for m in members if (n := len(m.accuracies.test_accuracies))]
+  if not counts:
     return ""
-  if max(seeds) == 1:
+  if max(counts) == 1:
     return (
-      "Each accuracy is one training run, so the spread between seeds is not"
-      " known, and small differences may be chance."
+      "Each accuracy is of one training run. How much accuracy varies between"
+      " training seeds is not known, so small differences may be chance."
     )
-  runs = span(str(min(seeds)), str(max(seeds)))
   return (
-    f"Accuracies are means over {runs} training seeds; bars in the plots go"
-    " from the lowest to the highest."
+    f"Accuracies are means over {span(str(min(counts)), str(max(counts)))}"
+    " training seeds; bars in the plots go from the lowest to the highest."
   )

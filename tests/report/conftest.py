@@ -8,7 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hwnas_jax.io import writers
+from hwnas_jax.io.records import (
+  Accuracies,
+  ComfortZone,
+  Condition,
+  Device,
+  Family,
+  MadeWith,
+  Measurement,
+  Member,
+  ScaledNetwork,
+  Settings,
+  Shares,
+)
+from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.spaces import architecture, darts
 
 NET = {"num_cells": 3, "num_nodes": 4, "channels": 8, "num_classes": 10}
@@ -16,8 +29,9 @@ NET = {"num_cells": 3, "num_nodes": 4, "channels": 8, "num_classes": 10}
 
 @pytest.fixture
 def run(tmp_path):
-  """A whole run with three operations, and its family.json."""
-  return tmp_path, write_run(tmp_path)
+  """(folder of a whole run with three operations, its family)."""
+  folder = RunFolder(tmp_path)
+  return folder, write_run(folder)
 
 
 @pytest.fixture(scope="session")
@@ -32,38 +46,63 @@ def run_of():
   return write_run
 
 
+@pytest.fixture(scope="session")
+def zone_of():
+  """`make_zone`, a network that was scaled up."""
+  return make_zone
+
+
+DEVICE = Device(
+  platform="cpu", device_kind="cpu", cpu_model="AMD EPYC 7763", cpu_cores=2
+)
+VERSIONS = {"python": "3.12.1", "jax": "0.10.2", "hwnas_jax": "0.2.0"}
+
+
 def write_run(
-  folder: pathlib.Path, ops: str = "three", num_members: int = 8
-) -> dict[str, Any]:
-  """Writes a whole run and returns its family.json."""
+  folder: RunFolder, ops: str = "three", num_members: int = 8
+) -> Family:
+  """Writes a whole run and returns its family."""
   family = make_family(ops, num_members)
-  writers.write_json(folder / "family.json", family)
-  writers.write_json(
-    folder / "config.json",
-    {
-      "config": {"space": {"ops": ops}, "search": {"steps": 300}},
-      "command": "python -m hwnas_jax.main --config=configs/digits.py",
-    },
+  folder.write_family(family)
+  folder.write_settings(
+    Settings(
+      schema=2,
+      config={"space": {"ops": ops}, "search": {"steps": 300}},
+      command="python -m hwnas_jax.main --config=configs/digits.py",
+    ),
+    MadeWith(VERSIONS, DEVICE, "cpu-amd-epyc-2core-32f3a957"),
   )
-  writers.write_json(
-    folder / "versions.json",
-    {
-      "versions": {"python": "3.12.1", "jax": "0.10.2", "hwnas_jax": "0.1.0"},
-      "device": {
-        "platform": "cpu",
-        "device_kind": "cpu",
-        "cpu_model": "AMD EPYC 7763",
-        "cpu_cores": 2,
-        "xla_flags": "",
-      },
-      "fingerprint": "cpu-amd-epyc-2core-32f3a957",
-    },
-  )
-  _write_rows(folder / "search" / "metrics.jsonl", _search_rows())
-  for i, member in enumerate(family["members"]):
-    rows = _training_rows(i)
-    _write_rows(folder / "networks" / member["id"] / "metrics.jsonl", rows)
+  _write_rows(folder.search / "metrics.jsonl", _search_rows())
+  for i, member in enumerate(family.members):
+    _write_rows(folder.network(member.id).metrics, _training_rows(i))
   return family
+
+
+def make_zone(name: str) -> ComfortZone:
+  """A network of eight channels; twice as many take no longer."""
+  points = [
+    ScaledNetwork(
+      channels=(channels, 2 * channels),
+      image=(side, side),
+      macs=1000 * channels * side,
+      params=100 * channels,
+      latency=Measurement(1 + channels * side / 1000, 0.1),
+      over_found=(1.0,),
+      overrides=flags,
+      needs_images=None,
+    )
+    for side in (8, 12)
+    for channels, flags in ((8, ()), (16, ("--config.derive.channels=16",)))
+  ]
+  return ComfortZone(
+    id=name,
+    batch_size=64,
+    tolerance=0.02,
+    knee=points[1],
+    points=tuple(points),
+    versions=VERSIONS,
+    device=DEVICE,
+  )
 
 
 def _write_rows(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
@@ -71,8 +110,8 @@ def _write_rows(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
   path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def make_family(ops: str = "three", num_members: int = 8) -> dict[str, Any]:
-  """A family.json: `num_members` of the family and five random ones."""
+def make_family(ops: str = "three", num_members: int = 8) -> Family:
+  """A family of `num_members` networks, and five random ones."""
   net = darts.Darts(ops=darts.OP_SETS[ops], image=(8, 8, 1), **NET)
   space = darts.make_space(net)
   rng = np.random.default_rng(3)
@@ -80,22 +119,21 @@ def make_family(ops: str = "three", num_members: int = 8) -> dict[str, Any]:
   members = []
   for i in range(num_members + 5):
     is_random = i >= num_members
-    dear = rng.uniform() if is_random else i / max(num_members - 1, 1)
-    members.append(_member(space, rng, dear, is_random, priced))
-  return {
-    "ops": list(space.ops),
-    "choices": list(space.choices),
-    "latency_batch_size": 64,
-    "base_latency_ms": 0.4,
-    "baselines": {"logistic_regression_accuracy": 0.953},
-    "priced": priced,
-    "members": members,
-    "shares": _shares(space.ops, priced),
-  }
+    size = rng.uniform() if is_random else i / max(num_members - 1, 1)
+    members.append(_member(space, rng, size, is_random, priced))
+  return Family(
+    ops=space.ops,
+    choices=space.choices,
+    latency_batch_size=64,
+    base_latency_ms=0.4,
+    priced=tuple(priced),
+    members=tuple(members),
+    shares=_shares(space.ops, priced),
+  )
 
 
-def _member(space, rng, dear, is_random, priced) -> dict[str, Any]:
-  weights = np.where(["conv" in op for op in space.ops], 0.05 + 2 * dear, 1.0)
+def _member(space, rng, size, is_random, priced) -> Member:
+  weights = np.where(["conv" in op for op in space.ops], 0.05 + 2 * size, 1.0)
   drawn = rng.choice(
     len(space.ops), len(space.choices), p=weights / weights.sum()
   )
@@ -105,37 +143,30 @@ def _member(space, rng, dear, is_random, priced) -> dict[str, Any]:
     genotype = tuple(
       op if i % 14 in kept else -1 for i, op in enumerate(genotype)
     )
-  counts = architecture.op_counts(space, genotype)
-  convs = sum(n for op, n in counts.items() if "conv" in op)
+  chosen = architecture.to_json(space, genotype)
+  convs = sum("conv" in op for op in chosen.values())
   latency = 0.62 + 0.13 * convs + 0.05 * rng.uniform()
   top = 0.962 if is_random else 0.971
   accuracy = top + 0.019 * (1 - np.exp(-convs / 5)) + 0.002 * rng.normal()
   seeds = [float(accuracy + d) for d in (-0.002, 0.0, 0.002)]
-  scale = float(10 ** (1 - 2 * dear))
-  simplex = [1 / len(priced)] * len(priced)
-  return {
-    "id": architecture.identity(space, genotype),
-    "name": "random" if is_random else f"scale {scale:.2f}",
-    "kind": "random" if is_random else "member",
-    "condition": None if is_random else {"simplex": simplex, "scale": scale},
-    "genotype": architecture.to_json(space, genotype),
-    "op_counts": counts,
-    "params": 4000 + 1450 * convs,
-    "op_params": 1450 * convs,
-    "macs": 310_000 + 92_000 * convs,
-    "predicted_ms": float(latency * (1 + 0.06 * rng.normal())),
-    "latency": {
-      "median_ms": float(latency),
-      "iqr_ms": 0.018,
-      "min_ms": float(latency - 0.02),
-      "repeats": 50,
-    },
-    "test_accuracy": float(accuracy),
-    "test_accuracies": seeds,
-  }
+  scale = float(10 ** (1 - 2 * size))
+  simplex = (1 / len(priced),) * len(priced)
+  return Member(
+    id=architecture.identity(space, genotype),
+    name="random" if is_random else f"scale {scale:.2f}",
+    kind="random" if is_random else "member",
+    condition=None if is_random else Condition(simplex, scale),
+    architecture=chosen,
+    params=4000 + 1450 * convs,
+    op_params=1450 * convs,
+    macs=310_000 + 92_000 * convs,
+    predicted_ms=float(latency * (1 + 0.06 * rng.normal())),
+    latency=Measurement(float(latency), 0.018, float(latency - 0.02), 50),
+    accuracies=Accuracies(float(accuracy), tuple(seeds)),
+  )
 
 
-def _shares(ops, priced) -> list[dict[str, Any]]:
+def _shares(ops, priced) -> tuple[Shares, ...]:
   uniform = [1 / len(priced)] * len(priced)
   conditions = [(uniform, float(s)) for s in np.geomspace(0.01, 10, 16)]
   if len(priced) == 3:
@@ -148,13 +179,13 @@ def _shares(ops, priced) -> list[dict[str, Any]]:
   else:
     drawn = np.random.default_rng(1).dirichlet(np.ones(len(priced)), 48)
     conditions += [(s.tolist(), 1.0) for s in drawn]
-  return [
-    {
-      "condition": {"simplex": simplex, "scale": scale},
-      "shares": _softmax_shares(ops, priced, simplex, scale),
-    }
+  return tuple(
+    Shares(
+      Condition(tuple(simplex), scale),
+      _softmax_shares(ops, priced, simplex, scale),
+    )
     for simplex, scale in conditions
-  ]
+  )
 
 
 def _softmax_shares(ops, priced, simplex, scale) -> dict[str, float]:

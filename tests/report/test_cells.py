@@ -31,8 +31,8 @@ def test_a_cell_of_nasbench201_ends_in_its_last_node():
 
 
 def test_read_cells_sorts_choices_by_cell_type():
-  genotype = {"normal/0->2": "sep", "normal/2->3": "skip_connect"}
-  read = cells.read_cells(genotype | {"reduce/1->5": "sep"})
+  chosen = {"normal/0->2": "sep", "normal/2->3": "skip_connect"}
+  read = cells.read_cells(chosen | {"reduce/1->5": "sep"})
   assert read == {
     "normal": [(0, 2, "sep"), (2, 3, "skip_connect")],
     "reduce": [(1, 5, "sep")],
@@ -40,7 +40,7 @@ def test_read_cells_sorts_choices_by_cell_type():
 
 
 @pytest.mark.parametrize("choice", ["layer_1", "cell/1->1", "normal/3->2"])
-def test_read_cells_knows_no_other_space(choice):
+def test_read_cells_of_another_space_is_empty(choice):
   assert cells.read_cells({"normal/0->2": "sep", choice: "sep"}) == {}
 
 

@@ -3,7 +3,9 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 from matplotlib import figure
+from msgspec.structs import replace
 
+from hwnas_jax.io.records import Accuracies, Condition, Measurement, Shares
 from hwnas_jax.report import curves, plots, shares, style
 from hwnas_jax.spaces import darts
 
@@ -13,7 +15,7 @@ def lines(fig):
 
 
 def point(simplex, scale, **share):
-  return {"condition": {"simplex": simplex, "scale": scale}, "shares": share}
+  return Shares(Condition(tuple(simplex), scale), share)
 
 
 def test_known_operations_have_one_colour_in_every_space():
@@ -31,9 +33,8 @@ def test_unknown_operations_get_colours_of_their_own(extra):
   assert len(set(colours.values())) == len(ops)
 
 
-def test_pareto_draws_front_seeds_and_baselines(family_of):
-  members = family_of()["members"]
-  fig = plots.pareto_figure(members, levels={"Simple": 0.9})
+def test_pareto_draws_front_seeds_and_random_networks(family_of):
+  fig = plots.pareto_figure(family_of().members)
   assert isinstance(fig, figure.Figure)
   (ax,) = fig.axes
   ours, randoms = ax.collections
@@ -48,31 +49,32 @@ def test_pareto_draws_front_seeds_and_baselines(family_of):
     line for line in lines(fig) if np.ptp(line[:, 1]) == pytest.approx(0.004)
   ]
   assert len(bars) == 13
-  assert "Simple" in [text.get_text() for text in ax.texts]
+  names = [text.get_text() for text in ax.texts]
+  assert names == ["fastest", "knee", "slowest"]
 
 
-def test_pareto_without_baselines_or_seeds(family_of):
-  member = family_of()["members"][0] | {"test_accuracies": [0.97]}
+def test_pareto_without_random_networks_or_seeds(family_of):
+  member = replace(family_of().members[0], accuracies=Accuracies(0.97, (0.97,)))
   fig = plots.pareto_figure([member], "params")
   assert lines(fig) == []
   (points,) = fig.axes[0].collections
-  assert points.get_offsets()[0, 0] == member["params"]
+  assert points.get_offsets()[0, 0] == member.params
 
 
 def test_pareto_refuses_another_cost(family_of):
   with pytest.raises(ValueError, match="latency, params, not 'flops'"):
-    plots.pareto_figure(family_of()["members"], "flops")
+    plots.pareto_figure(family_of().members, "flops")
 
 
 def test_wide_ranges_are_logarithmic(family_of):
-  members = [dict(m) for m in family_of()["members"]]
+  members = [*family_of().members]
   assert plots.pareto_figure(members).axes[0].get_xscale() == "linear"
-  members[0]["latency"] = {"median_ms": 300.0}
+  members[0] = replace(members[0], latency=Measurement(300.0, 1.0))
   assert plots.pareto_figure(members).axes[0].get_xscale() == "log"
 
 
 def test_prediction_has_equal_axes(family_of):
-  fig = plots.prediction_figure(family_of()["members"])
+  fig = plots.prediction_figure(family_of().members)
   assert fig.axes[0].get_xlim() == fig.axes[0].get_ylim()
 
 
@@ -80,9 +82,9 @@ def test_scale_sweep_keeps_one_simplex_in_order():
   half, other = [0.5, 0.5], [0.9, 0.1]
   points = [point(half, s) for s in (1.0, 0.1, 10.0)] + [point(other, 1.0)]
   sweep = shares.scale_sweep(points)
-  assert [p["condition"]["scale"] for p in sweep] == [0.1, 1.0, 10.0]
+  assert [p.condition.scale for p in sweep] == [0.1, 1.0, 10.0]
   assert shares.scale_sweep(points[:1]) == []
-  assert shares.scale_sweep([point(half, None), point(other, None)]) == []
+  assert shares.scale_sweep([point(half, 1.0), point(other, 1.0)]) == []
   assert shares.scale_sweep([]) == []
 
 
@@ -111,19 +113,19 @@ def test_price_figure_averages_neighbours():
 
 def test_ternary_needs_three_operations(family_of):
   made = family_of("five")
-  grid = shares.simplex_grid(made["shares"])
+  grid = shares.simplex_grid(made.shares)
   with pytest.raises(ValueError, match="3 priced operations"):
-    shares.ternary_figure(grid, made["priced"], made["ops"], "skip_connect")
+    shares.ternary_figure(grid, made.priced, made.ops, "skip_connect")
 
 
 def test_ternary_corners_are_named_in_the_order_of_prices(family_of):
   made = family_of()
-  grid = shares.simplex_grid(made["shares"])
-  fig = shares.ternary_figure(grid, made["priced"], made["ops"], "sep_conv_3x3")
+  grid = shares.simplex_grid(made.shares)
+  fig = shares.ternary_figure(grid, made.priced, made.ops, "sep_conv_3x3")
   places = {t.get_text(): t.xy for t in fig.axes[0].texts}
-  assert list(places) == made["priced"]
-  assert np.allclose(places[made["priced"][0]], (0, 0))
-  assert np.allclose(places[made["priced"][1]], (1, 0))
+  assert tuple(places) == made.priced
+  assert np.allclose(places[made.priced[0]], (0, 0))
+  assert np.allclose(places[made.priced[1]], (1, 0))
 
 
 def test_series_leaves_out_what_is_no_number():
@@ -142,9 +144,9 @@ def test_search_figure_is_short_however_long_the_run():
 
 
 def test_training_figure_has_a_line_for_each_trained_network(family_of):
-  members = family_of()["members"]
+  members = family_of().members
   rows = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]
-  training = {m["id"]: rows for m in members[:3]} | {members[-1]["id"]: rows}
+  training = {m.id: rows for m in members[:3]} | {members[-1].id: rows}
   fig = curves.training_figure(members, training, "loss", "Loss")
   drawn = fig.axes[0].lines
   assert len(drawn) == 4
@@ -153,7 +155,7 @@ def test_training_figure_has_a_line_for_each_trained_network(family_of):
 
 
 def test_svg_follows_the_theme_and_is_stable(family_of):
-  members = family_of()["members"]
+  members = family_of().members
   svgs = [
     style.to_svg(plots.pareto_figure(members), "one", 'a "figure"')
     for _ in range(2)
@@ -165,7 +167,7 @@ def test_svg_follows_the_theme_and_is_stable(family_of):
 
 
 def test_svg_shows_tips_on_links(family_of):
-  member = family_of()["members"][0] | {"id": "a'b"}
+  member = replace(family_of().members[0], id="a'b")
   fig = plots.pareto_figure([member])
   svg = style.to_svg(fig, "one", "x", {"#member-a'b": "<tip>"})
   root = ET.fromstring(svg.replace("xlink:", ""))

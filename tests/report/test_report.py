@@ -1,11 +1,20 @@
 import html.parser
-import json
 import re
 
 import pytest
+from msgspec.structs import replace
 
 from hwnas_jax.commands.report import main
 from hwnas_jax.io import writers
+from hwnas_jax.io.records import (
+  Accuracies,
+  Collapse,
+  Device,
+  MadeWith,
+  Settings,
+  SweepPoint,
+)
+from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.report import html as report
 from hwnas_jax.report import members
 from hwnas_jax.report.run import load
@@ -49,16 +58,19 @@ def page_of(folder):
   return Page(report.write_report(folder).read_text(encoding="utf-8"))
 
 
-def edit(folder, change):
-  family = writers.read_json(folder / "family.json")
-  change(family)
-  writers.write_json(folder / "family.json", family)
+def edit(folder, **changes):
+  """Writes the family with some of its fields changed."""
+  folder.write_family(replace(folder.family(), **changes))
+
+
+def rows_of(text):
+  return re.findall(r"<summary>.*?</summary>", text, re.S)
 
 
 @pytest.fixture(scope="module", params=["three", "eight"])
 def made(request, tmp_path_factory, run_of):
-  """(file of a whole run's report, its text, family.json)."""
-  folder = tmp_path_factory.mktemp(request.param)
+  """(file of a whole run's report, its text, its family)."""
+  folder = RunFolder(tmp_path_factory.mktemp(request.param))
   family = run_of(folder, request.param)
   path = report.write_report(folder)
   return path, path.read_text(encoding="utf-8"), family
@@ -67,9 +79,9 @@ def made(request, tmp_path_factory, run_of):
 def test_page_is_whole_and_needs_nothing_beside_it(made):
   path, text, family = made
   page = Page(text)
-  for member in family["members"]:
-    assert f"member-{member['id']}" in page.ids
-    assert member["id"] in page.text
+  for member in family.members:
+    assert f"member-{member.id}" in page.ids
+    assert member.id in page.text
   assert len(page.ids) == len(set(page.ids))
   inside = {f"#{name}" for name in page.ids}
   assert all(x in inside or x.startswith("data:") for x in page.links)
@@ -105,41 +117,40 @@ def test_page_says_command_versions_device_and_settings(made):
     assert part in text
 
 
-def test_cheapest_knee_and_dearest_are_open(made):
+def test_fastest_knee_and_slowest_are_open(made):
   _, text, family = made
   opened = re.findall(r'<details class="member" id="member-(\w+)" open>', text)
-  ours = [m for m in family["members"] if m["kind"] == "member"]
-  ours.sort(key=lambda m: m["latency"]["median_ms"])
+  ours = [m for m in family.members if m.kind == "member"]
+  ours.sort(key=lambda m: m.latency_ms)
   assert len(opened) == 3
-  assert (opened[0], opened[-1]) == (ours[0]["id"], ours[-1]["id"])
-  assert text.count('<details class="member"') == len(family["members"])
+  assert (opened[0], opened[-1]) == (ours[0].id, ours[-1].id)
+  assert text.count('<details class="member"') == len(family.members)
 
 
 def test_ternary_maps_only_with_three_priced_operations(made):
   _, text, family = made
   maps = re.findall(r'aria-label="Share of (\w+) against S"', text)
-  three = len(family["priced"]) == 3
-  assert maps == (family["ops"] if three else [])
+  three = len(family.priced) == 3
+  assert maps == ([*family.ops] if three else [])
   assert ("Shares against price" in text) == (not three)
 
 
-def test_hostile_names_are_only_text(run):
-  folder, _ = run
-  evil = '<script>alert("1")</script> $\\frac{'
-
-  def change(family):
-    family["members"][0] |= {"name": evil, "id": '"><script>x'}
-    op = family["ops"][0]
-    text = json.dumps(family).replace(op, "<i>$op$&")
-    family.update(json.loads(text))
-
-  edit(folder, change)
-  settings = {"command": evil, "config": {evil: evil}}
-  writers.write_json(folder / "config.json", settings)
-  made_with = {"versions": {evil: evil}, "device": {"device_kind": evil}}
-  writers.write_json(folder / "versions.json", made_with)
+def test_hostile_names_are_only_text(run, zone_of):
+  folder, family = run
+  evil = '<script>alert("1")</script> $\\frac{ {{ 7 }}'
+  first, *others = family.members
+  first = replace(first, name=evil, id='"><script>x')
+  edit(folder, members=(first, *others))
+  path = folder.path / "family.json"
+  path.write_text(path.read_text().replace(family.ops[0], "<i>$op$&"))
+  folder.write_settings(
+    Settings(schema=2, command=evil, config={evil: evil}),
+    MadeWith({evil: evil}, Device(platform=evil, device_kind=evil), evil),
+  )
+  folder.network(first.id).write_comfort_zone(zone_of(first.id))
   page = page_of(folder)
   assert "script" not in page.tags
+  assert len(page.ids) == len(set(page.ids))
   assert page.text.count(evil) >= 4
   assert "<i>$op$&" in page.text
 
@@ -147,103 +158,89 @@ def test_hostile_names_are_only_text(run):
 def test_optional_pieces_are_left_out(run):
   folder, family = run
   whole = page_of(folder).text
-  for heading in ("Random architectures", "Search", "Training", "What prices"):
+  for heading in ("Random architectures", "Search", "Training", "How prices"):
     assert heading in whole
-  for rows in folder.rglob("*.jsonl"):
+  for rows in folder.path.rglob("*.jsonl"):
     rows.unlink()
-  (folder / "config.json").unlink()
-  (folder / "versions.json").unlink()
-
-  def change(family):
-    family["members"] = family["members"][:1]
-    family["members"][0].pop("condition")
-    for key in ("shares", "priced", "baselines", "base_latency_ms"):
-      family.pop(key)
-
-  edit(folder, change)
+  (folder.path / "config.json").unlink()
+  (folder.path / "versions.json").unlink()
+  first = replace(family.members[0], condition=None)
+  edit(folder, members=(first,), shares=(), priced=(), base_latency_ms=None)
   text = page_of(folder).text
   for heading in (
     "Random",
     "Search step",
     "Training step",
-    "What prices",
-    "How to make",
+    "How prices",
+    "How to reproduce",
     "None",
     "nan",
-    "Logistic",
     "Spearman",
   ):
     assert heading not in text
-  assert family["members"][0]["id"] in text
+  assert first.id in text
   assert "a device that was not recorded" in text
 
 
 def test_network_that_was_not_measured_or_trained_is_listed(run):
   folder, family = run
-
-  def change(family):
-    for member in family["members"]:
-      member |= {"latency": None, "test_accuracy": None, "predicted_ms": None}
-      member |= {"test_accuracies": [], "macs": None}
-
-  edit(folder, change)
+  members = [
+    replace(m, latency=None, predicted_ms=None, accuracies=Accuracies())
+    for m in family.members
+  ]
+  edit(folder, members=tuple(members))
   text = page_of(folder).text
   assert "latency not measured" in text
   assert "Accuracy against cost" not in text
   assert "Predicted and measured" not in text
-  assert family["members"][0]["id"] in text
+  assert family.members[0].id in text
 
 
-def test_shares_without_scale_or_condition_are_left_out(run):
-  folder, _ = run
-
-  def change(family):
-    for point in family["shares"]:
-      point["condition"] = None
-
-  edit(folder, change)
-  assert "What prices do" not in page_of(folder).text
+def test_shares_that_differ_in_nothing_are_left_out(run):
+  folder, family = run
+  edit(folder, shares=family.shares[:1] * 3)
+  assert "How prices" not in page_of(folder).text
 
 
-def test_genotype_of_another_space_has_no_cells(run):
-  folder, _ = run
-
-  def change(family):
-    op = family["ops"][0]
-    for member in family["members"]:
-      member["genotype"] = {"layer_1": op}
-
-  edit(folder, change)
+def test_architecture_of_another_space_has_no_cells(run):
+  folder, family = run
+  chosen = {"layer_1": family.ops[0]}
+  members = [replace(m, architecture=chosen) for m in family.members]
+  edit(folder, members=tuple(members))
   text = page_of(folder).text
   assert "Normal cell" not in text
   assert "1 of 28" in text and "layer_1" in text
 
 
-def test_missing_family_names_the_command(run, tmp_path):
+def test_missing_family_names_the_command(run):
   folder, _ = run
-  (folder / "family.json").unlink()
+  (folder.path / "family.json").unlink()
   with pytest.raises(FileNotFoundError, match="hwnas_jax.main --config=confi"):
     report.write_report(folder)
-  (folder / "config.json").unlink()
-  with pytest.raises(FileNotFoundError, match=f"--workdir={folder}"):
+  (folder.path / "config.json").unlink()
+  with pytest.raises(FileNotFoundError, match=f"--workdir={folder.path}"):
     report.write_report(folder)
-  assert not (folder / "report.html").exists()
+  assert not folder.report.exists()
 
 
 @pytest.mark.parametrize(
   "change,match",
   [
-    (lambda f: f.pop("choices"), "lacks choices"),
+    (lambda f: f.pop("choices"), "field `choices`"),
     (lambda f: f.update(members=[]), "no members"),
-    (lambda f: f["members"][0].pop("params"), "lacks params"),
-    (lambda f: f["members"][0]["genotype"].update(x="odd_op"), "odd_op"),
-    (lambda f: f["members"][0]["op_counts"].update(odd_op=1), "odd_op"),
+    (lambda f: f["members"][0].pop("params"), "field `params`"),
+    (lambda f: f["members"][0]["architecture"].update(x="odd"), "`ops`: odd"),
+    (lambda f: f["shares"][0].update(condition=None), "condition"),
+    (lambda f: f["priced"].pop(), "has 3 prices for the 2 operations"),
   ],
 )
 def test_damaged_family_is_refused(run, change, match):
   folder, _ = run
-  edit(folder, change)
-  with pytest.raises(ValueError, match=match):
+  path = folder.path / "family.json"
+  document = writers.read_json(path)
+  change(document)
+  writers.write_json(path, document)
+  with pytest.raises(ValueError, match=f"family.json.*{match}"):
     report.write_report(folder)
 
 
@@ -252,70 +249,57 @@ def test_command_line_says_what_is_wrong_in_one_line(tmp_path):
     main([f"--workdir={tmp_path}"])
 
 
-def test_a_chain_has_layers_in_their_order(tmp_path, run_of):
-  run_of(tmp_path)
-
-  def to_chain(family):
-    names = [f"layer_{i:02}" for i in range(1, len(family["choices"]) + 1)]
-    rename = dict(zip(family["choices"], names, strict=True))
-    family["choices"] = names
-    for member in family["members"]:
-      member["genotype"] = {rename[c]: o for c, o in member["genotype"].items()}
-
-  edit(tmp_path, to_chain)
-  page = page_of(tmp_path)
-  family = writers.read_json(tmp_path / "family.json")
-  first = family["members"][0]["genotype"][family["choices"][0]]
+def test_a_chain_has_layers_in_their_order(run):
+  folder, family = run
+  names = [f"layer_{i:02}" for i in range(1, len(family.choices) + 1)]
+  rename = dict(zip(family.choices, names, strict=True))
+  members = [
+    replace(m, architecture={rename[c]: o for c, o in m.architecture.items()})
+    for m in family.members
+  ]
+  edit(folder, choices=tuple(names), members=tuple(members))
+  page = page_of(folder)
+  first = members[0].architecture[names[0]]
   assert f"1: {first}" in page.text
   assert "Layers" in page.text and "Edges kept" not in page.text
 
 
 def test_alarms_are_a_line_at_the_member(run):
   folder, family = run
-  first, second, third = (m["id"] for m in family["members"][:3])
+  first, second, third = family.members[:3]
   signs = [
-    (first, ["skips are <b>67%</b>"]),
-    (second, []),
-    (first, ["skips are <b>67%</b>", "it is undecided"]),
+    (first, ("skips are <b>67%</b>",)),
+    (second, ()),
+    (first, ("skips are <b>67%</b>", "it is undecided")),
   ]
-
-  def change(family):
-    family["sweep"] = [
-      {"id": name, "collapse": {"alarms": alarms}} for name, alarms in signs
-    ]
-    family["sweep"].append({"id": third})  # of a run before there were signs
-
-  edit(folder, change)
-  text = members.members_html(load(folder))
-  rows = re.findall(r"<summary>.*?</summary>", text)
-  assert len(rows) == len(family["members"])
-  (told,) = [row for row in rows if "Alarm" in row]
-  assert f"<code>{first}</code>" in told
-  assert re.findall("<small>(Alarm.*?)</small>", told) == [
+  sweep = [
+    SweepPoint(
+      "x",
+      m.condition,
+      m.id,
+      Collapse(entropy=1, undecided=1, discrete_accuracy=0, alarms=alarms),
+    )
+    for m, alarms in signs
+  ]
+  sweep.append(SweepPoint("x", third.condition, third.id))
+  edit(folder, sweep=tuple(sweep))
+  rows = rows_of(members.members_html(load(folder)))
+  assert len(rows) == len(family.members)
+  (row,) = [row for row in rows if "Alarm" in row]
+  assert f"<code>{first.id}</code>" in row
+  assert re.findall("<small>(Alarm.*?)</small>", row) == [
     "Alarm: skips are &lt;b&gt;67%&lt;/b&gt;",
     "Alarm: it is undecided",
-    "Alarms at 2 conditions that gave it",
+    "Alarms at 2 conditions that led to it",
   ]
 
 
-def test_a_network_that_was_scaled_up_is_open_and_shows_it(run):
+def test_a_network_that_was_scaled_up_is_open_and_shows_it(run, zone_of):
   folder, family = run
-  name = family["members"][3]["id"]
-  points = [
-    {
-      "channels": [channels, 2 * channels],
-      "image": [8, 8],
-      "macs": 1000 * channels,
-      "latency_ms": 1.0,
-      "spread_ms": 0.1,
-      "overrides": flags,
-    }
-    for channels, flags in ((8, []), (16, ["--config.derive.channels=16"]))
-  ]
-  found = {"points": points, "knee": points[1], "tolerance": 0.02}
+  name = family.members[3].id
   before = members.members_html(load(folder))
   assert "Scaled up" not in before
-  writers.write_json(folder / "networks" / name / "comfort.json", found)
+  folder.network(name).write_comfort_zone(zone_of(name))
   text = members.members_html(load(folder))
   page = Page(text)
   assert text.count(" open>") == before.count(" open>") + 1

@@ -1,0 +1,201 @@
+"""What a run, a network, an answer or a table shows in a notebook.
+
+Every function returns HTML for a `_repr_html_`: small, without a script or a
+link to the web, everything escaped, in the notebook's own colours, whether
+they are light or dark.
+"""
+
+import dataclasses
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from hwnas_jax.io.records import (
+  Certificate,
+  Device,
+  Family,
+  Measurement,
+  Member,
+)
+from hwnas_jax.report import family, members, plots, sections, style, words
+from hwnas_jax.report.family import PredictionError
+from hwnas_jax.report.run import Run, device_name
+from hwnas_jax.report.style import Figure
+from hwnas_jax.report.template import render
+
+
+class Table(NamedTuple):
+  """Rows of text, the first column their names. heads: empty for none."""
+
+  rows: Sequence[Sequence[str]]
+  heads: Sequence[str] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class TableSummary:
+  """What a notebook shows of a cost table.
+
+  costs: medians of the shapes that were measured, by operation, in `unit`.
+  errors: of predictions against whole networks, by what predicted, such as
+    `raw` and `calibrated`; empty where no network was measured.
+  """
+
+  device: Device
+  batch_size: int
+  costs: Mapping[str, Sequence[float]]
+  errors: Mapping[str, PredictionError] = dataclasses.field(
+    default_factory=dict
+  )
+  quantity: str = "latency"
+  unit: str = "ms"
+
+
+def _html(
+  title: str,
+  texts: Sequence[str] = (),
+  figures: Sequence[Figure] = (),
+  tables: Sequence[Table] = (),
+  colours: Mapping[str, str] | None = None,
+) -> str:
+  page = render(
+    "notebook.html.jinja",
+    title=title,
+    texts=texts,
+    figures=figures,
+    tables=tables,
+    colours=colours or {},
+  )
+  return str(page)  # no longer `Markup`: a notebook's text as any other
+
+
+def run_html(run: Run) -> str:
+  """A run: what it found, accuracy against latency, and its networks."""
+  searched = family.split(run.family.members)[0]
+  roles = {m.id: role for role, m in family.highlights(searched).items()}
+  figures = []
+  if plots.with_both(run.family.members, "latency"):
+    fig = plots.pareto_figure(run.family.members)
+    # Figures of other runs in the same notebook have other ids.
+    name = f"hwnas-{zlib.crc32(repr(run.family).encode()):08x}"
+    label = "Accuracy against measured latency"
+    svg = style.to_svg(fig, name, label, sections.tips(run))
+    figures = [Figure(svg, label)]
+  rows = [
+    (
+      member.id,
+      member.name,
+      roles.get(member.id, ""),
+      _measured(member.latency),
+      words.percent(family.accuracy(member), 2),
+      words.count(member.params),
+    )
+    for member in searched
+  ]
+  heads = ("Id", "Name", "", "Latency", "Test accuracy", "Parameters")
+  return _html(
+    f"{words.networks(len(searched))} for {run.device_name}",
+    words.summary(run),
+    figures,
+    [Table(rows, heads)],
+  )
+
+
+def network_html(member: Member, networks: Family) -> str:
+  """A network: its numbers and its operations.
+
+  Args:
+    member: the network.
+    networks: the family it is of.
+  """
+  facts = {
+    "Latency": _measured(member.latency),
+    "Predicted latency": words.ms(member.predicted_ms),
+    "Test accuracy": words.percent(family.accuracy(member), 2),
+    "Parameters": words.count(member.params),
+    "Multiply-accumulates": words.count(member.macs),
+    **members.facts(member, networks),
+  }
+  colours = style.op_colours(networks.ops)
+  used = members.op_counts(member, networks.ops)
+  return _html(
+    f"{member.name} ({member.id})",
+    figures=members.drawings(member, networks),
+    tables=[Table([*facts.items()])],
+    colours={op: colours[op] for op in used},
+  )
+
+
+def answer_html(certificate: Certificate) -> str:
+  """A query's answer: its budget, and how its latency is known."""
+  budget, margin = certificate.budget, certificate.margin
+  limits = [f"{name} ≤ {limit:g}" for name, limit in budget.limits.items()]
+  latency = f"{budget.latency} = {words.ms(budget.latency_ms)}"
+  facts = {
+    "Budget": ", ".join([latency, *limits]),
+    "Measured latency": _measured(certificate.measured),
+    "Predicted latency": words.ms(certificate.predicted_ms),
+    "Networks measured": f"{len(certificate.tried)}",
+    "Candidates": f"{certificate.candidates}",
+    "Test accuracy": words.percent(certificate.accuracies.test_accuracy, 2),
+    "Weights": certificate.weights or words.NOTHING,
+    "Device": device_name(certificate.device),
+    "Batch size": f"{certificate.batch_size}",
+  }
+  if margin:
+    facts["Margin"] = (
+      f"{margin.ratio:.3f} times the prediction, which"
+      f" {words.percent(margin.attained_level, 0)} of networks like the"
+      f" {margin.networks} of the calibration keep"
+    )
+  if certificate.measured:
+    latency_ms, how = certificate.measured.median_ms, "measured"
+  else:
+    latency_ms, how = certificate.predicted_ms, "predicted, not measured"
+  texts = []
+  if certificate.unconstrained_best_fits:
+    texts.append(
+      "The budget costs nothing: without it, no network ranks better."
+    )
+  return _html(
+    f"A network of {words.ms(latency_ms)} ({how})",
+    texts,
+    tables=[Table([*facts.items()])],
+  )
+
+
+def table_html(table: TableSummary) -> str:
+  """A cost table: its operations, and the error of its predictions."""
+  costs = [
+    (
+      op,
+      f"{len(values)}",
+      words.measured(min(values), table.unit),
+      words.measured(max(values), table.unit),
+    )
+    for op, values in table.costs.items()
+    if values
+  ]
+  errors = [
+    (
+      name,
+      words.percent(error.median),
+      words.percent(error.bias),
+      words.NOTHING if error.spearman is None else f"{error.spearman:.3f}",
+    )
+    for name, error in table.errors.items()
+  ]
+  return _html(
+    f"{table.quantity.capitalize()} table of {device_name(table.device)}",
+    [f"For a batch of {table.batch_size}."],
+    tables=[
+      Table(costs, ("Operation", "Shapes", "Lowest", "Highest")),
+      Table(errors, ("Prediction", "Median error", "Bias", "Spearman")),
+    ],
+  )
+
+
+def _measured(latency: Measurement | None) -> str:
+  if latency is None:
+    return "not measured"
+  iqr = f"interquartile range {words.number(latency.iqr_ms)} ms"
+  return f"{words.ms(latency.median_ms)} ({iqr})"

@@ -1,0 +1,169 @@
+import html.parser
+import re
+
+import pytest
+from msgspec.structs import replace
+
+from hwnas_jax.io.records import (
+  Accuracies,
+  Budget,
+  Certificate,
+  Device,
+  Margin,
+  Measurement,
+  TableIdentity,
+  Tried,
+)
+from hwnas_jax.report import notebook
+from hwnas_jax.report.family import PredictionError
+from hwnas_jax.report.run import Run
+
+EVIL = "<script>alert('1')</script> {{ 7 }}"
+DEVICE = Device(platform="cpu", device_kind="cpu", cpu_model="Chip")
+CERTIFICATE = Certificate(
+  kind="measured",
+  budget=Budget("60%", 1.5, {"params": 2e4}),
+  predicted_ms=1.25,
+  measured=Measurement(1.4, 0.02),
+  tried=(Tried(1.25, Measurement(1.4, 0.02)),),
+  margin=Margin(
+    ratio=1.1,
+    nominal_level=0.95,
+    attained_level=0.95,
+    guaranteed_level=0.9,
+    networks=20,
+  ),
+  candidates=33,
+  unconstrained_best_fits=False,
+  simplex=(0.5, 0.5),
+  simplex_residual=0.1,
+  shared_weights_loss=0.3,
+  batch_size=64,
+  table=TableIdentity("chip", "0"),
+  device=DEVICE,
+  versions={},
+  weights="trained",
+  accuracies=Accuracies(0.97),
+)
+TABLE = notebook.TableSummary(
+  DEVICE,
+  64,
+  {"conv": [0.5, 0.25, 2.0], "none": []},
+  {"raw": PredictionError(0.2, -0.15, 0.9), "few": PredictionError(0, 0, None)},
+)
+
+
+class Cell(html.parser.HTMLParser):
+  """Tags must nest; collects tags, ids and text."""
+
+  def __init__(self, text):
+    super().__init__()
+    self.open, self.tags, self.ids, self.text = [], [], [], ""
+    self.feed(text)
+    self.close()
+    assert self.open == []
+
+  def handle_starttag(self, tag, attrs):
+    self.open.append(tag)
+    self.tags.append(tag)
+    self.ids += [value for name, value in attrs if name == "id"]
+
+  def handle_startendtag(self, tag, attrs):
+    self.handle_starttag(tag, attrs)
+    self.handle_endtag(tag)
+
+  def handle_endtag(self, tag):
+    assert self.open.pop() == tag
+
+  def handle_data(self, data):
+    self.text += data.replace("\u202f", " ")
+
+
+def cell_of(text):
+  assert isinstance(text, str) and len(text) < 100_000
+  assert not re.search(r"https?://|@import|url\((?!#)", text)
+  cell = Cell(text)
+  assert not {"script", "link", "iframe", "img"} & set(cell.tags)
+  assert len(cell.ids) == len(set(cell.ids))
+  # Notebooks share one page: rules are of this element's inside alone.
+  for rule in re.search(r"<style>(.*?)</style>", text, re.S)[1].split("}")[:-1]:
+    selectors = rule.split("{")[0].split(",")
+    assert all(s.strip().startswith(".hwnas-jax") for s in selectors)
+  return cell
+
+
+def test_a_run_shows_its_findings_and_networks(family_of):
+  family = family_of()
+  first, *others = family.members
+  family = replace(family, members=(replace(first, name=EVIL), *others))
+  text = notebook.run_html(Run("digits", family))
+  cell = cell_of(text)
+  assert "The search found 8 networks" in cell.text
+  for member in family.members:
+    assert (member.id in cell.text) == (member.kind == "member")
+  assert EVIL in cell.text and cell.tags.count("svg") == 1
+  # Another run in the same notebook has other ids.
+  other = cell_of(notebook.run_html(Run("b", replace(family, members=others))))
+  assert not set(cell.ids) & set(other.ids)
+
+
+def test_a_run_that_was_not_measured_has_no_figure(family_of):
+  family = family_of()
+  members = [replace(m, latency=None) for m in family.members]
+  run = Run("digits", replace(family, members=tuple(members)))
+  cell = cell_of(notebook.run_html(run))
+  assert "svg" not in cell.tags and "not measured" in cell.text
+
+
+def test_a_network_shows_its_cells(family_of):
+  family = family_of()
+  member = replace(family.members[0], name=EVIL)
+  cell = cell_of(notebook.network_html(member, family))
+  assert "Normal cell" in cell.text and "Reduction cell" in cell.text
+  lines = len(set(member.architecture.values()))  # in the legend
+  assert EVIL in cell.text and cell.tags.count("svg") == 2 + lines
+  assert "0.622 ms (interquartile range 0.018 ms)" in cell.text
+
+
+def test_a_measured_answer(family_of):
+  text = cell_of(notebook.answer_html(CERTIFICATE)).text
+  assert "A network of 1.40 ms (measured)" in text
+  assert "60% = 1.50 ms, params ≤ 20000" in text
+  assert "1.100 times the prediction" in text and "the 20 of" in text
+  assert "97.00 %" in text and "trained" in text
+  assert "ranks better" not in text
+
+
+def test_a_predicted_answer_says_so():
+  certificate = replace(
+    CERTIFICATE,
+    kind="predicted",
+    measured=None,
+    margin=None,
+    unconstrained_best_fits=True,
+    weights=EVIL,
+  )
+  text = cell_of(notebook.answer_html(certificate)).text
+  assert "A network of 1.25 ms (predicted, not measured)" in text
+  assert "not measured" in text and "times the prediction" not in text
+  assert "without it, no network ranks better" in text
+  assert EVIL in text
+
+
+def test_a_table_shows_operations_and_errors():
+  text = cell_of(notebook.table_html(TABLE)).text
+  rows = [" ".join(row.split()) for row in text.split("\n")]
+  assert "Latency table of Chip" in rows
+  assert "conv30.250 ms2.00 ms" in rows
+  assert "raw20.0 %-15.0 %0.900" in rows and "few0.0 %0.0 %–" in rows
+  assert "none" not in text.split("}")[-1]
+
+
+@pytest.mark.parametrize("unit", ["mJ", EVIL])
+def test_a_table_of_another_quantity(unit):
+  table = notebook.TableSummary(
+    DEVICE, 1, {EVIL: [3.0]}, quantity="energy", unit=unit
+  )
+  text = cell_of(notebook.table_html(table)).text
+  assert "Energy table" in text and f"3.00 {unit}" in text and EVIL in text
+  assert "Median error" not in text
