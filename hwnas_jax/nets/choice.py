@@ -1,4 +1,4 @@
-"""A decision inside a model of your own.
+"""A choice inside a model of your own.
 
   class MyNet(nn.Module):
     mode: Mode  # "search", "train" or "eval", for this package's BatchNorm
@@ -11,15 +11,16 @@
         x = Choice(layer, name=f"layer_{index}")(x)
       return nn.Dense(10)(x.mean((1, 2)))
 
-The operations are ordinary modules; choices may have different ones. What a
-choice does is said around the model, by `running`: nothing is kept between two
-calls. Not inside nn.scan, nn.vmap or nn.jit, which `tracing` refuses.
+The operations are ordinary linen modules, and choices may offer different ones.
+What a Choice does when it is called is set around the call of the model, by
+`running`; a Choice has no state. It cannot be inside nn.scan, nn.vmap or
+nn.jit: `tracing` refuses that.
 """
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Protocol
 
 import flax.linen as nn
 import jax
@@ -32,21 +33,28 @@ from hwnas_jax.nets.paths import Branch, mix_all, run_paths, shortcut
 
 
 class Choice(nn.Module):
-  """One of some modules, all [B, H, W, C] -> [B, H', W', C'] of one shape.
+  """One of several modules, all of which give [B, H', W', C'] of one shape.
 
-  ops: module by the operation's name. A name means one thing to a controller:
-    what conv3 costs here says what it costs at other choices. Those of a list
-    are named by class and place, Conv_0.
+  ops: the modules by the operation's name, or a list of modules, which are then
+    named by class and place, such as Conv_0. Give the same name to the same
+    operation of other choices: a controller shares what it learns about it.
   """
 
   ops: Mapping[str, nn.Module] | Sequence[nn.Module]
 
   @nn.compact
-  def __call__(self, x: Array, run: "Run | None" = None) -> Array:
-    """What `run` makes of x; `running` hands it over.
+  def __call__(self, x: Array, run: "RunChoice | None" = None) -> Array:
+    """Runs the choice.
+
+    Args:
+      x: [B, H, W, C].
+      run: what runs; `running` fills it in.
+
+    Returns:
+      [B, H', W', C'].
 
     Raises:
-      ValueError: nothing says what to do.
+      ValueError: `running` is not around the call.
     """
     if run is None:
       raise ValueError(
@@ -56,11 +64,15 @@ class Choice(nn.Module):
     return lax.optimization_barrier(run(self, x))
 
 
-Run = Callable[[Choice, Array], Array]
+class RunChoice(Protocol):
+  """Runs a Choice."""
+
+  def __call__(self, choice: Choice, x: Array, /) -> Array:
+    """The choice's output [B, H', W', C'] for x [B, H, W, C]."""
 
 
-def running(run: Run) -> AbstractContextManager[Any]:
-  """`with running(run):` every Choice called inside does `run(choice, x)`."""
+def running(run: RunChoice) -> AbstractContextManager[Any]:
+  """Inside `with running(run):` every Choice that is called does `run`."""
 
   def intercept(
     call: Callable[..., Any], args: Any, kwargs: Any, context: Any
@@ -74,18 +86,18 @@ def running(run: Run) -> AbstractContextManager[Any]:
 
 
 def label(choice: Choice) -> str:
-  """Its name in the model, `block_1/layer_0`."""
+  """The choice's name in the model, such as `block_1/layer_0`."""
   return "/".join(choice.path)
 
 
 def operations(choice: Choice) -> dict[str, nn.Module]:
-  """Module by name; flax has made a tuple of a list.
+  """The modules by name.
 
   Raises:
     ValueError: there are none.
   """
   ops = choice.ops
-  if isinstance(ops, (list, tuple)):
+  if isinstance(ops, (list, tuple)):  # flax makes a tuple of a list
     ops = {f"{type(m).__name__}_{i}": m for i, m in enumerate(ops)}
   if not (isinstance(ops, Mapping) and ops):
     raise ValueError(
@@ -96,12 +108,12 @@ def operations(choice: Choice) -> dict[str, nn.Module]:
 
 
 def template(choice: Choice, op: str) -> nn.Module:
-  """An operation, outside the model that it was made in."""
+  """An operation's module, detached from the model."""
   return operations(choice)[op].copy(parent=None, name=None)
 
 
-def needs(module: nn.Module) -> str:
-  """What its __call__ has to be given beside the images, "a, b"."""
+def missing_arguments(module: nn.Module) -> str:
+  """What __call__ needs besides the images, such as "train, scale"."""
   rest = list(inspect.signature(module.__call__).parameters.values())[1:]
   variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
   return ", ".join(
@@ -110,28 +122,28 @@ def needs(module: nn.Module) -> str:
 
 
 def copies(choice: Choice) -> dict[str, nn.Module]:
-  """The operations as they are in the model, with weights of their own.
+  """Copies of the operations inside the Choice, each with its own weights.
 
   Raises:
-    ValueError: one cannot be that, with a message for the user.
+    ValueError: an operation cannot be copied; the message says why.
   """
   where = f"the Choice {label(choice)}"
   for step in choice.path:
     if "/" in step:
       raise ValueError(
-        f"{where}: {step!r} has a slash, which joins names here: rename it"
+        f"{where}: {step!r} has a slash, which separates names: rename it"
       )
   for op, module in operations(choice).items():
     _check_name(choice, op)
     if not isinstance(module, nn.Module):
       raise ValueError(
-        f"{where}: operation {op!r} is {_kind(module)}, expected a flax.linen"
-        f" module: {_remedy(module)}"
+        f"{where}: operation {op!r} is {_describe(module)}, expected a"
+        f" flax.linen module: {_remedy(module)}"
       )
-    if more := needs(module):
+    if missing := missing_arguments(module):
       raise ValueError(
-        f"{where}: operation {op!r}: __call__ needs {more}: give it a default,"
-        " or make it a field of the module, as `mode`"
+        f"{where}: operation {op!r}: __call__ needs {missing}: give it a"
+        " default, or make it a field of the module, as `mode`"
       )
   return {op: m.copy(name=op) for op, m in operations(choice).items()}
 
@@ -141,10 +153,10 @@ def _check_name(choice: Choice, op: object) -> None:
   if not isinstance(op, str) or not op or "/" in op:
     raise ValueError(f"{where} has to be text without a slash: rename it")
   if hasattr(choice, op):
-    raise ValueError(f"{where} is a name of flax's own: rename it")
+    raise ValueError(f"{where} is a name that flax uses itself: rename it")
 
 
-def _kind(value: object) -> str:
+def _describe(value: object) -> str:
   if isinstance(value, type):
     return f"the class {value.__name__}"
   return "a function" if callable(value) else repr(value)
@@ -157,16 +169,33 @@ def _remedy(value: object) -> str:
 
 
 def every(choice: Choice, x: Array) -> Array:
-  """Runs all operations, so that all get their weights, and gives the first's.
+  """Runs all operations, so that all make their weights.
+
+  Returns:
+    The output of the first.
 
   Raises:
-    ValueError: they do not take x alike, with a message for the user.
+    ValueError: see `run_all`.
   """
-  return merge(choice, x, copies(choice))
+  return run_all(choice, x, copies(choice))
 
 
-def merge(choice: Choice, x: Array, modules: Mapping[str, nn.Module]) -> Array:
-  """`every`, of the `copies` that are given."""
+def run_all(
+  choice: Choice, x: Array, modules: Mapping[str, nn.Module]
+) -> Array:
+  """Runs all modules on one input.
+
+  Args:
+    choice: whose modules they are.
+    x: [B, H, W, C].
+    modules: as `copies` gives them.
+
+  Returns:
+    The output of the first.
+
+  Raises:
+    ValueError: x is no batch of images, or outputs differ in shape or type.
+  """
   where = f"the Choice {label(choice)}"
   given = " x ".join(map(str, x.shape[1:])) or "a number"
   if len(x.shape) != 4:
@@ -181,19 +210,25 @@ def merge(choice: Choice, x: Array, modules: Mapping[str, nn.Module]) -> Array:
         f"{where}: operation {op!r} gives {jax.tree.map(jnp.shape, y)}: return"
         " one array of images, batch x height x width x channels"
       )
-  made = ", ".join(f"{op} {y.shape[1:]} {y.dtype}" for op, y in outputs.items())
-  said = f"{where} sees {given}, of which its operations make different"
+  listed = [f"{op} {y.shape[1:]} {y.dtype}" for op, y in outputs.items()]
+  made = ", ".join(listed)
+  differ = f"{where} sees {given}, of which its operations make different"
   if len({y.shape for y in outputs.values()}) > 1:
     raise ValueError(
-      f"{said} shapes, {made}: give them the same channels, stride and padding"
+      f"{differ} shapes, {made}: give them the same channels, stride and"
+      " padding"
     )
   if len({y.dtype for y in outputs.values()}) > 1:
-    raise ValueError(f"{said} types, {made}: give them the same dtype")
+    raise ValueError(f"{differ} types, {made}: give them the same dtype")
   return next(iter(outputs.values()))
 
 
-def only(chosen: Mapping[str, str]) -> Run:
-  """Runs one operation by the choice's label; its weights are the model's."""
+def only(chosen: Mapping[str, str]) -> RunChoice:
+  """Runs one operation a choice, inside the model.
+
+  Args:
+    chosen: the operation by the choice's label.
+  """
 
   def run(choice: Choice, x: Array) -> Array:
     op = chosen[label(choice)]
@@ -203,7 +238,7 @@ def only(chosen: Mapping[str, str]) -> Run:
 
 
 def skipping(choice: Choice, x: Array) -> Array:
-  """Runs nothing: x, cut or filled with zeros to the operations' shape."""
+  """Runs no operation: x, cut or filled with zeros to their shape."""
   return shortcut(x, _output(choice, x))
 
 
@@ -213,10 +248,15 @@ def mixing(
   mix: Array,
   paths: Paths | None,
   identity: Array | None,
-) -> Run:
-  """Runs every choice of a supernet as `nets.supernet.Net` says.
+) -> RunChoice:
+  """Runs every choice as `nets.supernet.Apply` says.
 
-  columns: by operation, all O. rows: by the choice's label.
+  Args:
+    columns: by operation, all O.
+    rows: by the choice's label.
+    mix: [E, O] or [B, E, O].
+    paths: of all choices, or None.
+    identity: [] or None.
   """
 
   def run(choice: Choice, x: Array) -> Array:
@@ -224,9 +264,9 @@ def mixing(
     row = rows[label(choice)]
     weights, branches = mix[..., row, :], _branches(choice, columns, x)
     if paths is None:
-      own = np.asarray([columns[op] for op in operations(choice)])
-      active = [branches[column] for column in own]
-      y = mix_all(active, params, x, weights[..., own])
+      offered = np.asarray([columns[op] for op in operations(choice)])
+      active = [branches[column] for column in offered]
+      y = mix_all(active, params, x, weights[..., offered])
     else:
       path = jax.tree.map(lambda p: p[row], paths)
       y = run_paths(branches, params, x, weights, path)
@@ -238,7 +278,7 @@ def mixing(
 def _branches(
   choice: Choice, columns: Mapping[str, int], x: Array
 ) -> list[Branch]:
-  """[O]; what the choice lacks gives zeros."""
+  """[O]; an operation that the choice does not offer gives zeros."""
   shape = _output(choice, x).shape
 
   def branch(op: str) -> Branch:
@@ -255,8 +295,8 @@ def _branches(
 
 
 def _output(choice: Choice, x: Array) -> Any:
-  """Shape and type of what the operations give."""
+  """Shape and type of the operations' output."""
   module = template(choice, next(iter(operations(choice))))
-  # The key is made inside: outside it would be a part of the program.
+  # The key is made inside; from outside it would be a part of the program.
   init = lambda x: module.init_with_output(jax.random.key(0), x)[0]  # noqa: E731
   return jax.eval_shape(init, x)

@@ -1,20 +1,24 @@
-"""Convolutions that are fast by platform; the one place that chooses.
+"""Convolutions and pools, implemented so that each platform runs them fast.
 
-Layout NHWC, float32, symmetric padding (of the frameworks the published
-numbers come from, not lax's SAME), output size ceil(size / stride).
+This is the only place that chooses by platform. Arrays are NHWC and float32,
+the output size is ceil(size / stride), and padding is symmetric, as in PyTorch,
+with which the published numbers were made; lax's SAME is not.
 
-On CPU a depthwise convolution is a sum of shifted products, and a dense one has
-a backward pass of its own: XLA:CPU runs grouped convolutions, and the backward
-of any convolution inside a loop, 20 to 40 times slower
-(experiments/benchmarks). Elsewhere both are `lax.conv_general_dilated`.
-For an exporter (`tracing_for("onnx")`) pooling is one primitive too.
-The custom gradients forbid forward mode: write Hessian products
-reverse-over-reverse.
+On a CPU a depthwise convolution is a sum of shifted products, and a dense one
+has its own backward pass. XLA:CPU runs grouped convolutions, and the backward
+pass of any convolution inside a loop, 20 to 40 times slower
+(experiments/benchmarks). On other platforms both are
+`lax.conv_general_dilated`. For an exporter (`tracing_for("onnx")`) each
+convolution and each pool is one primitive.
+
+The custom gradients exclude forward mode: compute Hessian-vector products in
+reverse over reverse.
 """
 
 import functools
 import operator
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +27,8 @@ from jax import lax
 
 from hwnas_jax.core.types import Array
 
-# `with tracing_for(platform):` traces for another platform than the default:
-# one of JAX's, or "onnx", where each convolution and pool is one primitive.
+# `with tracing_for(platform):` traces for another platform than JAX's default,
+# such as "gpu", or for "onnx", where a convolution or a pool is one primitive.
 tracing_for = jax.make_user_context(default_value="")
 
 
@@ -49,7 +53,7 @@ def _total(terms: Iterable[Array]) -> Array:
 
 
 def per_channel(v: Array) -> Array:
-  """[C] as [1, 1, 1, C], to meet [B, H, W, C] without rank promotion."""
+  """[C] as [1, 1, 1, C], for arithmetic with [B, H, W, C]."""
   return v.reshape(1, 1, 1, -1)
 
 
@@ -75,7 +79,7 @@ def _slice(
 def _spread(
   g: Array, size: tuple[int, int], pad: int, stride: int, value: float
 ) -> Array:
-  """Puts an output back on the padded input's grid, `value` in the gaps."""
+  """Spaces an output's pixels as the padded input's, with `value` between."""
   edges = [
     (pad, s + pad - 1 - (n - 1) * stride, stride - 1)
     for s, n in zip(size, g.shape[1:3], strict=True)
@@ -84,10 +88,10 @@ def _spread(
 
 
 def sums(terms: Sequence[Array]) -> list[Array]:
-  """Sums each [B, H, W, C] over B, H, W in one pass: list of [C].
+  """Sums each [B, H, W, C] over B, H and W: a list of [C].
 
-  One variadic reduction is 2 to 3 times faster on CPU than separate ones,
-  and summing the pixels of an example first rounds less.
+  One reduction of all terms is 2 to 3 times faster on a CPU than one for each.
+  Summing the pixels of an example first makes smaller rounding errors.
   """
   zeros = tuple(np.zeros((), t.dtype) for t in terms)
   add = lambda a, b: tuple(p + q for p, q in zip(a, b, strict=True))  # noqa: E731
@@ -152,7 +156,7 @@ def _lax_conv(x: Array, w: Array, stride: int, dilation: int) -> Array:
 
 
 def depthwise(x: Array, w: Array, stride: int = 1, dilation: int = 1) -> Array:
-  """One odd k x k filter a channel: x [B, H, W, C], w [k, k, C]."""
+  """Depthwise convolution, odd k: x [B, H, W, C], w [k, k, C]."""
   if _on_cpu():
     return _shifted_depthwise(x, w, stride, dilation)
   return _lax_conv(x, w[:, :, None, :], stride, dilation)
@@ -178,7 +182,8 @@ def _matmul_bwd(
 
 def _weight_gradient(x_rows: Array, g_rows: Array) -> Array:
   """x_rows [N, C], g_rows [N, F] -> [C, F]."""
-  # In this operand order XLA:CPU needs no transposed copy: 4 times faster.
+  # With the operands in this order XLA:CPU makes no transposed copy, which is
+  # 4 times faster.
   return lax.dot_general(g_rows, x_rows, (((0,), (0,)), ((), ()))).T
 
 
@@ -211,7 +216,7 @@ def _cpu_conv_fwd(
 def _cpu_conv_bwd(
   stride: int, residuals: tuple[Array, Array], g: Array
 ) -> tuple[Array, Array]:
-  """dx as a forward convolution, dw as a product a tap."""
+  """The input's gradient is a convolution, the filter's a product a tap."""
   x, w = residuals
   pad, padded = w.shape[0] // 2, _pad(x, w.shape[0] // 2)
   rows = [
@@ -233,14 +238,14 @@ _cpu_conv.defvjp(_cpu_conv_fwd, _cpu_conv_bwd)
 def _window(
   x: Array, stride: int, init: float, reduce: Callable[..., Array]
 ) -> Array:
-  """Reduces every 3x3 window of x [B, H, W, C], `init` around the image."""
+  """Reduces every 3x3 window of x [B, H, W, C], padded with `init`."""
   edge = ((0, 0), (1, 1), (1, 1), (0, 0))
   strides = 1, stride, stride, 1
   return lax.reduce_window(x, init, reduce, (1, 3, 3, 1), strides, edge)
 
 
 def avg_pool_2x2(x: Array) -> Array:
-  """Means of 2x2 pixels: x [B, H, W, C], even H and W -> half of them."""
+  """Means of 2x2 pixels: [B, H, W, C], H and W even -> [B, H/2, W/2, C]."""
   if _platform() == "onnx":
     size = 1, 2, 2, 1
     return lax.reduce_window(x, 0.0, lax.add, size, size, "VALID") * 0.25
@@ -250,7 +255,11 @@ def avg_pool_2x2(x: Array) -> Array:
 
 
 def avg_pool_3x3(x: Array, stride: int) -> Array:
-  """3x3 mean over the pixels inside the image (count_include_pad=False)."""
+  """Means of 3x3 pixels; at borders of those inside the image.
+
+  [B, H, W, C] -> [B, ceil(H/stride), ceil(W/stride), C]. PyTorch calls it
+  count_include_pad=False.
+  """
   size = [_out_size(n, stride) for n in x.shape[1:3]]
   inside = [
     _counted(n, m, stride) for n, m in zip(x.shape[1:3], size, strict=True)
@@ -263,6 +272,7 @@ def avg_pool_3x3(x: Array, stride: int) -> Array:
 
 
 def _counted(size: int, out: int, stride: int) -> np.ndarray:
+  """[out] along one axis, the pixels of each window inside the image."""
   centres = stride * np.arange(out)
   near = centres[:, None] + np.arange(-1, 2)
   return ((near >= 0) & (near < size)).sum(1)
@@ -270,7 +280,10 @@ def _counted(size: int, out: int, stride: int) -> np.ndarray:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def max_pool_3x3(x: Array, stride: int) -> Array:
-  """3x3 maximum; equal maxima share the gradient."""
+  """Maxima of 3x3 pixels; equal maxima share the gradient.
+
+  [B, H, W, C] -> [B, ceil(H/stride), ceil(W/stride), C].
+  """
   if _platform() == "onnx":
     return _window(x, stride, -np.inf, lax.max)
   padded = _pad(x, 1, -np.inf)
@@ -295,7 +308,7 @@ def _max_bwd(
   )
   size = x.shape[1], x.shape[2]
   share = _spread(g / ties, size, 1, stride, 0.0)
-  maxima = _spread(y, size, 1, stride, np.nan)  # nan equals nothing
+  maxima = _spread(y, size, 1, stride, np.nan)  # no value equals NaN
 
   def term(start: tuple[int, int]) -> Array:
     hit = x == _slice(maxima, start, size, 1)
@@ -306,7 +319,14 @@ def _max_bwd(
 
 max_pool_3x3.defvjp(_max_fwd, _max_bwd)
 
-Pool = Callable[[Array, int], Array]
+
+class Pool(Protocol):
+  """Reduces every 3x3 window."""
+
+  def __call__(self, x: Array, stride: int, /) -> Array:
+    """[B, H, W, C] -> [B, ceil(H/stride), ceil(W/stride), C]."""
+
+
 POOLS: dict[str, Pool] = {
   "max_pool_3x3": max_pool_3x3,
   "avg_pool_3x3": avg_pool_3x3,

@@ -1,12 +1,11 @@
 """A user's model with choices in it: its supernet and its networks.
 
-All have the model's own weights under the model's own names: the supernet
-those of every operation, `layer_0/conv3/kernel`, a network those of the chosen
-ones. They start as the user's modules say.
+Both have the model's weights by the model's own names. The supernet has those
+of every operation, such as `layer_0/conv3/kernel`; a network has those of its
+operations. They start as the user's modules initialise them.
 """
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -14,60 +13,19 @@ import jax.numpy as jnp
 
 from hwnas_jax.core.types import ABSENT, Array, Genotype, Params, Paths
 from hwnas_jax.nets import choice as choices
+from hwnas_jax.nets import user_model
+from hwnas_jax.nets.kind import SpaceKind
 from hwnas_jax.nets.norm import Mode
 from hwnas_jax.nets.supernet import Net
+from hwnas_jax.nets.tracing import trace
 from hwnas_jax.spaces.custom import Custom
-
-
-def instance(
-  model: Callable[..., nn.Module], mode: Mode, num_classes: int
-) -> nn.Module:
-  """The user's module; it is given what it takes of `mode`, `num_classes`.
-
-  Raises:
-    ValueError: it needs more than that, or is no linen module.
-  """
-  given = {"mode": mode, "num_classes": num_classes}
-  takes = inspect.signature(model).parameters
-  missing = [
-    name
-    for name, p in takes.items()
-    if p.default is p.empty
-    and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-  ]
-  unknown = sorted(set(missing) - set(given))
-  if unknown:
-    raise ValueError(
-      f"it needs {', '.join(unknown)}: give it a default, only mode and"
-      " num_classes are known here"
-    )
-  made = model(**{name: v for name, v in given.items() if name in takes})
-  if not isinstance(made, nn.Module):
-    raise ValueError(
-      f"it makes a {type(made).__name__}, expected a flax.linen module"
-    )
-  return made
-
-
-class Outside(nn.Module):
-  """The model without its choices: what every architecture runs."""
-
-  model: Callable[..., nn.Module]
-  num_classes: int
-  mode: Mode
-
-  @nn.compact
-  def __call__(self, images: Array) -> Array:
-    """Images [B, H, W, C] -> class logits [B, num_classes]."""
-    with choices.running(choices.skipping):
-      return _shared(self, self.model, self.num_classes)(images)
 
 
 class Network(nn.Module):
   """The model with one operation a choice, in one of the modes of `norm`.
 
   Raises:
-    ValueError: called, where a choice has none.
+    ValueError: when called, if a choice has no operation.
   """
 
   net: Custom
@@ -78,27 +36,21 @@ class Network(nn.Module):
   def __call__(
     self, images: Array, drop_rate: Array | None = None
   ) -> tuple[Array, None]:
-    """Images [B, H, W, C] -> (class logits, no auxiliary logits).
+    """Class logits [B, num_classes], and None: no auxiliary head.
 
-    drop_rate: None; what is dropped is the model's own affair.
+    Args:
+      images: float32[B, H, W, C].
+      drop_rate: not read: the model decides what it drops.
     """
     del drop_rate
     chosen = _chosen(self.net, self.genotype)
     with choices.running(choices.only(chosen)):
-      model = _shared(self, self.net.model, self.net.num_classes)
+      model = user_model.shared(self, self.net.model, self.net.num_classes)
       return model(images), None
 
 
-def _shared(
-  outer: Any, model: Callable[..., nn.Module], num_classes: int
-) -> nn.Module:
-  """The user's module, whose weights are the outer one's."""
-  inner = instance(model, outer.mode, num_classes)
-  nn.share_scope(outer, inner)
-  return inner
-
-
 def _chosen(net: Custom, genotype: Genotype) -> dict[str, str]:
+  """The operation of each choice, by the choice's name."""
   names = net.space().choices
   if len(names) != len(genotype) or ABSENT in genotype:
     raise ValueError(
@@ -109,11 +61,11 @@ def _chosen(net: Custom, genotype: Genotype) -> dict[str, str]:
 
 
 def make_supernet(net: Custom) -> Net:
-  """The supernet of a user's model; weights are the model's own."""
+  """The supernet of a user's model; its weights are the model's own."""
   space = net.space()
   columns = {op: column for column, op in enumerate(space.ops)}
   rows = {name: row for row, name in enumerate(space.choices)}
-  module = instance(net.model, "search", net.num_classes)
+  module = user_model.instance(net.model, "search", net.num_classes)
 
   def init(key: Array) -> Params:
     with choices.running(choices.every):
@@ -134,7 +86,7 @@ def make_supernet(net: Custom) -> Net:
 
 
 def inherit(net: Custom, genotype: Genotype, weights: Params) -> Params:
-  """The supernet's weights without those of what was not chosen.
+  """The supernet's weights without those of operations that are not chosen.
 
   They fit mode `search`.
   """
@@ -146,7 +98,30 @@ def inherit(net: Custom, genotype: Genotype, weights: Params) -> Params:
     if name in chosen:
       return {op: w for op, w in part.items() if op == chosen[name]}
     parts = {k: prune(w, f"{name}/{k}" if name else k) for k, w in part.items()}
-    # A choice whose operation has no weights has no place in a network's.
+    # In a network, a choice whose operation has no weights has no entry.
     return {k: w for k, w in parts.items() if not isinstance(w, dict) or w}
 
   return prune(weights, "")
+
+
+def make(
+  values: Mapping[str, Any], image: tuple[int, int, int], num_classes: int
+) -> Custom:
+  """The Spec of the model that space.model names; see `nets.kind.MakeSpec`."""
+  reference = values["model"]
+  try:
+    return trace(user_model.load(reference), image, num_classes)
+  except ValueError as error:
+    raise ValueError(f"space.model={reference!r}: {error}") from error
+
+
+# model: FILE.py:NAME or package.module:NAME.
+KIND = SpaceKind(
+  spec=Custom,
+  fields={"model": ""},
+  make=make,
+  make_supernet=make_supernet,
+  make_network=Network,
+  inherit=inherit,
+  own_init=True,
+)

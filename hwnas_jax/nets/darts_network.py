@@ -1,8 +1,8 @@
-"""A derived network: one operation an edge, an ordinary flax module.
+"""A derived network of DARTS: at most one operation an edge.
 
-Trained with scale-and-shift BN and running statistics, drop-path and an
-auxiliary head (research 1.5). In mode `search` it is the supernet at a
-one-hot mix, to the last operation: a test holds the two together.
+It is trained as the authors train theirs, with drop-path and an auxiliary head
+(Liu et al. 2019, appendix A.2). In mode `search` it computes what the supernet
+computes at a one-hot mix; a test compares the two.
 """
 
 import flax.linen as nn
@@ -11,24 +11,35 @@ import jax.numpy as jnp
 from jax import lax
 
 from hwnas_jax.core.types import ABSENT, Array, Genotype, Params
-from hwnas_jax.nets.darts import edge_site
 from hwnas_jax.nets.norm import BatchNorm, Mode
 from hwnas_jax.nets.ops import ReluConvNorm, make_op
 from hwnas_jax.spaces import darts
 from hwnas_jax.spaces.darts import CellSpec, Darts
 
-AUX_WINDOW = 5  # pixels a side that the auxiliary head pools, every third
+AUX_WINDOW = 5  # pixels a side of the auxiliary head's pooling; stride 3
 
 
 def drop_path(x: Array, key: Array, rate: Array | float) -> Array:
-  """Drops whole examples of x [B, ...] and rescales the others."""
+  """Sets whole examples of x to zero and rescales the others.
+
+  Args:
+    x: [B, ...].
+    key: typed.
+    rate: the probability that an example is dropped, in [0, 1).
+
+  Returns:
+    [B, ...], the same in expectation.
+  """
   keep = 1.0 - rate
   alive = jax.random.bernoulli(key, keep, (x.shape[0],))
   return x * (alive / keep).reshape((-1,) + (1,) * (x.ndim - 1))
 
 
 class Cell(nn.Module):
-  """One cell; `ops` [n edges] are indices into `net.ops` or ABSENT."""
+  """One cell.
+
+  ops: of each edge, a column of `net.ops` or ABSENT.
+  """
 
   net: Darts
   spec: CellSpec
@@ -40,8 +51,8 @@ class Cell(nn.Module):
     self, left: Array, right: Array, drop_rate: Array | None
   ) -> Array:
     """Two states [B, H, W, C] -> [B, H', W', num_nodes * C]."""
-    # None: a node that nothing enters. What leaves it is dead, as
-    # `Darts.live` counts.
+    # None is a node that nothing enters. Edges that leave it do not run, as in
+    # `Darts.live`.
     states: list[Array | None] = [left, right]
     for node in range(self.net.num_nodes):
       terms = [
@@ -51,7 +62,8 @@ class Cell(nn.Module):
         and self._runs(edge)
         and (x := states[source]) is not None
       ]
-      # Or the CPU computes the sum again in all that reads it (core.compile).
+      # Without it a CPU computes the sum again in everything that reads it
+      # (core.compile).
       held = (
         lax.optimization_barrier(sum(terms[1:], terms[0])) if terms else None
       )
@@ -67,7 +79,7 @@ class Cell(nn.Module):
   def _edge(self, edge: int, x: Array, drop_rate: Array | None) -> Array:
     source, node = self.net.edges[edge]
     name = self.net.ops[self.ops[edge]]
-    site = edge_site(self.net, self.spec, source, name)
+    site = self.spec.edge_site(source, name)
     y = make_op(site, self.mode, f"edge_{source}_{node + 2}_{name}")(x)
     if drop_rate is None or (name == "skip_connect" and site.stride == 1):
       return y
@@ -75,14 +87,17 @@ class Cell(nn.Module):
 
 
 class AuxiliaryHead(nn.Module):
-  """Classifies the features after the second reduction (research 1.5)."""
+  """Classifies the features after the second reduction, in training only.
+
+  As in the authors' code (Liu et al. 2019).
+  """
 
   num_classes: int
   mode: Mode
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    """x [B, H, W, C], 8 x 8 in the paper -> class logits [B, num_classes]."""
+    """[B, H, W, C] -> class logits [B, num_classes]; the authors' H is 8."""
     window = (AUX_WINDOW, AUX_WINDOW)
     x = nn.avg_pool(jax.nn.relu(x), window, strides=(3, 3))
     x = ReluConvNorm(128, 1, self.mode, relu=False)(x)
@@ -94,7 +109,7 @@ class AuxiliaryHead(nn.Module):
 class Network(nn.Module):
   """The network of a genotype.
 
-  auxiliary: adds the training-only head; its logits are None otherwise.
+  auxiliary: whether it has the head that only training uses.
   """
 
   net: Darts
@@ -106,16 +121,19 @@ class Network(nn.Module):
   def __call__(
     self, images: Array, drop_rate: Array | None = None
   ) -> tuple[Array, Array | None]:
-    """Images [B, H, W, C] -> (class logits, auxiliary logits or None).
+    """Class logits [B, num_classes], and the auxiliary head's or None.
 
-    drop_rate: drop-path probability; needs the rng stream `drop_path`.
+    Args:
+      images: float32[B, H, W, C].
+      drop_rate: [], the probability of drop-path, which draws from the random
+        stream "drop_path"; None drops nothing.
     """
     stem, *preprocess, classifier = darts.fixed_sites(self.net)
     per_cell = len(self.net.edges)
     before = last = make_op(stem, self.mode, "stem")(images)
     if self.net.imagenet_stem:
       before, last = before
-    aux = None
+    auxiliary = None
     for index, spec in enumerate(self.net.cells()):
       left, right = preprocess[2 * index : 2 * index + 2]
       start = per_cell if spec.reduction else 0
@@ -128,14 +146,14 @@ class Network(nn.Module):
       before, last = last, cell(*inputs, drop_rate)
       if self.auxiliary and index == 2 * self.net.num_cells // 3:
         head = AuxiliaryHead(self.net.num_classes, self.mode, name="auxiliary")
-        aux = head(last)
-    return make_op(classifier, self.mode, "classifier")(last), aux
+        auxiliary = head(last)
+    return make_op(classifier, self.mode, "classifier")(last), auxiliary
 
 
 def inherit(net: Darts, genotype: Genotype, weights: Params) -> Params:
-  """The supernet's weights of one genotype, under Network's names.
+  """The supernet's weights of one genotype, by the names of its network.
 
-  They fit mode `search`, whose BN has no scale and shift of its own.
+  They fit mode `search`, where a cell's batch norm has no scale and shift.
   """
   params = {
     "stem": weights["stem"],

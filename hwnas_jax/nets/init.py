@@ -1,7 +1,7 @@
-"""Draws all weights of a network in one call to the generator.
+"""Draws all weights of a network by one call of the random generator.
 
-One random draw a tensor, as `module.init` does it, is minutes of compile time
-for a large supernet; one draw for all of them is a second.
+With one call for each tensor, as `module.init` makes them, a large supernet
+takes minutes to compile; with a single call it takes a second.
 """
 
 import functools
@@ -18,7 +18,7 @@ from hwnas_jax.spaces.spec import Site
 
 @functools.cache
 def op_shapes(site: Site) -> Params:
-  """Shapes of an operation's weights in the search, {} where it has none."""
+  """The shapes of an operation's weights in mode `search`; {} for none."""
   example = jax.ShapeDtypeStruct(
     (1, site.height, site.width, site.channels_in), jnp.float32
   )
@@ -29,17 +29,23 @@ def op_shapes(site: Site) -> Params:
 
 
 def stacked(shapes: Params, count: int) -> Params:
-  """The shapes of `count` copies, stacked in front."""
+  """The shapes of `count` copies, stacked along a new first axis."""
   return jax.tree.map(
     lambda s: jax.ShapeDtypeStruct((count, *s.shape), s.dtype), shapes
   )
 
 
 def draw(key: Array, shapes: Params) -> Params:
-  """Weights of the given shapes; leaves below "edges" are stacked copies.
+  """Initial weights of given shapes.
 
-  A `scale` is 1, a `bias` 0, everything else normal with variance
-  2 / fan-in (He et al. 2015), the fan-in being all axes but the last.
+  A leaf called "scale" is 1 and one called "bias" is 0. All others are normal
+  with variance 2 / fan-in (He et al. 2015), where the fan-in is the product of
+  all axes but the last. The first axis of a leaf below "edges" counts stacked
+  copies and is not a part of the fan-in.
+
+  Args:
+    key: typed.
+    shapes: a tree of ShapeDtypeStructs.
   """
   leaves, tree = jax.tree_util.tree_flatten_with_path(shapes)
   sizes = [math.prod(leaf.shape) for _, leaf in leaves]

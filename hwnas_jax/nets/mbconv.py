@@ -1,14 +1,16 @@
 """Mobile inverted bottlenecks, and the fixed layers of their networks.
 
-A name says what an operation is: `mb_k5_e6` is a 5x5 bottleneck that expands
-its channels 6 times (Sandler et al. 2018), with ReLU; `_g2` has its 1x1
-convolutions in two groups, with a channel shuffle between them (Wu et al.
-2019, research 4.2); `_relu6` has ReLU6. Without `_e` it has no first 1x1
-convolution, as a network's fixed first block; `_e1` has one (FBNet's).
-Weights are stored as in `nets.ops`. An operation of a choice has no scale and
-shift in the search, a fixed one has: see `nets.norm`. BN's epsilon is that of
-this package, 1e-5; networks of ProxylessNAS and LightNAS have 1e-3, in all but
-the latter's hidden layer.
+An operation's name determines it. `mb_k5_e6` is a 5x5 bottleneck that expands
+its channels 6 times (Sandler et al. 2018), with ReLU. With `_g2` its 1x1
+convolutions are in two groups, and a channel shuffle follows the first of them
+(Wu et al. 2019, section 3.1). With `_relu6` the activation is ReLU6. Without
+`_e` there is no first 1x1 convolution, as in the fixed first block of a
+network; `_e1` has one, as in FBNet.
+
+Weights are stored as in `nets.ops`. In mode `search` an operation of a choice
+has no scale and shift, and a fixed one has them (see `nets.norm`). The epsilon
+of batch norm is this package's, 1e-5. The published networks of ProxylessNAS
+and LightNAS have 1e-3, except in LightNAS's hidden layer.
 """
 
 import re
@@ -35,22 +37,25 @@ def _activate(x: Array, relu6: bool) -> Array:
 
 
 def shuffle(x: Array, groups: int) -> Array:
-  """Deals the channels of each group out in turn: [..., C], C % groups == 0.
+  """Interleaves the channels of the groups (ShuffleNet, Zhang et al. 2018).
 
-  ShuffleNet's (Zhang et al. 2018): channel i of group g becomes channel
-  groups * i + g.
+  Channel i of group g becomes channel groups * i + g.
+
+  Args:
+    x: [..., C].
+    groups: divides C.
   """
   parts = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
   return parts.swapaxes(-1, -2).reshape(x.shape)
 
 
 class Bottleneck(nn.Module):
-  """[1x1, BN, act, shuffle,] depthwise, BN, act, 1x1, BN, + x.
+  """[1x1, BN, activation, shuffle,] depthwise, BN, activation, 1x1, BN.
 
-  x is added where shapes agree.
+  The input is added to the output where their shapes agree.
 
   channels: of the output.
-  expansion: of the first 1x1 convolution; 0 has none.
+  expansion: factor of the first 1x1 convolution; 0 for no such convolution.
   groups: of the 1x1 convolutions.
   """
 
@@ -78,7 +83,7 @@ class Bottleneck(nn.Module):
     return x + y if x.shape == y.shape else y
 
   def _pointwise(self, name: str, x: Array, channels: int) -> Array:
-    """A 1x1 convolution, each group of channels by itself, and BN."""
+    """A 1x1 convolution of each group of channels, and one batch norm."""
     size = x.shape[-1] // self.groups
     parts = [
       conv.pointwise(
@@ -96,7 +101,7 @@ class Bottleneck(nn.Module):
 
 
 class ConvNormAct(nn.Module):
-  """k x k convolution, BN, activation."""
+  """k x k convolution, batch norm, activation."""
 
   channels: int
   kernel: int
@@ -120,7 +125,7 @@ class ConvNormAct(nn.Module):
 
 
 class Hidden(nn.Module):
-  """Global average pool, a linear layer, BN, activation."""
+  """Global average pool, linear layer, batch norm, activation."""
 
   channels: int
   relu6: bool
@@ -135,7 +140,7 @@ class Hidden(nn.Module):
     return _activate(y, self.relu6)
 
 
-# Kernel, and whether it has a scale and shift in the search.
+# (kernel, whether there is a scale and shift in mode `search`).
 _CONVOLUTIONS = {
   "stem_3x3": (3, True),
   "head_1x1": (1, True),
@@ -146,9 +151,10 @@ _CONVOLUTIONS = {
 def make_mobile_op(
   site: Site, mode: Mode, name: str | None = None
 ) -> nn.Module | None:
-  """The module of a site; None where its operation is none of these.
+  """The module of a site; None if its operation is not one of this file's.
 
-  A skip is a convolution here: where the shape stays, `nets.ops` has it.
+  A skip is a 1x1 convolution here. Where the shape stays `nets.ops` makes the
+  identity of it.
   """
   channels, stride = site.channels_out, site.stride
   op, relu6 = site.op.removesuffix("_relu6"), site.op.endswith("_relu6")

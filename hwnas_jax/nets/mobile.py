@@ -1,30 +1,33 @@
 """Supernet and derived network of a chain (`spaces.mobile`).
 
-Layers differ in shape, so each has weights and a program of its own; those of
-operations that a layer lacks do not exist. What comes after a layer's output
-reads it behind a barrier, as a node of a cell (see core.compile): a table
-measures operations one by one.
+Layers differ in shape, so each has weights and a program of its own. An
+operation that a layer does not offer has no weights there. The next layer reads
+a layer's output behind an optimisation barrier (see core.compile), because a
+latency table measures operations one by one, without fusion between them.
 """
 
+import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from hwnas_jax.core.types import ABSENT, Array, Genotype, Params, Paths
 from hwnas_jax.nets.init import draw, op_shapes
+from hwnas_jax.nets.kind import SpaceKind
 from hwnas_jax.nets.norm import Mode
 from hwnas_jax.nets.ops import make_op
 from hwnas_jax.nets.paths import Branch, mix_all, run_paths, shortcut
-from hwnas_jax.nets.supernet import Net, run_op
+from hwnas_jax.nets.supernet import Net, Selection, run_op
 from hwnas_jax.spaces import architecture
-from hwnas_jax.spaces.mobile import Chain, fixed_sites
+from hwnas_jax.spaces.mobile import SKELETONS, Chain, Skeleton, fixed_sites
+from hwnas_jax.spaces.sizes import scale_image
 from hwnas_jax.spaces.spec import Site
 
-_Layer = dict[int, Site]  # by column; an operation that it lacks is not there
+_Layer = dict[int, Site]  # by column, of the operations that it offers
 
 
 def _layers(net: Chain) -> list[_Layer]:
@@ -35,16 +38,16 @@ def _layers(net: Chain) -> list[_Layer]:
 
 
 def _shapes(sites: Mapping[str, Site]) -> Params:
-  """Shapes of weights by the names of sites; without those that have none."""
-  found = {name: op_shapes(site) for name, site in sites.items()}
-  return {name: shapes for name, shapes in found.items() if shapes}
+  """The shapes of the weights by the sites' names, of sites with weights."""
+  shapes = {name: op_shapes(site) for name, site in sites.items()}
+  return {name: shape for name, shape in shapes.items() if shape}
 
 
 def make_supernet(net: Chain) -> Net:
   """The supernet of a chain.
 
-  Weights: {"stem", ["first",] "layers": [{op: ...}], "head", ["hidden",]
-  "classifier"}.
+  Its weights are {"stem", ["first",] "layers": [{op: its weights}], "head",
+  ["hidden",] "classifier"}.
   """
   before, after = fixed_sites(net)
   layers = _layers(net)
@@ -66,11 +69,11 @@ def make_supernet(net: Chain) -> Net:
     x = images
     for name, site in before.items():
       x = run_op(site, weights[name], x)
-    rows = jnp.moveaxis(mix, -2, 0)  # [E, (B,) O]
+    # [E, (B,) O]
+    selected = Selection(jnp.moveaxis(mix, -2, 0), paths, identity)
     for index, layer in enumerate(layers):
-      own = jax.tree.map(lambda p, e=index: p[e], paths)
       params = weights["layers"][index]
-      y = _layer(len(net.ops), layer, params, x, rows[index], own)
+      y = _layer(len(net.ops), layer, params, x, selected.at(index))
       if identity is not None:
         y = y + identity * shortcut(x, y)
       x = lax.optimization_barrier(y)
@@ -86,22 +89,30 @@ def _layer(
   layer: _Layer,
   params: Params,
   x: Array,
-  row: Array,
-  paths: Paths | None,
+  selected: Selection,
 ) -> Array:
-  """What a layer gives: the mix of its operations, or those of `paths`."""
+  """A layer's output: the mix of its operations, or of those on the paths.
+
+  Args:
+    num_ops: O.
+    layer: its sites.
+    params: by operation.
+    x: [B, H, W, C].
+    selected: of this layer.
+  """
+  row, paths, _ = selected
   if paths is None:
     branches = [_branch(site) for site in layer.values()]
     return mix_all(branches, params, x, row[..., np.asarray([*layer])])
   site = next(iter(layer.values()))
   shape = x.shape[0], *site.out_size, site.channels_out
-  # A path may name an operation that the layer lacks; what it adds is nothing.
-  lacking: Branch = lambda weights, x: jnp.zeros(shape)  # noqa: E731
-  every = [
-    _branch(layer[column]) if column in layer else lacking
+  # A path may name an operation that the layer does not offer: it adds zeros.
+  zeros: Branch = lambda params, x: jnp.zeros(shape)  # noqa: E731
+  branches = [
+    _branch(layer[column]) if column in layer else zeros
     for column in range(num_ops)
   ]
-  return run_paths(every, params, x, row, paths)
+  return run_paths(branches, params, x, row, paths)
 
 
 def _branch(site: Site) -> Branch:
@@ -112,7 +123,7 @@ def _chosen(net: Chain, genotype: Genotype) -> dict[str, Site]:
   """The site of each layer by its name.
 
   Raises:
-    ValueError: a layer has no operation, or one that it lacks.
+    ValueError: a layer has no operation, or one that it does not offer.
   """
   space = net.space()
   architecture.check_genotype(space, genotype)
@@ -136,9 +147,11 @@ class Network(nn.Module):
   def __call__(
     self, images: Array, drop_rate: None = None
   ) -> tuple[Array, None]:
-    """Images [B, H, W, C] -> (class logits, no auxiliary logits).
+    """Class logits [B, num_classes], and None: no auxiliary head.
 
-    drop_rate: None, these networks have no drop-path.
+    Args:
+      images: float32[B, H, W, C].
+      drop_rate: not read: these networks have no drop-path.
     """
     del drop_rate
     before, after = fixed_sites(self.net)
@@ -151,9 +164,9 @@ class Network(nn.Module):
 
 
 def inherit(net: Chain, genotype: Genotype, weights: Params) -> Params:
-  """The supernet's weights of one genotype, under Network's names.
+  """The supernet's weights of one genotype, by the names of its network.
 
-  They fit mode `search`, whose BN has no scale and shift in a layer.
+  They fit mode `search`, where a layer's batch norm has no scale and shift.
   """
   params = {name: w for name, w in weights.items() if name != "layers"}
   layers = _chosen(net, genotype).items()
@@ -161,3 +174,51 @@ def inherit(net: Chain, genotype: Genotype, weights: Params) -> Params:
     if site.op in stored:
       params[name] = stored[site.op]
   return params
+
+
+def make(
+  values: Mapping[str, Any], image: tuple[int, int, int], num_classes: int
+) -> Chain:
+  """The Spec of a config's fields; see `nets.kind.MakeSpec`."""
+  name = values["skeleton"]
+  try:
+    return Chain(SKELETONS[name], image, num_classes, values["width"])
+  except ValueError as error:
+    raise ValueError(
+      f"space.skeleton={name} is not for images of {image[0]}x{image[1]}:"
+      f" {error}"
+    ) from error
+
+
+def widen(net: Chain, width: float, side: float) -> Chain:
+  """The networks with more channels and for larger images."""
+  image = scale_image(net.image, side)
+  return dataclasses.replace(net, image=image, width=net.width * width)
+
+
+def overrides(net: Chain, wanted: Chain) -> list[tuple[str, Any]]:
+  """The config fields that give the wider networks."""
+  changed = wanted.width != net.width
+  return [("space.width", wanted.width)] if changed else []
+
+
+def _describe(skeleton: Skeleton) -> str:
+  layers = sum(stage.repeats for stage in skeleton.stages)
+  return f"{layers} layers of {len(skeleton.ops)} operations"
+
+
+# skeleton: layers and channels. width: multiplies the channels, see `Chain`.
+KIND = SpaceKind(
+  spec=Chain,
+  fields={"skeleton": "fbnet_32", "width": 1.0},
+  make=make,
+  make_supernet=make_supernet,
+  make_network=Network,
+  inherit=inherit,
+  choices={"skeleton": {name: _describe(s) for name, s in SKELETONS.items()}},
+  positive=("width",),
+  smoke={"skeleton": "tiny"},
+  widen=widen,
+  overrides=overrides,
+  classifier=True,
+)

@@ -1,13 +1,14 @@
 """Supernet and derived network of NAS-Bench-201 (Dong and Yang 2020).
 
-The N cells of a stage have one shape and one mix: a scan runs them over
-stacked weights, so compile time does not grow with N. Its body is
-rematerialised, as in `nets.supernet`. A derived network is unrolled: a
-compiler may then fuse across cells, as it does where the network is deployed.
+In the supernet the N cells of a stage, which have one shape and one mix, are a
+scan over stacked weights, so that compile time does not grow with N. The scan's
+body is rematerialised, as in `nets.darts_supernet`. A derived network is
+unrolled: a compiler may fuse across its cells, as it does where the network is
+deployed.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import flax.linen as nn
 import jax
@@ -15,11 +16,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from hwnas_jax.core.types import Array, Genotype, Params, Paths
+from hwnas_jax.nets.cells import overrides, widen
 from hwnas_jax.nets.init import draw, op_shapes, stacked
+from hwnas_jax.nets.kind import SpaceKind
 from hwnas_jax.nets.norm import Mode
 from hwnas_jax.nets.ops import make_op
 from hwnas_jax.nets.paths import run_paths, weigh
-from hwnas_jax.nets.supernet import Net, run_op
+from hwnas_jax.nets.supernet import Net, Selection, run_op
 from hwnas_jax.spaces.nasbench201 import (
   EDGES,
   NUM_STAGES,
@@ -32,13 +35,28 @@ from hwnas_jax.spaces.spec import Site
 _NAMES = tuple(f"{source}->{target}" for source, target in EDGES)
 
 
+class RunEdge(Protocol):
+  """Runs one edge of a supernet's cell."""
+
+  def __call__(self, edge: int, x: Array, /) -> Array:
+    """The edge's output, from its source state; both [B, H, W, C].
+
+    Args:
+      edge: its place in EDGES.
+      x: the source state.
+    """
+
+
 def _make_edge_op(site: Site, mode: Mode, name: str | None = None) -> nn.Module:
-  """As `make_op`, but no BN ever follows pooling: see the original's code."""
+  """As `make_op`, but without a batch norm after pooling in the search.
+
+  The benchmark's code has none there.
+  """
   return make_op(site, "eval" if "pool" in site.op else mode, name)
 
 
 def _edge_sites(net: NasBench201, stage: int) -> dict[int, Site]:
-  """{column: site} of a stage without `none`, which adds nothing."""
+  """{column: site} of a stage, without `none`, which adds nothing."""
   return {
     column: net.stage_site(stage, op)
     for column, op in enumerate(net.ops)
@@ -52,19 +70,22 @@ def _run(site: Site, params: Params, x: Array) -> Any:
 
 def _mixed_edges(
   sites: dict[int, Site], params: Params, rows: Array
-) -> Callable[[int, Array], Array]:
-  """(edge, x) -> all operations, mixed; what has no weights runs once."""
-  free = {o: s for o, s in sites.items() if not op_shapes(s)}
+) -> RunEdge:
+  """Runs all operations of an edge, mixed.
+
+  Those without weights run once for all edges that leave a state.
+  """
+  unweighted = {o: s for o, s in sites.items() if not op_shapes(s)}
   shared: dict[int, dict[int, Array]] = {}  # by state that edges leave
 
   def run(edge: int, x: Array) -> Array:
     source, name, row = EDGES[edge][0], _NAMES[edge], rows[edge]
     if source not in shared:
-      shared[source] = {o: _run(s, {}, x) for o, s in free.items()}
+      shared[source] = {o: _run(s, {}, x) for o, s in unweighted.items()}
     outputs = shared[source] | {
       o: _run(s, params[name][s.op], x)
       for o, s in sites.items()
-      if o not in free
+      if o not in unweighted
     }
     terms = [weigh(y, row[..., o]) for o, y in outputs.items()]
     return sum(terms[1:], terms[0])
@@ -72,10 +93,10 @@ def _mixed_edges(
   return run
 
 
-def _few_edges(
+def _path_edges(
   net: NasBench201, stage: int, params: Params, rows: Array, paths: Paths
-) -> Callable[[int, Array], Array]:
-  """(edge, x) -> the operations of `paths` alone."""
+) -> RunEdge:
+  """Runs the operations of the paths alone."""
   sites = [net.stage_site(stage, op) for op in net.ops]
   branches = [
     lambda weights, x, site=site: _run(site, weights.get(site.op, {}), x)
@@ -83,15 +104,13 @@ def _few_edges(
   ]
 
   def run(edge: int, x: Array) -> Array:
-    own = jax.tree.map(lambda p: p[edge], paths)
-    return run_paths(branches, params[_NAMES[edge]], x, rows[edge], own)
+    path = jax.tree.map(lambda p: p[edge], paths)
+    return run_paths(branches, params[_NAMES[edge]], x, rows[edge], path)
 
   return run
 
 
-def _cell(
-  run: Callable[[int, Array], Array], x: Array, identity: Array | None
-) -> Array:
+def _cell(run: RunEdge, x: Array, identity: Array | None) -> Array:
   """One cell of the supernet: x [B, H, W, C] -> the same shape."""
   states: list[Array] = [x]
   for node in range(1, OUTPUT + 1):
@@ -101,7 +120,8 @@ def _cell(
         terms.append(run(edge, states[source]))
         if identity is not None:
           terms.append(identity * states[source])
-    # Or the CPU computes it again in all that reads it (core.compile).
+    # Without it a CPU computes the sum again in everything that reads it
+    # (core.compile).
     states.append(lax.optimization_barrier(sum(terms[1:], terms[0])))
   return states[OUTPUT]
 
@@ -118,8 +138,8 @@ def _stage_shapes(net: NasBench201, stage: int) -> Params:
 def make_supernet(net: NasBench201) -> Net:
   """The supernet of a NAS-Bench-201 network.
 
-  Weights: {"stem", "stages": [{"edges": {edge: {op: stacked over the N
-  cells}}}], "blocks": [residual block], "head"}.
+  Its weights are {"stem", "stages": [{"edges": {edge: {op: one copy for each
+  of the N cells, stacked}}}], "blocks": [residual block], "head"}.
   """
   stem, *blocks, head = fixed_sites(net)
 
@@ -140,12 +160,13 @@ def make_supernet(net: NasBench201) -> Net:
     identity: Array | None = None,
   ) -> Array:
     x = run_op(stem, weights["stem"], images)
-    rows = jnp.moveaxis(mix, -2, 0)  # [6, (B,) O]
+    # [6, (B,) O]
+    selected = Selection(jnp.moveaxis(mix, -2, 0), paths, identity)
     for stage in range(NUM_STAGES):
       if stage:
         x = run_op(blocks[stage - 1], weights["blocks"][stage - 1], x)
       params = weights["stages"][stage]["edges"]
-      x = _stage(net, stage, params, rows, x, paths, identity)
+      x = _stage(net, stage, params, x, selected)
     return run_op(head, weights["head"], x)
 
   return Net(init, apply)
@@ -155,13 +176,12 @@ def _stage(
   net: NasBench201,
   stage: int,
   params: Params,
-  rows: Array,
   x: Array,
-  paths: Paths | None,
-  identity: Array | None,
+  selected: Selection,
 ) -> Array:
-  """The N cells of a stage."""
+  """The N cells of a stage: x [B, H, W, C] -> the same shape."""
   sites = _edge_sites(net, stage)
+  rows, paths, identity = selected
 
   def mixed(weights: Params, x: Array, rows: Array) -> Array:
     return _cell(_mixed_edges(sites, weights, rows), x, identity)
@@ -169,14 +189,14 @@ def _stage(
   def body(x: Array, weights: Params) -> tuple[Array, None]:
     if paths is None:
       return jax.checkpoint(mixed)(weights, x, rows), None
-    few = _few_edges(net, stage, weights, rows, paths)
-    return _cell(few, x, identity), None
+    run = _path_edges(net, stage, weights, rows, paths)
+    return _cell(run, x, identity), None
 
   return lax.scan(body, x, params)[0]
 
 
 class Cell(nn.Module):
-  """One cell of a derived network: what is dead (`live`) is not there."""
+  """One cell of a derived network, without edges that are not `live`."""
 
   net: NasBench201
   stage: int
@@ -196,9 +216,9 @@ class Cell(nn.Module):
       ]
       if terms:
         states[node] = sum(terms[1:], terms[0])
-        # Or the CPU computes it again in all that reads it (core.compile), and
-        # runs the convolutions of several nodes at once: three of them take
-        # half as long again as one after the other.
+        # Without it a CPU computes the sum again in everything that reads it
+        # (core.compile). It also runs the convolutions of several nodes at
+        # once, and three of them then take 1.5 times as long as one by one.
         states = lax.optimization_barrier(states)
     return states.get(OUTPUT, jnp.zeros_like(x))
 
@@ -224,9 +244,11 @@ class Network(nn.Module):
   def __call__(
     self, images: Array, drop_rate: None = None
   ) -> tuple[Array, None]:
-    """Images [B, H, W, C] -> (class logits, no auxiliary logits).
+    """Class logits [B, num_classes], and None: no auxiliary head.
 
-    drop_rate: None, the published recipe has no drop-path.
+    Args:
+      images: float32[B, H, W, C].
+      drop_rate: not read: the published recipe has no drop-path.
     """
     del drop_rate
     stem, *blocks, head = fixed_sites(self.net)
@@ -241,9 +263,9 @@ class Network(nn.Module):
 
 
 def inherit(net: NasBench201, genotype: Genotype, weights: Params) -> Params:
-  """The supernet's weights of one genotype, under Network's names.
+  """The supernet's weights of one genotype, by the names of its network.
 
-  They fit mode `search`, whose BN has no scale and shift in a cell.
+  They fit mode `search`, where a cell's batch norm has no scale and shift.
   """
   params = {"stem": weights["stem"], "head": weights["head"]}
   for stage, block in enumerate(weights["blocks"], 1):
@@ -260,3 +282,28 @@ def inherit(net: NasBench201, genotype: Genotype, weights: Params) -> Params:
         lambda w, i=index: w[i], cells
       )
   return params
+
+
+def make(
+  values: Mapping[str, Any], image: tuple[int, int, int], num_classes: int
+) -> NasBench201:
+  """The Spec of a config's fields; see `nets.kind.MakeSpec`."""
+  return NasBench201(
+    values["num_cells"], values["channels"], image, num_classes
+  )
+
+
+# num_cells: of each of the three stages. channels: of the first stage.
+KIND = SpaceKind(
+  spec=NasBench201,
+  fields={"num_cells": 8, "channels": 16},
+  make=make,
+  make_supernet=make_supernet,
+  make_network=Network,
+  inherit=inherit,
+  positive=("num_cells", "channels"),
+  smoke={"num_cells": 1, "channels": 4},
+  derive_fields=("num_cells", "channels"),
+  widen=widen,
+  overrides=overrides,
+)

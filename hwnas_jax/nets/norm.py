@@ -1,11 +1,10 @@
-"""Batch normalisation: batch statistics in search, running ones in training.
+"""Batch normalisation in the three modes that all of `nets` has.
 
-The mode says which, everywhere in `nets`:
-  search  batch statistics, nothing stored, so `apply` stays pure; no scale and
-          shift but outside the cells (as in DARTS and NAS-Bench-201: in a cell
-          a scale would let the weights undo the mix);
-  train   batch statistics, scale and shift, running statistics updated;
-  eval    running statistics, scale and shift.
+search  batch statistics; nothing is stored, so `apply` is pure. Scale and
+        shift only outside the choices, as in DARTS and NAS-Bench-201: at a
+        choice a scale could undo the mix.
+train   batch statistics, scale and shift; running statistics are updated.
+eval    running statistics, scale and shift.
 """
 
 from typing import Literal
@@ -38,7 +37,7 @@ def _normalise_fwd(
   count = x.size // x.shape[-1]
   total, squares = sums([x, x * x])
   mean = total / count
-  # Rounding can leave a constant channel a hair below zero.
+  # Of a constant channel rounding can give a value just below zero.
   variance = jnp.maximum(squares / count - mean * mean, 0.0)
   inverse = lax.rsqrt(variance + EPSILON)
   normalised = (x - per_channel(mean)) * per_channel(inverse)
@@ -64,7 +63,8 @@ normalise.defvjp(_normalise_fwd, _normalise_bwd)
 class BatchNorm(nn.Module):
   """Batch normalisation of [B, H, W, C] in one of the three modes.
 
-  affine_in_search: with a scale and shift in search too, as a stem's.
+  affine_in_search: whether it has scale and shift in mode `search` too, as
+    outside the choices.
   """
 
   mode: Mode
@@ -72,7 +72,7 @@ class BatchNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    """Returns x normalised over all axes but the last."""
+    """X, normalised over all axes but the last."""
     if self.mode == "search" and not self.affine_in_search:
       return normalise(x)[0]
     channels = x.shape[-1:]

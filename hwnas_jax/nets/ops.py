@@ -1,11 +1,14 @@
-"""Every operation once: supernet, derived network and profiler share it.
+"""All operations, each defined once for supernets, networks and timing.
 
 An operation is a linen module [B, H, W, C_in] -> [B, H', W', C_out] in one of
-the modes of `nets.norm`. Weights are stored [k, k, C] (depthwise),
-[C_in, C_out] (pointwise) and [k, k, C_in, C_out] (dense).
+the modes of `nets.norm`. Weights have the shapes [k, k, C] (depthwise),
+[C_in, C_out] (pointwise) and [k, k, C_in, C_out] (dense). To add an operation,
+add a line to OPERATIONS.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Protocol
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -18,9 +21,9 @@ from hwnas_jax.nets.norm import BatchNorm, Mode
 from hwnas_jax.spaces.mobile import SKIPS
 from hwnas_jax.spaces.spec import Site
 
-Module = nn.Module  # for those who may not import flax
+Module = nn.Module  # for packages that do not import flax
 
-# Normal with the fan-in's gain for ReLU; a depthwise filter's fan-in is k * k.
+# He et al. 2015. The fan-in of a depthwise filter is k * k.
 _dense_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 _depthwise_init = nn.initializers.variance_scaling(
   2.0, "fan_in", "normal", in_axis=(0, 1), out_axis=2
@@ -28,7 +31,10 @@ _depthwise_init = nn.initializers.variance_scaling(
 
 
 class DepthwiseSeparable(nn.Module):
-  """ReLU, depthwise k x k, pointwise, BN; repeated for a separable conv."""
+  """ReLU, depthwise k x k, pointwise, batch norm; `repeats` times.
+
+  DARTS's separable convolution has two repeats, its dilated one has one.
+  """
 
   channels: int
   kernel: int
@@ -39,7 +45,7 @@ class DepthwiseSeparable(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    """Only the first repeat is strided (research 1.3)."""
+    """x [B, H, W, C] -> [B, H', W', channels]; the first repeat is strided."""
     for index in range(self.repeats):
       channels_in = x.shape[-1]
       depthwise = self.param(
@@ -58,7 +64,7 @@ class DepthwiseSeparable(nn.Module):
 
 
 class Pool(nn.Module):
-  """3x3 pooling; a BN follows in search only (research 1.2)."""
+  """3x3 pooling; in mode `search` a batch norm follows, as in DARTS's code."""
 
   kind: str
   stride: int
@@ -72,7 +78,10 @@ class Pool(nn.Module):
 
 
 class FactorizedReduce(nn.Module):
-  """Halves the image: two strided 1x1 convs, one shifted by a pixel, BN."""
+  """Halves the image: ReLU, two strided 1x1 convolutions, batch norm.
+
+  The second convolution sees the image shifted by one pixel.
+  """
 
   channels: int
   mode: Mode
@@ -93,7 +102,7 @@ class FactorizedReduce(nn.Module):
 
 
 class ReluConvNorm(nn.Module):
-  """[ReLU,] k x k convolution, BN."""
+  """[ReLU,] k x k convolution, batch norm."""
 
   channels: int
   kernel: int
@@ -117,14 +126,14 @@ class ReluConvNorm(nn.Module):
 
 
 class ImagenetStem(nn.Module):
-  """Two stages: stride 4 in all (first state), then 2 more (second)."""
+  """Three stride-2 convolutions; the last two outputs are the cells' inputs."""
 
   channels: int
   mode: Mode
 
   @nn.compact
   def __call__(self, x: Array) -> tuple[Array, Array]:
-    """x [B, H, W, C] -> states at 1/4 and 1/8 of the size."""
+    """x [B, H, W, C] -> two states, of 1/4 and 1/8 of the height and width."""
     half = self.channels // 2
     layer = functools.partial(
       ReluConvNorm, kernel=3, mode=self.mode, stride=2, affine_in_search=True
@@ -135,9 +144,10 @@ class ImagenetStem(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-  """NAS-Bench-201's: two 3x3 layers beside a 2x2 mean and a 1x1 conv.
+  """NAS-Bench-201's: two 3x3 layers, plus a 2x2 mean and a 1x1 convolution.
 
-  Its BN is affine in search too, as in the original.
+  Its batch norms have scale and shift in mode `search` too, as in the
+  benchmark's code.
   """
 
   channels: int
@@ -157,18 +167,21 @@ class ResidualBlock(nn.Module):
 
 
 class Classifier(nn.Module):
-  """Global average pool and a linear layer: [B, H, W, C] -> [B, classes]."""
+  """Global average pool and linear layer."""
 
   num_classes: int
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    """Returns class logits [B, num_classes]."""
+    """x [B, H, W, C] -> class logits [B, num_classes]."""
     return nn.Dense(self.num_classes, name="linear")(x.mean((1, 2)))
 
 
 class NormClassifier(nn.Module):
-  """NAS-Bench-201's head: BN (affine in search too), ReLU, `Classifier`."""
+  """NAS-Bench-201's head: batch norm, ReLU, `Classifier`.
+
+  The batch norm has scale and shift in mode `search` too.
+  """
 
   num_classes: int
   mode: Mode
@@ -181,7 +194,7 @@ class NormClassifier(nn.Module):
 
 
 class Identity(nn.Module):
-  """Skip connection at stride 1."""
+  """Hands on its input: a skip connection at stride 1."""
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
@@ -190,7 +203,7 @@ class Identity(nn.Module):
 
 
 class Zero(nn.Module):
-  """The operation `none`: zeros of the output's shape."""
+  """The operation `none`: zeros."""
 
   stride: int
 
@@ -200,50 +213,108 @@ class Zero(nn.Module):
     return jnp.zeros_like(x[:, :: self.stride, :: self.stride])
 
 
+class MakeOp(Protocol):
+  """Makes an operation's module."""
+
+  def __call__(self, site: Site, mode: Mode, name: str | None, /) -> nn.Module:
+    """The module that runs at a site.
+
+    Args:
+      site: its shape.
+      mode: see `nets.norm`.
+      name: of the module, in its parent.
+    """
+
+
+def _separable(kernel: int, dilation: int, repeats: int) -> MakeOp:
+  def make(site: Site, mode: Mode, name: str | None) -> nn.Module:
+    return DepthwiseSeparable(
+      site.channels_out, kernel, site.stride, dilation, repeats, mode, name=name
+    )
+
+  return make
+
+
+def _convolution(kernel: int) -> MakeOp:
+  def make(site: Site, mode: Mode, name: str | None) -> nn.Module:
+    channels, stride = site.channels_out, site.stride
+    return ReluConvNorm(channels, kernel, mode, stride, name=name)
+
+  return make
+
+
+def _pool(site: Site, mode: Mode, name: str | None) -> nn.Module:
+  return Pool(site.op, site.stride, mode, name=name)
+
+
+def _stem(site: Site, mode: Mode, name: str | None) -> nn.Module:
+  return ReluConvNorm(
+    site.channels_out, 3, mode, relu=False, affine_in_search=True, name=name
+  )
+
+
+def _skip(site: Site, mode: Mode, name: str | None) -> nn.Module:
+  if site.stride == 1:
+    return Identity(name=name)
+  return FactorizedReduce(site.channels_out, mode, name=name)
+
+
+def _of_channels(module: Callable[..., nn.Module]) -> MakeOp:
+  """A module whose fields are channels and mode."""
+
+  def make(site: Site, mode: Mode, name: str | None) -> nn.Module:
+    return module(site.channels_out, mode, name=name)
+
+  return make
+
+
+# By name; beside these there are the operations of `nets.mbconv`.
+OPERATIONS: dict[str, MakeOp] = {
+  "none": lambda site, mode, name: Zero(site.stride, name=name),
+  "skip_connect": _skip,
+  "max_pool_3x3": _pool,
+  "avg_pool_3x3": _pool,
+  "sep_conv_3x3": _separable(3, dilation=1, repeats=2),
+  "sep_conv_5x5": _separable(5, dilation=1, repeats=2),
+  "dil_conv_3x3": _separable(3, dilation=2, repeats=1),
+  "dil_conv_5x5": _separable(5, dilation=2, repeats=1),
+  "nor_conv_1x1": _convolution(1),
+  "nor_conv_3x3": _convolution(3),
+  "relu_conv_1x1": _convolution(1),
+  "factorized_reduce": _of_channels(FactorizedReduce),
+  "stem_conv_3x3": _stem,
+  "stem_imagenet": _of_channels(ImagenetStem),
+  "residual_block": _of_channels(ResidualBlock),
+  "classifier": lambda site, mode, name: Classifier(
+    site.channels_out, name=name
+  ),
+  "norm_classifier": _of_channels(NormClassifier),
+}
+
+
 def make_op(site: Site, mode: Mode, name: str | None = None) -> nn.Module:
-  """The module that runs at a site; `name` as of any linen module.
+  """The module that runs at a site.
+
+  Args:
+    site: where it runs.
+    mode: see `nets.norm`.
+    name: of the module, in its parent.
 
   Raises:
-    ValueError: no operation has the site's name, or the site of a user's own
-      was read from a file, which has no modules.
+    ValueError: no operation has the site's name; or the site is of a user's
+      operation and was read from a file, which does not store its module.
   """
   if site.program:
     if site.modules is None:
-      raise ValueError(f"{site.key} has no module: take it from its own space")
+      raise ValueError(
+        f"{site.key} has no module: take the site from the model's own space"
+      )
     return site.modules[mode].copy(name=name)
-  op, channels, stride = site.op, site.channels_out, site.stride
-  if op in conv.POOLS:
-    return Pool(op, stride, mode, name=name)
-  for kernel in (3, 5):
-    if op == f"sep_conv_{kernel}x{kernel}":
-      return DepthwiseSeparable(channels, kernel, stride, 1, 2, mode, name=name)
-    if op == f"dil_conv_{kernel}x{kernel}":
-      return DepthwiseSeparable(channels, kernel, stride, 2, 1, mode, name=name)
-  if op == "skip_connect" and stride == 1:
+  if site.op in SKIPS and site.keeps_shape:
     return Identity(name=name)
-  if op in SKIPS and site.keeps_shape:
-    return Identity(name=name)
-  if op in ("skip_connect", "factorized_reduce"):
-    return FactorizedReduce(channels, mode, name=name)
-  if op == "none":
-    return Zero(stride, name=name)
-  if op in ("relu_conv_1x1", "nor_conv_1x1"):
-    return ReluConvNorm(channels, 1, mode, stride, name=name)
-  if op == "nor_conv_3x3":
-    return ReluConvNorm(channels, 3, mode, stride, name=name)
-  if op == "stem_conv_3x3":
-    return ReluConvNorm(
-      channels, 3, mode, relu=False, affine_in_search=True, name=name
-    )
-  if op == "stem_imagenet":
-    return ImagenetStem(channels, mode, name=name)
-  if op == "residual_block":
-    return ResidualBlock(channels, mode, name=name)
-  if op == "classifier":
-    return Classifier(channels, name=name)
-  if op == "norm_classifier":
-    return NormClassifier(channels, mode, name=name)
-  found = make_mobile_op(site, mode, name)
-  if found is None:
-    raise ValueError(f"no operation is called {op!r}")
-  return found
+  if site.op in OPERATIONS:
+    return OPERATIONS[site.op](site, mode, name)
+  module = make_mobile_op(site, mode, name)
+  if module is None:
+    raise ValueError(f"no operation is called {site.op!r}")
+  return module

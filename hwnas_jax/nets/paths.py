@@ -1,11 +1,12 @@
-"""What runs at a choice of a supernet: a mix of all, or a few operations.
+"""What runs at a choice of a supernet: all operations, mixed, or a few.
 
-A branch is (params, x) -> y; all branches of a choice give one shape. Each is
-rematerialised by itself: the gradient of a `lax.switch` would keep the
-residuals of every branch, of those that did not run too.
+An operation here is a branch, a function. All branches of a choice have one
+output shape. Each is rematerialised by itself, because the gradient of a
+`lax.switch` stores residuals for every branch, also for those that do not run.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -13,18 +14,35 @@ from jax import lax
 
 from hwnas_jax.core.types import Array, Params, Paths
 
-Branch = Callable[[Params, Array], Array]
+
+class Branch(Protocol):
+  """Runs one operation of a choice."""
+
+  def __call__(self, params: Params, x: Array, /) -> Array:
+    """The output [B, H', W', C'].
+
+    Args:
+      params: of all operations of the choice; the branch picks its own.
+      x: [B, H, W, C], the choice's input.
+    """
 
 
 def weigh(x: Array, weight: Array) -> Array:
-  """x [B, ...] times a weight [] of all examples or [B] of each."""
+  """x [B, ...] times a weight: [], or [B] with one for each example."""
   return x * weight.reshape(weight.shape + (1,) * (x.ndim - 1) * weight.ndim)
 
 
 def mix_all(
   branches: Sequence[Branch], params: Params, x: Array, row: Array
 ) -> Array:
-  """sum of row[(B,) O] times what each of the O branches gives."""
+  """The sum over the O operations of row[..., o] times the branch's output.
+
+  Args:
+    branches: [O].
+    params: see `Branch`.
+    x: [B, H, W, C].
+    row: [O], or [B, O] with a row for each example.
+  """
   outputs = [
     weigh(jax.checkpoint(branch)(params, x), row[..., o])
     for o, branch in enumerate(branches)
@@ -35,20 +53,23 @@ def mix_all(
 def run_paths(
   branches: Sequence[Branch], params: Params, x: Array, row: Array, paths: Paths
 ) -> Array:
-  """sum over the A active operations o of row[o] * branch_o, and no others.
+  """The sum over the active operations of row[o] times the branch's output.
+
+  No other branch runs.
 
   Args:
     branches: [O].
-    params: what each branch picks its own from.
-    x: the choice's input.
-    row: [O] weights of the operations.
-    paths: active [A] and scored [J] or None, of this choice.
+    params: see `Branch`.
+    x: [B, H, W, C].
+    row: [O].
+    paths: of this choice: active [A], and scored [J] or None.
 
   Returns:
-    The sum. Without `scored` its gradient reaches row[active] alone. With it,
-    row[j] of each scored j gets <gradient of the sum, branch_j>, for which the
-    branch runs in the backward pass, one at a time: ProxylessNAS's gates (Cai
-    et al. 2019, section 3.2; research 5.1).
+    The sum. Without `scored`, its gradient reaches row[active] only. With it,
+    row[j] of each scored j gets the inner product of the sum's gradient and the
+    output of branch j, which runs for it in the backward pass, one branch at a
+    time. These are the gradients of ProxylessNAS's gates (Cai et al. 2019,
+    section 3.2).
   """
   guarded = [jax.checkpoint(branch) for branch in branches]
   gates = row if paths.scored is None else lax.stop_gradient(row)
@@ -67,7 +88,7 @@ def _score(
   params: Params,
   x: Array,
 ) -> Array:
-  """Y, with the gradients of `run_paths` to the row."""
+  """Returns y; the row gets the gradients that `run_paths` says."""
 
   @jax.custom_vjp
   def pass_on(
@@ -96,15 +117,15 @@ def _score(
 
 
 def shortcut(x: Array, y: Array) -> Array:
-  """X in the shape of y, without weights: He et al. 2016's option A.
+  """Brings x to the shape of y without weights (He et al. 2016, option A).
 
-  Where a choice is strided every s-th pixel is taken; pixels and channels that
-  y has more are zero, those that it has less are left out.
+  A stride of s takes every s-th pixel. Pixels and channels that x lacks are
+  zero; those that y lacks are cut off.
   """
   _, height, width, channels = y.shape
   steps = [
     -(-n // m) for n, m in zip(x.shape[1:3], (height, width), strict=True)
   ]
   x = x[:, :: steps[0], :: steps[1]][:, :height, :width, :channels]
-  more = [n - m for n, m in zip(y.shape[1:], x.shape[1:], strict=True)]
-  return jnp.pad(x, [(0, 0), *((0, n) for n in more)])
+  missing = [n - m for n, m in zip(y.shape[1:], x.shape[1:], strict=True)]
+  return jnp.pad(x, [(0, 0), *((0, n) for n in missing)])

@@ -1,25 +1,80 @@
-"""What a supernet is, whatever its space."""
+"""What a supernet is, in every space."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from hwnas_jax.core.types import Array, Params
+import jax
+
+from hwnas_jax.core.types import Array, Params, Paths
 from hwnas_jax.nets.ops import make_op
 from hwnas_jax.spaces.spec import Site
 
 
-class Net(NamedTuple):
-  """init(key) -> weights; apply(weights, mix, images, ...) -> class logits.
+class Init(Protocol):
+  """Draws the weights of a supernet."""
 
-  apply's mix is [E, O] or [B, E, O], its images float32 [B, H, W, C]. Two
-  arguments may follow: `paths`, which operations run in place of all, and
-  `identity`, how much of its input each choice adds to its output.
+  def __call__(self, key: Array, /) -> Params:
+    """Weights as a tree of float32 arrays, from a typed key."""
+
+
+class Apply(Protocol):
+  """Runs a supernet."""
+
+  def __call__(
+    self,
+    weights: Params,
+    mix: Array,
+    images: Array,
+    paths: Paths | None = None,
+    identity: Array | None = None,
+    /,
+  ) -> Array:
+    """Class logits [B, num_classes].
+
+    Args:
+      weights: as `Init` gives them.
+      mix: [E, O], or [B, E, O] with a row for each example: what each
+        operation's output is multiplied with.
+      images: float32[B, H, W, C], normalised.
+      paths: which operations run; None runs all of them.
+      identity: [], how much of its input each choice adds to its output; None
+        adds nothing.
+    """
+
+
+class Net(NamedTuple):
+  """A supernet as two pure functions."""
+
+  init: Init
+  apply: Apply
+
+
+class Selection(NamedTuple):
+  """What runs at some choices: the arguments of `Apply` that say so.
+
+  rows: [n, (B,) O], the mix of n choices, or [(B,) O] of one.
+  paths: [n, .] or [.], of the same choices; None runs all operations.
+  identity: [] or None, see `Apply`.
   """
 
-  init: Callable[[Array], Params]
-  apply: Callable[..., Array]
+  rows: Array
+  paths: Paths | None
+  identity: Array | None
+
+  def at(self, index: Any) -> "Selection":
+    """The choices at an index: an integer, a slice or an array of integers."""
+    rows, paths = jax.tree.map(lambda a: a[index], (self.rows, self.paths))
+    return self._replace(rows=rows, paths=paths)
 
 
 def run_op(site: Site, params: Params, x: Array) -> Any:
-  """The output of an operation in the search; params {} if it has none."""
+  """Runs a site's operation in mode `search`.
+
+  Args:
+    site: where it runs.
+    params: its weights; {} if it has none.
+    x: [B, H, W, C_in].
+
+  Returns:
+    [B, H', W', C_out]; of an ImageNet stem two such arrays.
+  """
   return make_op(site, "search").apply({"params": params}, x)

@@ -1,10 +1,11 @@
-"""Finds the search space of a user's model by tracing it.
+"""Reads the search space of a user's model by tracing it.
 
-The model is run on shapes alone, every operation of every Choice, in each
-mode. An operation's site is the shape it sees; sites of one program are one
-row of the latency table. What is outside the choices is a fixed site: the
-model with every Choice replaced by a shortcut, which is its input where the
-shape stays and a slice or zeros added where it does not.
+The model is traced on shapes, nothing is computed: every operation of every
+Choice, in each mode. The shape that an operation sees makes its site. Sites
+that compute the same have one entry in the latency table. What is outside the
+choices is a fixed site: the model with every Choice replaced by a shortcut,
+which hands on its input where the shape stays, and otherwise cuts it or fills
+it with zeros.
 """
 
 from collections.abc import Callable
@@ -21,15 +22,15 @@ from hwnas_jax.nets import choice as choices
 from hwnas_jax.nets import searchable
 from hwnas_jax.nets.choice import Choice
 from hwnas_jax.nets.conv import tracing_for
-from hwnas_jax.nets.custom import Outside, instance
 from hwnas_jax.nets.norm import Mode
+from hwnas_jax.nets.user_model import Outside, instance
 from hwnas_jax.spaces.custom import OUTSIDE, Custom
-from hwnas_jax.spaces.spec import Site, Space
+from hwnas_jax.spaces.spec import Site, SiteKind, Space
 
 MODES: tuple[Mode, ...] = get_args(Mode)
-# What tables, discretisers and costs know by name.
+# Names with a meaning in rules and latency tables.
 RESERVED = ("none", OUTSIDE)
-# flax says what and where, not what to do.
+# What to do about an error whose message, flax's, says only what and where.
 _REMEDIES: dict[type, str] = {
   flax.errors.NameInUseError: "give each Choice its own name=",
   flax.errors.InvalidRngError: "random streams are not supported, remove what"
@@ -38,7 +39,12 @@ _REMEDIES: dict[type, str] = {
 
 
 class _Call(NamedTuple):
-  """A Choice is called: shapes without the batch, and shapes of variables."""
+  """One call of a Choice.
+
+  inputs, outputs: shapes without the batch.
+  modules: by operation, outside the model.
+  variables: shapes, by collection and operation.
+  """
 
   inputs: tuple[int, ...]
   outputs: tuple[int, ...]
@@ -46,20 +52,19 @@ class _Call(NamedTuple):
   variables: Params
 
 
-_Calls = dict[str, _Call]  # by the choice's label, in order
+_Calls = dict[str, _Call]  # by the choice's label, in the order of the calls
 _ByMode = dict[str, Any]
 
 
 def trace(
   model: Callable[..., nn.Module], image: tuple[int, int, int], num_classes: int
 ) -> Custom:
-  """The space of a model, without compiling or running anything.
+  """The search space of a model. Nothing is compiled or run.
 
   Args:
-    model: a linen module's class, or a function that makes one; it is given
-      what it takes of `mode` and `num_classes`.
+    model: see `user_model.instance`.
     image: (height, width, channels) of the input.
-    num_classes: of the logits that it has to return.
+    num_classes: the model has to return so many logits an image.
 
   Raises:
     ValueError: the model has no Choice, or one that cannot be searched; the
@@ -71,9 +76,9 @@ def trace(
     _check_modes(calls)
     fixed = _outside(model, image, num_classes)
   except flax.errors.FlaxError as error:
-    said = str(error).split(" (https://")[0]
+    problem = str(error).split(" (https://")[0]
     remedy = _REMEDIES.get(type(error))
-    text = f"{said.rstrip('.')}: {remedy}" if remedy else said
+    text = f"{problem.rstrip('.')}: {remedy}" if remedy else problem
     raise ValueError(f"{name}: {text}") from error
   except ValueError as error:
     raise ValueError(f"{name}: {error}") from error
@@ -86,13 +91,13 @@ def _run(
   num_classes: int,
   mode: Mode,
 ) -> _Calls:
-  """The call of every Choice in a mode."""
+  """The call of every Choice in a mode, by label."""
   calls: _Calls = {}
   users: searchable.Users = {}
   module = instance(model, mode, num_classes)
-  if more := choices.needs(module):
+  if missing := choices.missing_arguments(module):
     raise ValueError(
-      f"__call__ needs {more}: give it a default, or read self.mode, a field"
+      f"__call__ needs {missing}: give it a default, or read self.mode, a field"
       " that is filled in here"
     )
   x = jax.ShapeDtypeStruct((1, *image), jnp.float32)
@@ -111,14 +116,15 @@ def _run(
   searchable.check_variables(variables, mode)
   _check_names(calls)
   searchable.check_users(users, variables)
-  with choices.running(choices.every):  # without random streams
+  # Once more, without random streams: no network of it gets any.
+  with choices.running(choices.every):
     apply = lambda v, x: module.apply(v, x, mutable=["batch_stats"])  # noqa: E731
     jax.eval_shape(apply, variables, x)
   return calls
 
 
-def _recorder(calls: _Calls, users: searchable.Users) -> choices.Run:
-  """`choices.every`, and remembers the call and the modules with weights."""
+def _recorder(calls: _Calls, users: searchable.Users) -> choices.RunChoice:
+  """`choices.every`, and records the call and the modules with weights."""
   inside: list[str] = []
 
   def run(choice: Choice, x: Array) -> Array:
@@ -135,10 +141,10 @@ def _recorder(calls: _Calls, users: searchable.Users) -> choices.Run:
     searchable.check_transforms(choice)
     inside.append(name)
     modules = choices.copies(choice)
-    y = choices.merge(choice, x, modules)
+    y = choices.run_all(choice, x, modules)
     inside.pop()
-    for op, given in choices.operations(choice).items():
-      searchable.use(users, f"{name}/{op}", given, modules[op])
+    for op, original in choices.operations(choice).items():
+      searchable.note_use(users, f"{name}/{op}", original, modules[op])
     shapes = jax.tree.map(
       lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype), dict(choice.variables)
     )
@@ -154,23 +160,23 @@ def _check_names(calls: _Calls) -> None:
     for op in call.modules:
       if op in RESERVED:
         raise ValueError(
-          f"the Choice {name} has an operation {op!r}, a name of this"
-          " package's own: rename it"
+          f"the Choice {name} has an operation {op!r}, a name that this"
+          " package uses itself: rename it"
         )
 
 
 def _check_modes(calls: dict[Mode, _Calls]) -> None:
-  """Raises ValueError where a mode has other choices than another."""
+  """Raises ValueError if the choices are not the same in all modes."""
 
-  def kinds(mode: Mode) -> list[str]:
+  def lines(mode: Mode) -> list[str]:
     return [
       f"{name} {call.inputs} -> {call.outputs}: {', '.join(call.modules)}"
       for name, call in calls[mode].items()
     ]
 
-  first = kinds(MODES[0])
+  first = lines(MODES[0])
   for mode in MODES[1:]:
-    differ = set(first) ^ set(kinds(mode))
+    differ = set(first) ^ set(lines(mode))
     if differ:
       raise ValueError(
         f"its choices are not the same in modes {MODES[0]!r} and {mode!r}:"
@@ -180,22 +186,33 @@ def _check_modes(calls: dict[Mode, _Calls]) -> None:
 
 
 def _space(calls: dict[Mode, _Calls], fixed: Site) -> Space:
-  found = calls["search"]
-  ops = tuple(dict.fromkeys(op for c in found.values() for op in c.modules))
+  searched = calls["search"]
+  ops = tuple(dict.fromkeys(op for c in searched.values() for op in c.modules))
 
-  def sites(name: str, op: str) -> tuple[Site, ...]:
-    if op not in found[name].modules:
+  def cell(name: str, op: str) -> tuple[Site, ...]:
+    if op not in searched[name].modules:
       return ()
     return (_op_site(op, {mode: calls[mode][name] for mode in MODES}),)
 
+  sites = tuple(tuple(cell(name, op) for op in ops) for name in searched)
   return Space(
     ops=ops,
-    choices=tuple(found),
-    sites=tuple(tuple(sites(name, op) for op in ops) for name in found),
+    choices=tuple(searched),
+    sites=sites,
     fixed=(fixed,),
-    group=tuple(range(len(found))),
+    group=tuple(range(len(searched))),
     keep=1,
+    skip=_skip(ops, [site for row in sites for cell in row for site in cell]),
   )
+
+
+def _skip(ops: tuple[str, ...], sites: list[Site]) -> str | None:
+  """The first operation that hands on its input wherever the shape stays."""
+  for op in ops:
+    stays = [s.kind for s in sites if s.op == op and s.keeps_shape]
+    if stays and set(stays) == {"free"}:
+      return op
+  return None
 
 
 def _op_site(op: str, calls: dict[Mode, _Call]) -> Site:
@@ -206,6 +223,8 @@ def _op_site(op: str, calls: dict[Mode, _Call]) -> Site:
     for mode, c in calls.items()
   }
   modules: _ByMode = {mode: c.modules[op] for mode, c in calls.items()}
+  jaxpr = _inference(modules, variables, call.inputs)
+  kind: SiteKind = "layer" if jaxpr.eqns else "free"
   return Site(
     op,
     height,
@@ -213,8 +232,9 @@ def _op_site(op: str, calls: dict[Mode, _Call]) -> Site:
     channels,
     call.outputs[-1],
     max(1, -(-height // call.outputs[0])),
-    _program(modules, variables, call.inputs),
+    program.digest(jaxpr),
     modules,
+    kind,
   )
 
 
@@ -228,18 +248,19 @@ def _outside(
     mode: jax.eval_shape(module.init, jax.random.key(0), x)
     for mode, module in modules.items()
   }
-  digest = _program(modules, variables, image)
-  return Site(OUTSIDE, *image, num_classes, 1, digest, modules)
+  digest = program.digest(_inference(modules, variables, image))
+  return Site(OUTSIDE, *image, num_classes, 1, digest, modules, "fixed")
 
 
-def _program(
+def _inference(
   modules: _ByMode, variables: _ByMode, shape: tuple[int, ...]
-) -> str:
-  """Digest of what a module does in inference and of its weights in search."""
+) -> Any:
+  """The jaxpr of a module in mode `eval`, with the variables of all modes."""
   x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-  # There a convolution is one primitive: one digest on every platform.
+  # Traced for ONNX a convolution is one primitive, so that the digest is the
+  # same on every platform.
   with tracing_for("onnx"):
     closed = jax.make_jaxpr(lambda v, x: modules["eval"].apply(v["eval"], x))(
       variables, x
     )
-  return program.digest(closed.jaxpr)
+  return closed.jaxpr
