@@ -8,11 +8,11 @@ import re
 from typing import NamedTuple
 
 _FORM = re.compile(r"\s*([0-9.eE+-]+?)\s*(ms|x|%)\s*")
-_OF_LARGEST = {"x": 1.0, "%": 0.01}
+_FRACTIONS = {"x": 1.0, "%": 0.01}  # of the largest architecture's latency
 
 
 class Budget(NamedTuple):
-  """value: > 0 and finite; unit: "ms", "x" or "%"."""
+  """A latency: value > 0 and finite; unit "ms", "x" or "%"."""
 
   value: float
   unit: str
@@ -24,31 +24,42 @@ class Budget(NamedTuple):
 def parse(text: str, field: str = "latency") -> Budget:
   """Reads a budget.
 
+  >>> parse("60%")
+  Budget(value=60.0, unit='%')
+
   Args:
-    text: a number > 0 and its unit: ms, x or %. Spaces do not matter.
-    field: name of the flag or config field, for the message.
+    text: a number > 0 with its unit ms, x or %. Spaces are ignored.
+    field: the flag or config field that the error names.
 
   Raises:
-    ValueError: it is anything else.
+    ValueError: the text is not a budget.
   """
-  found = _FORM.fullmatch(text)
+  match = _FORM.fullmatch(text)
   try:
-    value = float(found[1]) if found else math.nan
+    value = float(match[1]) if match else math.nan
   except ValueError:
     value = math.nan
-  if found is None or not 0 < value < math.inf:
+  if match is None or not 0 < value < math.inf:
     raise ValueError(
       f"{field} must be a number > 0 with its unit: 5ms, or 0.4x or 60% of the"
       f" largest architecture's latency; got {text!r}"
     )
-  return Budget(value, found[2])
+  return Budget(value, match[2])
 
 
 def to_ms(budget: Budget, largest_ms: float) -> float:
-  """The budget in ms, given the largest architecture's predicted latency.
+  """The budget in ms.
+
+  >>> to_ms(parse("60%"), largest_ms=8.0)
+  4.8
+
+  Args:
+    budget: in any unit.
+    largest_ms: the largest architecture's predicted latency. A budget in ms
+      does not read it.
 
   Raises:
-    ValueError: a fraction is asked of a latency that is not in (0, inf).
+    ValueError: the budget is a fraction and largest_ms is not in (0, inf).
   """
   if budget.unit == "ms":
     return budget.value
@@ -57,4 +68,4 @@ def to_ms(budget: Budget, largest_ms: float) -> float:
       f"{budget} is a fraction of the largest architecture's latency, which is"
       f" {largest_ms:g} ms: give the budget in ms"
     )
-  return budget.value * _OF_LARGEST[budget.unit] * largest_ms
+  return budget.value * _FRACTIONS[budget.unit] * largest_ms

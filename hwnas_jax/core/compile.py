@@ -1,20 +1,31 @@
-"""jax.jit as this package uses it."""
+"""Compiling as this package does it: `jit`, repeated steps, compiling ahead."""
 
 import concurrent.futures
 from collections.abc import Callable, Generator, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+_Item = TypeVar("_Item")
+_Program = TypeVar("_Program")
+
+# (state, *inputs) -> (the next state, metrics): all are pytrees of arrays.
+Step = Callable[..., tuple[Any, Any]]
+
 
 def jit(function: Callable[..., Any], **options: Any) -> Any:
   """`jax.jit`, with optimisation barriers that hold on CPU too.
 
-  XLA:CPU removes barriers before it fuses, and then computes a node of a cell
-  again in every operation that reads it: networks run up to twice as long,
-  and no table predicts them (BUILD_NOTES.md). Other backends keep barriers.
+  XLA:CPU removes barriers before it fuses. Then every operation that reads a
+  node of a cell computes that node again: networks take up to twice as long,
+  and no latency table predicts them (docs/decisions.md#barriers-on-cpu). Other
+  backends keep barriers.
+
+  Args:
+    function: what to compile.
+    **options: of `jax.jit`.
   """
   if jax.default_backend() == "cpu":
     keep = {"xla_disable_hlo_passes": "cse_barrier_expander"}
@@ -22,10 +33,10 @@ def jit(function: Callable[..., Any], **options: Any) -> Any:
   return jax.jit(function, **options)
 
 
-def repeat(step: Callable[..., Any], count: int) -> Callable[..., Any]:
-  """`count` steps in one dispatch; metrics are their means.
+def repeat(step: Step, count: int) -> Step:
+  """A step that makes `count` steps in one call; its metrics are their means.
 
-  step: (state, *inputs) -> (state, metrics).
+  Every step reads the same inputs, such as the training split.
   """
 
   def steps(state: Any, *inputs: Any) -> tuple[Any, Any]:
@@ -38,15 +49,15 @@ def repeat(step: Callable[..., Any], count: int) -> Callable[..., Any]:
 
 
 def ahead(
-  compiled: Callable[[Any], Any], things: Iterable[Any]
-) -> Generator[Any, None, None]:
-  """`compiled` of each thing, in order; the next ones are on their way.
+  build: Callable[[_Item], _Program], items: Iterable[_Item]
+) -> Generator[_Program, None, None]:
+  """Yields `build(item)` for each item, in order, building the next meanwhile.
 
-  Two at a time: XLA compiles a program on one core for the most part, and may
-  take GiB for it.
+  Two threads build. XLA compiles a program mostly on one core, and may take
+  GiB of memory for it. Closing the generator cancels what has not begun.
   """
   pool = concurrent.futures.ThreadPoolExecutor(2)
   try:
-    yield from pool.map(compiled, things)
+    yield from pool.map(build, items)
   finally:
     pool.shutdown(cancel_futures=True)

@@ -1,8 +1,9 @@
-"""Which edges of an architecture run, softly: smooth in the mix.
+"""How much of each edge of an architecture runs, as a smooth function of a mix.
 
-Compilers drop what no input reaches and what reaches no output; how much of it
-they drop differs by backend (research 11), so all the rules are computed here
-and whoever fits a device chooses.
+Compilers remove an operation that no input reaches, or that reaches no output.
+How many they remove differs by backend (docs/latency.md#what-runs). So this
+module computes all the liveness rules, and a calibration chooses the one that
+fits its device.
 """
 
 from typing import NamedTuple
@@ -16,11 +17,12 @@ RULES = ("all", "used", "live")
 
 
 class Graph(NamedTuple):
-  """Choices as edges between states: static and hashable.
+  """Choices as edges between numbered states; static and hashable.
 
-  edges: [E] (source, target) with source < target, as the choices' order.
-  inputs: states that are given. outputs: states that are read.
-  nothing: columns of operations that give zero (`none`).
+  edges: [E] (source, target) with source < target, in the order of the choices.
+  inputs: the states that are given.
+  outputs: the states that are read.
+  nothing: the columns of the operations that give zero (`none`).
   """
 
   edges: tuple[tuple[int, int], ...]
@@ -29,7 +31,7 @@ class Graph(NamedTuple):
   nothing: tuple[int, ...] = ()
 
 
-def check(graph: Graph) -> None:
+def require_forward(graph: Graph) -> None:
   """Raises ValueError where an edge does not go to a later state."""
   bad = [edge for edge in graph.edges if not 0 <= edge[0] < edge[1]]
   if bad:
@@ -37,9 +39,9 @@ def check(graph: Graph) -> None:
 
 
 def presence(graph: Graph, mix: Array) -> Array:
-  """How much of an operation stands at each edge: [..., E, O] -> [..., E].
+  """How much of each edge's weight is on operations: [..., E, O] -> [..., E].
 
-  An absent edge (a row of zeros) and `none` are nothing.
+  The weight of `none` does not count. A dropped edge, a row of zeros, gives 0.
   """
   something = [o not in graph.nothing for o in range(mix.shape[-1])]
   return jnp.dot(mix, np.asarray(something, np.float32))
@@ -48,8 +50,12 @@ def presence(graph: Graph, mix: Array) -> Array:
 def reach(graph: Graph, mix: Array) -> tuple[Array, Array]:
   """Which edges inputs reach, and which reach an output: each [..., E].
 
-  At a one-hot mix exactly 0 or 1; in between
+  At a one-hot mix the values are exactly 0 or 1. In between,
   r_target = 1 - prod(1 - r_source * presence), as if paths were independent.
+
+  Args:
+    graph: its edges go to later states.
+    mix: [..., E, O].
   """
   present = presence(graph, mix)
   size = 1 + max(target for _, target in graph.edges)
@@ -72,8 +78,13 @@ def reach(graph: Graph, mix: Array) -> tuple[Array, Array]:
 def runs(graph: Graph, mix: Array) -> Array:
   """How much of each edge runs under each of RULES: [..., 3, E].
 
-  all: every operation (eager execution); used: those that reach an output
-  (dead ends removed); live: those that an input reaches too.
+  all: every operation (eager execution).
+  used: the operations that reach an output (dead ends are removed).
+  live: those of `used` that an input reaches too.
+
+  Args:
+    graph: its edges go to later states.
+    mix: [..., E, O].
   """
   present = presence(graph, mix)
   forward, backward = reach(graph, mix)

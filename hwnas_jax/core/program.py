@@ -1,4 +1,4 @@
-"""What a traced program costs and is, read from its jaxpr."""
+"""Facts about a traced program: its multiply-accumulates and its digest."""
 
 import hashlib
 import math
@@ -11,9 +11,12 @@ _LOOPS = ("while", "cond")
 
 
 def macs(jaxpr: core.Jaxpr) -> int:
-  """Multiply-accumulates of its convolutions and matrix products.
+  """Counts the multiply-accumulates of convolutions and matrix products.
 
-  Zeros that a transposed convolution multiplies with are counted.
+  The zeros that a transposed convolution multiplies with are counted.
+
+  Args:
+    jaxpr: such as `jax.make_jaxpr(function)(*arguments).jaxpr`.
 
   Raises:
     ValueError: some are in a loop of unknown length or behind a condition.
@@ -24,13 +27,14 @@ def macs(jaxpr: core.Jaxpr) -> int:
     if inner and eqn.primitive.name in _LOOPS:
       raise ValueError(
         f"multiply-accumulates inside {eqn.primitive.name!r} cannot be counted:"
-        " how often it runs is not known before"
+        " how often it runs is not known before it runs"
       )
-    total += inner * eqn.params.get("length", 1) + _own_macs(eqn)
+    total += inner * eqn.params.get("length", 1) + _eqn_macs(eqn)
   return total
 
 
-def _own_macs(eqn: Any) -> int:
+def _eqn_macs(eqn: Any) -> int:
+  """Those of one equation, without what it calls."""
   out = math.prod(eqn.outvars[0].aval.shape) if eqn.outvars else 0
   if eqn.primitive.name == "dot_general":
     (contracted, _), _ = eqn.params["dimension_numbers"]
@@ -44,17 +48,20 @@ def _own_macs(eqn: Any) -> int:
 
 
 def digest(jaxpr: core.Jaxpr) -> str:
-  """Eight hex digits of its operations, their shapes and how they connect.
+  """Hashes the operations, their shapes and how they connect.
 
-  Two programs of one digest take the same time. It is the same in every
-  process; another version of JAX may trace an operation in another way.
+  Two programs of one digest take the same time. The digest is the same in
+  every process; another version of JAX may trace an operation differently.
+
+  Returns:
+    8 hexadecimal digits.
   """
   text = "\n".join(_lines(jaxpr, {}))
   return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _lines(jaxpr: core.Jaxpr, numbers: dict[Any, int]) -> Iterator[str]:
-  """One line an operation; `numbers` names the variables by first use."""
+  """One line for each operation; `numbers` numbers variables by first use."""
 
   def name(atom: Any) -> str:
     if isinstance(atom, core.Literal):
@@ -72,14 +79,14 @@ def _lines(jaxpr: core.Jaxpr, numbers: dict[Any, int]) -> Iterator[str]:
 
 
 def _is_plain(value: Any) -> bool:
-  """Whether its text is the same in every process: no objects, no addresses."""
+  """Whether its repr is the same in every process: no object's address."""
   if isinstance(value, tuple | list):
     return all(map(_is_plain, value))
   return value is None or isinstance(value, bool | int | float | str)
 
 
 def _bodies(eqn: Any) -> Iterator[core.Jaxpr]:
-  """The jaxprs that an operation runs."""
+  """The jaxprs that an operation calls."""
   for value in eqn.params.values():
     for part in value if isinstance(value, tuple | list) else (value,):
       if isinstance(part, core.ClosedJaxpr):

@@ -1,4 +1,4 @@
-"""Named random streams: one seed, one key for each purpose."""
+"""Named random streams: from one seed, a key for each purpose."""
 
 import zlib
 
@@ -8,7 +8,7 @@ from hwnas_jax.core.types import Array
 
 
 def stream(seed: int, name: str) -> Array:
-  """Returns the typed key of stream `name`, a function of both alone."""
+  """Returns the typed PRNG key of the stream `name` under a seed."""
   return jax.random.fold_in(
     jax.random.key(seed), zlib.crc32(name.encode()) & 0x7FFFFFFF
   )

@@ -1,4 +1,4 @@
-"""Trees of arrays by path: a digest, a readable difference, a count."""
+"""Trees of arrays by path: their digest, differences and size."""
 
 import hashlib
 import math
@@ -36,15 +36,15 @@ def flatten(tree: chex.ArrayTree) -> dict[str, Any]:
 
 
 def is_key(leaf: Any) -> bool:
-  """Tells whether a leaf (array or ShapeDtypeStruct) holds typed PRNG keys."""
+  """Whether a leaf (array or ShapeDtypeStruct) holds typed PRNG keys."""
   return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def digest(tree: chex.ArrayTree) -> str:
   """Hashes every path, shape, dtype and bit of a tree of arrays.
 
-  The kind of container does not count: `{"a": x}` and a dataclass with a
-  field `a` digest alike.
+  The kind of container is not hashed: `{"a": x}` and a dataclass with a field
+  `a` have the same digest.
 
   Args:
     tree: pytree of JAX or NumPy arrays and typed PRNG keys.
@@ -60,18 +60,18 @@ def digest(tree: chex.ArrayTree) -> str:
   return sha.hexdigest()
 
 
-def diff(wanted: chex.ArrayTree, found: chex.ArrayTree) -> list[str]:
-  """Says where two trees differ in paths, shapes and dtypes, not in values.
+def diff(wanted: chex.ArrayTree, stored: chex.ArrayTree) -> list[str]:
+  """Lists where two trees differ in paths, shapes and dtypes, not in values.
 
   Args:
     wanted: pytree of arrays or ShapeDtypeStructs.
-    found: pytree of arrays or ShapeDtypeStructs, as stored.
+    stored: pytree of arrays or ShapeDtypeStructs.
 
   Returns:
-    One line a difference, sorted by path; empty when there is none.
+    One line for each difference, sorted by path; empty if there is none.
   """
   want = {name: _describe(leaf) for name, leaf in flatten(wanted).items()}
-  have = {name: _describe(leaf) for name, leaf in flatten(found).items()}
+  have = {name: _describe(leaf) for name, leaf in flatten(stored).items()}
   lines = []
   for name in sorted(want | have):
     if name not in have:

@@ -1,4 +1,4 @@
-"""Types shared by every layer.
+"""Types that every layer shares.
 
 Dimensions, everywhere in the package:
   B batch, H height, W width, C channels, E choices, O operations,
@@ -12,20 +12,21 @@ import jax
 Array = jax.Array
 Params = Any  # a pytree of arrays
 
-# One operation index a choice; ABSENT where the choice is not kept (top-2).
+# An architecture: one column for each choice, or ABSENT where the rule dropped
+# the choice (`top_k`).
 Genotype = tuple[int, ...]
 ABSENT = -1
 
-# The logit of an operation that a choice lacks: exp(FORBIDDEN) is 0, and unlike
-# -inf it gives no NaN where it is multiplied by 0.
+# The logit of an operation that a choice does not offer. exp(FORBIDDEN) is 0;
+# multiplied by 0 it gives 0, where -inf would give NaN.
 FORBIDDEN = -1e9
 
 
 class Condition(NamedTuple):
-  """What the controller is asked for: relative prices and their scale.
+  """What a controller is asked for: relative prices and their scale.
 
-  simplex: [K] a point of the simplex, one coordinate a priced operation.
-  scale: [] how much latency matters, > 0.
+  simplex: [K] a point of the simplex, one coordinate for each priced operation.
+  scale: [] how much cost matters against cross-entropy, > 0.
   """
 
   simplex: Array
@@ -35,9 +36,10 @@ class Condition(NamedTuple):
 class Paths(NamedTuple):
   """Which operations a supernet runs, where it does not run all of them.
 
-  active: int32[E, A], those that run at each choice, all different.
-  scored: int32[E, J] or None: those whose weights get a gradient; they run in
-    the backward pass alone (ProxylessNAS's gates). None: the active ones.
+  active: int32[E, A], the A different operations that run at each choice.
+  scored: int32[E, J], the operations whose mix weights get a gradient. They
+    run in the backward pass alone (ProxylessNAS's gates). None stands for the
+    active ones.
   """
 
   active: Array
@@ -47,10 +49,10 @@ class Paths(NamedTuple):
 class Mix(NamedTuple):
   """What a sampler makes of logits.
 
-  weights: [E, O] or [B, E, O], what the supernet multiplies with; [E, O]
-    where there are paths.
-  priced: [E, O], what the cost reads.
-  paths: what runs; None is everything.
+  weights: [E, O], or [B, E, O] with one mix for each image; what the supernet
+    multiplies outputs with. [E, O] where there are paths.
+  priced: [E, O], the mix that the cost is computed from.
+  paths: the operations that run; None runs all of them.
   """
 
   weights: Array

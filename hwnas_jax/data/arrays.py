@@ -1,7 +1,8 @@
-"""Data sets as arrays: a data set fits on the device, so it lives there.
+"""Data sets as arrays on the device.
 
-Images stay uint8 until `augment.normalise`. The order of the examples is a
-pure function of (key, step): nothing about it has to be saved or restored.
+All data sets here fit into a device's memory. Images stay uint8 until
+`augment.normalise`. The order of the examples is a pure function of (key,
+step), so a checkpoint need not store it.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ _ROUNDS = 8
 
 
 class Split(NamedTuple):
-  """Examples of one split, on the device.
+  """The examples of one split, on the device.
 
   Attributes:
     images: uint8[N, H, W, C] in [0, 255].
@@ -32,16 +33,16 @@ class Split(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-  """A data set and what a run has to know of it.
+  """A data set and its statistics.
 
   Attributes:
     name: The name it was loaded by.
     train: The training split.
-    test: The test split; never used in a search.
+    test: The test split; a search does not use it.
     num_classes: K, labels are 0..K-1.
-    mean: Per channel over the training split, in units of [0, 1].
-    std: Per channel over the training split, in units of [0, 1].
-    digest: sha256 over all four arrays, as hexadecimal digits.
+    mean: Of each channel over the training split, in units of [0, 1].
+    std: Of each channel over the training split, in units of [0, 1].
+    digest: SHA-256 of all four arrays, as hexadecimal digits.
     class_names: The K names in the order of the labels; None without names.
   """
 
@@ -62,7 +63,7 @@ class Dataset:
 
 
 def digest(*arrays: np.ndarray) -> str:
-  """Returns the sha256 over dtype, shape and bytes of the arrays."""
+  """Returns the SHA-256 of the arrays' dtypes, shapes and bytes."""
   sha = hashlib.sha256()
   for array in arrays:
     sha.update(f"{array.dtype.str}{array.shape}".encode())
@@ -81,21 +82,21 @@ def make_dataset(
   """Checks the arrays and puts them on the default device.
 
   Args:
-    name: What to call the data set, also in errors.
-    train_images: As for `validate.check`, and so are the others.
-    train_labels: Integers [N].
+    name: Names the data set, also in errors.
+    train_images: uint8[N, H, W, C], or uint8[N, H, W] of one channel.
+    train_labels: Integers [N]; every class 0..K-1 occurs.
     test_images: Of the same size and channels as the training images.
-    test_labels: Integers [M].
+    test_labels: Integers [M] in [0, K).
     class_names: K different names, or None.
 
   Returns:
     The data set with its statistics.
 
   Raises:
-    ValueError: As `validate.check`, or a channel is constant over the
+    ValueError: An argument is not as above, or a channel is constant over the
       training split.
   """
-  num_classes = validate.check(
+  num_classes = validate.require(
     name, train_images, train_labels, test_images, test_labels, class_names
   )
   train_images, test_images = map(
@@ -131,7 +132,7 @@ def _statistics(
   if not std.all():
     raise ValueError(
       f"{name}: channel {int(np.argmin(std))} of the train images is "
-      "constant and carries nothing: remove it."
+      "constant, so that it cannot be normalised: remove it."
     )
   return tuple(mean.tolist()), tuple(std.tolist())
 
@@ -141,16 +142,17 @@ def batch_indices(
 ) -> jax.Array:
   """Returns which examples step number `step` uses.
 
-  An epoch is `num_examples // batch_size` steps; it visits examples in an
-  order of its own, none twice, and leaves the remainder out.
+  An epoch is `num_examples // batch_size` steps. Each epoch has its own random
+  order, uses no example twice, and leaves the remainder out.
 
-  The permutation is not stored: position -> example is a keyed bijection, a
-  Feistel network on pairs (left, right) of Z_a x Z_a with a = ceil(sqrt(N)),
-  iterated until it lands in [0, N) ("cycle walking", Black and Rogaway 2002).
-  It costs microseconds where `jax.random.permutation` sorts all N.
+  The permutation is not stored. The map position -> example is a keyed
+  bijection: a Feistel network on pairs (left, right) of Z_a x Z_a with
+  a = ceil(sqrt(N)), repeated until the result is below N ("cycle walking",
+  Black and Rogaway 2002). It takes microseconds; `jax.random.permutation`
+  would sort all N.
 
   Args:
-    key: Fixed for the run; epochs are folded in.
+    key: The same for the whole run; the epoch is folded in.
     step: Scalar integer >= 0, may be traced.
     num_examples: N, at most 2**31 - 1.
     batch_size: B, at most N.
@@ -185,11 +187,11 @@ def _permute(round_keys: jax.Array, position: jax.Array, n: int) -> jax.Array:
 
 
 def _feistel(round_keys: jax.Array, x: jax.Array, side: int) -> jax.Array:
-  """A keyed bijection of [0, side**2), uint32 in and out."""
+  """A keyed bijection of [0, side**2): uint32 -> uint32."""
 
   def body(index: jax.Array, pair: tuple) -> tuple:
     left, right = pair
-    # `% side` before adding: the sum of two numbers below side cannot wrap.
+    # `% side` before adding, so that the sum cannot overflow.
     mixed = (left + _hash(right ^ round_keys[index]) % side) % side
     return right, mixed
 
@@ -211,22 +213,22 @@ def halves(
 
   Args:
     dataset_size: N, the number of training examples.
-    fraction: Share of the weights' part, in (0, 1]; the rest is the
-      architecture's part, which 1 leaves empty.
+    fraction: Share of the examples that train the weights, in (0, 1]. The
+      rest trains the architecture; at 1 there is no rest.
     seed: The split is a function of the three arguments alone.
 
   Returns:
-    (train_index, val_index), int32, sorted, disjoint, together 0..N-1.
-    Record `digest(train_index, val_index)` with the run.
+    (train_index, val_index): int32, sorted and disjoint, together 0..N-1. A
+    run records `digest(train_index, val_index)`.
 
   Raises:
-    ValueError: A part would be empty, but by a fraction of 1.
+    ValueError: A part would be empty though fraction < 1.
   """
   size = round(dataset_size * fraction)
   if not 0 < size < dataset_size + (fraction == 1):
     raise ValueError(
-      f"fraction {fraction} of {dataset_size} examples leaves a part empty: "
-      "both parts of the split need at least one."
+      f"fraction {fraction} of {dataset_size} examples leaves one part of the "
+      "split empty: each needs at least one example."
     )
   order = np.random.default_rng(seed).permutation(dataset_size)
   order = order.astype(np.int32)

@@ -1,16 +1,48 @@
-"""Augmentation inside jit. uint8 in [0, 255] in, float32 normalised out.
+"""Normalisation and random augmentation of images, inside jit.
 
-Value ranges: inputs are raw pixels, uint8 in [0, 255]. Outputs are
-`(pixel / 255 - mean) / std`, float32, about zero mean and unit variance. The
-crop pads with black (pixel 0, before normalising); cutout writes 0 after
+Inputs are raw pixels, uint8 in [0, 255]. Outputs are
+`(pixel / 255 - mean) / std`, float32, with about zero mean and unit variance.
+The crop pads with black (pixel 0, before normalising). Cutout writes 0 after
 normalising, which is the mean colour.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+
+class Normalise(Protocol):
+  """Pixels to a network's input, without anything random."""
+
+  def __call__(self, images: jax.Array, /) -> jax.Array:
+    """uint8[B, H, W, C] in [0, 255] -> float32[B, H, W, C]."""
+
+
+class Augment(Protocol):
+  """Pixels to a network's input in training, with random changes."""
+
+  def __call__(self, key: jax.Array, images: jax.Array, /) -> jax.Array:
+    """uint8[B, H, W, C] in [0, 255] -> float32[B, H, W, C], normalised."""
+
+
+class Augmentation(NamedTuple):
+  """What `augment` changes at random.
+
+  Attributes:
+    pad: Pixels of black added on each side before cropping back to H x W; 0
+      for no crop.
+    flip: Whether to mirror left and right with probability 1/2.
+    cutout: Side of the erased square in pixels, 0 for none. Its centre is
+      uniform over the image, so a part of it may lie outside (DeVries and
+      Taylor 2017).
+  """
+
+  pad: int = 0
+  flip: bool = False
+  cutout: int = 0
 
 
 def normalise(
@@ -27,7 +59,8 @@ def normalise(
     float32[B, H, W, C].
 
   Raises:
-    ValueError: images are not uint8, or not of as many channels as mean.
+    ValueError: images are not uint8, or have another number of channels than
+      mean or std.
   """
   if images.dtype != jnp.uint8:
     raise ValueError(f"images must be uint8 in [0, 255], got {images.dtype}.")
@@ -36,7 +69,7 @@ def normalise(
       f"images have {images.shape[-1]} channels, mean {len(mean)}, "
       f"std {len(std)}."
     )
-  # Divided here and in float64, once, and not by the device for every pixel.
+  # One division here, in float64, instead of one for each pixel on the device.
   scale = 1 / (255 * np.reshape(std, (1, 1, 1, -1)))
   shift = np.reshape(mean, (1, 1, 1, -1)) / np.reshape(std, (1, 1, 1, -1))
   pixels = images.astype(jnp.float32)
@@ -46,10 +79,7 @@ def normalise(
 def augment(
   key: jax.Array,
   images: jax.Array,
-  *,
-  pad: int,
-  flip: bool,
-  cutout: int,
+  augmentation: Augmentation,
   mean: Sequence[float],
   std: Sequence[float],
 ) -> jax.Array:
@@ -58,11 +88,7 @@ def augment(
   Args:
     key: One key for the batch.
     images: uint8[B, H, W, C].
-    pad: Pixels of black added on each side before cropping back to H x W; 0
-      for no crop.
-    flip: Whether to mirror left and right with probability 1/2.
-    cutout: Side of the erased square in pixels, 0 for none. Its centre is
-      uniform over the image, so it may stick out (DeVries and Taylor 2017).
+    augmentation: What to change. What is off draws nothing.
     mean: Per channel, in units of [0, 1].
     std: Per channel, in units of [0, 1].
 
@@ -70,8 +96,9 @@ def augment(
     float32[B, H, W, C], normalised.
 
   Raises:
-    ValueError: pad or cutout is negative, or as for `normalise`.
+    ValueError: pad or cutout is negative, or see `normalise`.
   """
+  pad, flip, cutout = augmentation
   if pad < 0 or cutout < 0:
     raise ValueError(f"pad {pad} and cutout {cutout} must not be negative.")
   crop_key, flip_key, cutout_key = jax.random.split(key, 3)
@@ -90,7 +117,7 @@ def _crop_and_flip(
   pad: int,
   flip: bool,
 ) -> jax.Array:
-  """Moves pixels by one gather: a flip only reverses the columns it reads."""
+  """Crops and flips by one gather: a flip reverses the order of columns."""
   batch, height, width, _ = images.shape
   corner = jax.random.randint(crop_key, (batch, 2, 1), 0, 2 * pad + 1)
   rows = jnp.arange(height)[None]

@@ -1,4 +1,4 @@
-"""Data that needs no file of the user's: digits, and mocks of known shape.
+"""Data sets without any download: the digits, and generated mock images.
 
 `digits.npz` holds the 1,797 test images of "Optical Recognition of Handwritten
 Digits" (E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, 1998,
@@ -19,7 +19,7 @@ _MOCK_TRAIN, _MOCK_TEST = 512, 256
 
 
 def digits() -> arrays.Dataset:
-  """Returns the digits, uint8[N, 8, 8, 1], 1,437 to train and 360 to test.
+  """Returns the digits, uint8[N, 8, 8, 1]: 1,437 training, 360 test images.
 
   The test split has 36 examples of each class, drawn with a fixed seed.
   """
@@ -39,16 +39,17 @@ def digits() -> arrays.Dataset:
 
 
 def mock(name: str) -> arrays.Dataset:
-  """Returns learnable noise in the shape of a real data set.
+  """Returns generated images in the shape of a real data set.
 
-  Each class is a fixed pattern of coarse blocks under noise: a network that
-  works learns it within seconds. Accuracy on it means nothing else.
+  Each class is a fixed pattern of coarse blocks with noise added. A network
+  that works learns it within seconds; its accuracy says nothing about real
+  data.
 
   Args:
     name: A key of `MOCK_SHAPES`.
 
   Returns:
-    10 classes, 512 examples to train and 256 to test, always the same.
+    10 classes, 512 training and 256 test examples, the same at every call.
   """
   height, width, channels = MOCK_SHAPES[name]
   rng = np.random.default_rng(0)

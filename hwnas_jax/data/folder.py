@@ -18,14 +18,14 @@ def load_folder(name: str, path: pathlib.Path) -> arrays.Dataset:
   Classes are numbered in the order of their sorted names.
 
   Args:
-    name: What to call the data set.
-    path: The folder that holds `train` and `test`.
+    name: Names the data set.
+    path: The folder that has the folders `train` and `test`.
 
   Raises:
     FileNotFoundError: A split or the images of a class are missing.
-    ValueError: The classes of the splits differ, a file is no image, is not
-      greyscale or RGB with 8 bits a channel, or is of another size or mode
-      than the first. The first offender is named.
+    ValueError: The classes of the splits differ; or a file is not an image,
+      not greyscale or RGB with 8 bits a channel, or of another size or mode
+      than the first. The message names the first such file.
   """
   check_folder(path)
   classes = _folders(path / "train")
@@ -45,7 +45,7 @@ def check_folder(path: pathlib.Path) -> None:
   for split in ("train", "test"):
     if not (path / split).is_dir():
       raise FileNotFoundError(
-        f"{path / split} is not a folder. Images are expected as "
+        f"{path / split} is not a folder. Images are expected at "
         f"{path}/train/CLASS/*.png and {path}/test/CLASS/*.png (or .jpg)."
       )
 
@@ -64,7 +64,9 @@ def _read_split(
       f for f in (path / name).iterdir() if not f.name.startswith(".")
     )
     if not files:
-      raise FileNotFoundError(f"{path / name} holds no images.")
+      raise FileNotFoundError(
+        f"{path / name} has no images: add some or remove the folder."
+      )
     for file in files:
       images.append(_read_image(file))
       labels.append(label)
@@ -75,7 +77,10 @@ def _read_split(
           "one size and mode."
         )
   if not images:
-    raise FileNotFoundError(f"{path} holds no class folders.")
+    raise FileNotFoundError(
+      f"{path} has no class folders: put each class's images in a folder of "
+      "their own."
+    )
   return np.stack(images), np.array(labels)
 
 
@@ -100,7 +105,7 @@ def load_npz(name: str, path: pathlib.Path) -> arrays.Dataset:
   """Reads an .npz file of x_train, y_train, x_test and y_test.
 
   Args:
-    name: What to call the data set.
+    name: Names the data set.
     path: The file; x are uint8[N, H, W, C] or uint8[N, H, W], y integers [N].
 
   Raises:
@@ -111,7 +116,7 @@ def load_npz(name: str, path: pathlib.Path) -> arrays.Dataset:
   with np.load(path) as data:
     if missing := sorted(set(_NPZ_KEYS) - set(data.files)):
       raise ValueError(
-        f"{path} lacks {missing}: it holds {sorted(data.files)}, expected "
+        f"{path} lacks {missing}: it has {sorted(data.files)}, expected "
         f"{list(_NPZ_KEYS)}."
       )
     x_train, y_train, x_test, y_test = (data[key] for key in _NPZ_KEYS)
@@ -119,16 +124,17 @@ def load_npz(name: str, path: pathlib.Path) -> arrays.Dataset:
 
 
 def check_npz(path: pathlib.Path) -> None:
-  """Refuses what is no .npz file.
+  """Raises an error unless the path is an .npz file.
 
   Raises:
     FileNotFoundError: There is no such file.
-    ValueError: It is something else, as .npy.
+    ValueError: It is another kind of file, such as .npy.
   """
   if not path.is_file():
     raise FileNotFoundError(
       f"{path} is not a file. Make it by numpy.savez(path, x_train=..., "
-      "y_train=..., x_test=..., y_test=...), x uint8[N, H, W, C], y [N] from 0."
+      "y_train=..., x_test=..., y_test=...): x are uint8[N, H, W, C], y are "
+      "integers [N] from 0."
     )
   if not zipfile.is_zipfile(path):
-    raise ValueError(f"{path} is not an .npz file of numpy.savez.")
+    raise ValueError(f"{path} is not an .npz file: write it by numpy.savez.")

@@ -1,4 +1,4 @@
-"""Readers of the original files: CIFAR-10's binary batches, MNIST's idx."""
+"""Reads original files: CIFAR-10's binary batches and MNIST's idx format."""
 
 import gzip
 import pathlib
@@ -17,8 +17,8 @@ class Original(NamedTuple):
   """A data set in the order of its original files.
 
   Attributes:
-    splits: 'train' and 'test' -> (uint8[N, H, W, C], uint8[N]).
-    label_names: Where the original files have them, else None.
+    splits: (images uint8[N, H, W, C], labels uint8[N]) of 'train' and 'test'.
+    label_names: The names of the classes; None where the files have none.
   """
 
   splits: dict[str, tuple[np.ndarray, np.ndarray]]
@@ -26,7 +26,10 @@ class Original(NamedTuple):
 
 
 def read_cifar10(files: Mapping[str, pathlib.Path]) -> Original:
-  """Reads cifar-10-binary.tar.gz, without unpacking it to the disk.
+  """Reads cifar-10-binary.tar.gz without unpacking it to disk.
+
+  Args:
+    files: Its path, by its name.
 
   Raises:
     ValueError: A member of the archive is missing or cut short.
@@ -47,12 +50,12 @@ def _member(tar: tarfile.TarFile, name: str) -> bytes:
   except KeyError:
     member = None
   if member is None:
-    raise ValueError(f"{tar.name!r} holds no file {path}.")
+    raise ValueError(f"{tar.name!r} has no file {path}.")
   return member.read()
 
 
 def _cifar_batch(data: bytes) -> tuple[np.ndarray, np.ndarray]:
-  """Records of one label byte and 3072 pixels, channels first."""
+  """(images, labels) of records: a label byte, then 3072 pixels as CHW."""
   if len(data) % _CIFAR_RECORD_BYTES:
     raise ValueError(
       f"A batch of {len(data)} bytes is cut short: records are "
@@ -66,8 +69,11 @@ def _cifar_batch(data: bytes) -> tuple[np.ndarray, np.ndarray]:
 def read_fashion_mnist(files: Mapping[str, pathlib.Path]) -> Original:
   """Reads the four idx files.
 
+  Args:
+    files: Their paths, by their names.
+
   Raises:
-    ValueError: A file is not what its header says.
+    ValueError: A file's contents are not what its header says.
   """
   splits = {}
   for split, prefix in (("train", "train"), ("test", "t10k")):
@@ -78,7 +84,7 @@ def read_fashion_mnist(files: Mapping[str, pathlib.Path]) -> Original:
 
 
 def _idx(path: pathlib.Path, rank: int) -> np.ndarray:
-  """Two zero bytes, type, rank, big-endian sizes, then the elements."""
+  """An idx file: 2 zero bytes, type, rank, big-endian sizes, the elements."""
   data = gzip.decompress(path.read_bytes())
   if data[:4] != bytes([0, 0, _IDX_UINT8, rank]):
     raise ValueError(f"{path} is not an idx file of {rank}-dimensional uint8.")
@@ -86,7 +92,7 @@ def _idx(path: pathlib.Path, rank: int) -> np.ndarray:
   shape = np.frombuffer(data[4:start], ">u4")
   if len(data) - start != shape.prod():
     raise ValueError(
-      f"{path} holds {len(data) - start} elements, its header says "
+      f"{path} has {len(data) - start} elements, its header says "
       f"{shape.tolist()}."
     )
   return np.frombuffer(data, np.uint8, offset=start).reshape(shape)

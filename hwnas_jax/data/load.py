@@ -1,16 +1,16 @@
-"""Every data set by its name.
+"""Loads a data set by its name.
 
-| name | what |
+| name | data set |
 |---|---|
-| `digits` | 8x8x1, 10 classes, in the package |
-| `cifar10`, `fashion_mnist` | as `tfds:`; `hwnas_jax.data` prepares them |
-| `mock_cifar10`, `mock_fashion_mnist` | learnable noise of that shape |
+| `digits` | 8x8x1, 10 classes; a part of the package |
+| `cifar10`, `fashion_mnist` | of TFDS; prepared by `python -m hwnas_jax.data` |
+| `mock_cifar10`, `mock_fashion_mnist` | generated images of that shape |
 | `folder:PATH` | PATH/train/CLASS/*.png, PATH/test/CLASS/*.png |
 | `npz:PATH` | x_train, y_train, x_test, y_test |
-| `tfds:NAME`, `tfds:NAME/CONFIG` | any image classification TFDS has prepared |
+| `tfds:NAME`, `tfds:NAME/CONFIG` | any image classification prepared by TFDS |
 | `tfds:PATH` | the same, by the full path of its folder |
 
-Arrays in memory need no name: see `hwnas_jax.data.user`.
+For arrays in memory see `hwnas_jax.data.user`.
 """
 
 import difflib
@@ -37,16 +37,16 @@ _NAMES = ("digits", *originals.CHECKSUMS, *embedded.MOCK_SHAPES)
 
 
 def require(name: str, data_dir: str | os.PathLike[str] | None = None) -> None:
-  """Refuses what `load` could not read, within a second.
+  """Raises an error, within a second, where `load` could not read the data.
 
   Args:
     name: As for `load`.
     data_dir: As for `load`.
 
   Raises:
-    FileNotFoundError: The data is absent; says where it was looked for and
-      the ways to get it.
-    ValueError: The name is unknown, or the data is not readable here.
+    FileNotFoundError: The data is absent; the message says where it was
+      looked for and how to get it.
+    ValueError: The name is unknown, or the data cannot be read.
   """
   kind, _, path = name.partition(":")
   if kind == "folder" and path:
@@ -54,10 +54,10 @@ def require(name: str, data_dir: str | os.PathLike[str] | None = None) -> None:
   elif kind == "npz" and path:
     folder.check_npz(pathlib.Path(path).expanduser())
   elif _is_prepared(name):
-    prepared.check(name, locate.resolve_data_dir(data_dir))
+    prepared.require(name, locate.resolve_data_dir(data_dir))
   elif name == user.NAME:
     raise ValueError(
-      "The data of this run were arrays, given in Python and kept in no file: "
+      "The data of this run were arrays given in Python, which are in no file: "
       "give the same arrays again, as data=Data(...)."
     )
   elif name not in _NAMES:
@@ -80,12 +80,12 @@ def load(
   """Loads a data set onto the default device.
 
   Args:
-    name: One of the names above.
-    data_dir: Where TFDS data sets lie; by default TFDS_DATA_DIR of the
+    name: One of this module's table.
+    data_dir: The folder of TFDS's data sets; by default TFDS_DATA_DIR of the
       environment, or ~/tensorflow_datasets.
 
   Raises:
-    FileNotFoundError: The data is absent, see `require`.
+    FileNotFoundError: The data is absent; see `require`.
     ValueError: The name is unknown or the data is not valid.
   """
   require(name, data_dir)
@@ -104,8 +104,9 @@ def shape(
 ) -> tuple[tuple[int, int, int], int]:
   """((height, width, channels) of an image, number of classes).
 
-  A latency table can be measured for CIFAR-10 where CIFAR-10 is not: the
-  shapes of the common sets are known. Others are loaded.
+  The shapes of the common data sets are known without their data, so that a
+  latency table for CIFAR-10 can be measured on a machine that does not have
+  it. Other data sets are loaded.
 
   Args:
     name: As for `load`.

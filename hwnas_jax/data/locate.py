@@ -1,4 +1,4 @@
-"""Where a TFDS data set lies: in DATA_DIR/NAME/VERSION, or by its config."""
+"""Finds TFDS's data sets: in DATA_DIR/NAME/VERSION or NAME/CONFIG/VERSION."""
 
 import os
 import pathlib
@@ -9,18 +9,18 @@ _INFO = "dataset_info.json"
 
 
 def resolve_data_dir(data_dir: str | os.PathLike[str] | None) -> pathlib.Path:
-  """Returns data_dir, or where TFDS keeps its data by default."""
+  """Returns data_dir, or TFDS's default where it is None or empty."""
   default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
   return pathlib.Path(data_dir or default).expanduser()
 
 
 def find(name: str, data_dir: pathlib.Path) -> pathlib.Path | None:
-  """Returns the folder of the newest prepared version, None without one.
+  """Returns the folder of the newest prepared version; None if there is none.
 
   Args:
-    name: `NAME` or `NAME/CONFIG`, which `/VERSION` may follow; or the full
-      path of such a folder. `tfds:` may come before it.
-    data_dir: Where TFDS data sets lie.
+    name: `NAME` or `NAME/CONFIG`, with or without `/VERSION`; or the full path
+      of such a folder. `tfds:` may come before it.
+    data_dir: The folder of TFDS's data sets.
   """
   folder = _place(name, data_dir)
   if (folder / _INFO).is_file():
@@ -32,28 +32,28 @@ def find(name: str, data_dir: pathlib.Path) -> pathlib.Path | None:
 
 
 def _place(name: str, data_dir: pathlib.Path) -> pathlib.Path:
-  # A full path takes the place of data_dir.
+  # Joined to a full path, data_dir is ignored.
   return data_dir / pathlib.Path(name.removeprefix("tfds:")).expanduser()
 
 
 def _version(folder: pathlib.Path) -> tuple[int, ...]:
-  """Numbers of '3.0.2'; empty for others, as an unfinished preparation."""
+  """(3, 0, 2) of '3.0.2'; () of other names, such as unfinished ones."""
   parts = folder.name.split(".")
   return tuple(map(int, parts)) if all(p.isdecimal() for p in parts) else ()
 
 
 def absent(name: str, data_dir: pathlib.Path) -> str:
-  """Returns what to say of a data set that is not prepared.
+  """Returns the error's text for a data set that is not prepared.
 
   Args:
     name: As for `find`, which found nothing.
     data_dir: As for `find`.
   """
   folder = _place(name, data_dir)
-  found = folder.glob(f"*/*.*.*/{_INFO}")
-  if configs := sorted({path.parents[1].name for path in found}):
+  infos = folder.glob(f"*/*.*.*/{_INFO}")
+  if configs := sorted({path.parents[1].name for path in infos}):
     names = [f"{name}/{config}" for config in configs]
-    return f"{name} has configs, name one of them: {', '.join(names)}."
+    return f"{name} has configs; name one of them: {', '.join(names)}."
   ways = [f"{name} is not prepared: there is no {folder}/VERSION/{_INFO}."]
   where = name.removeprefix("tfds:")
   if not pathlib.Path(where).expanduser().is_absolute():

@@ -1,4 +1,4 @@
-"""The original files of the stock data sets: found or downloaded, verified."""
+"""Finds or downloads the original files of data sets, and verifies them."""
 
 import base64
 import hashlib
@@ -13,7 +13,7 @@ from absl import logging
 
 _FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
 
-# url -> sha256, as TFDS 4.9.10 registers them in its folder url_checksums.
+# SHA-256 by URL, as TFDS 4.9.10 registers them in its folder url_checksums.
 CHECKSUMS: dict[str, dict[str, str]] = {
   "cifar10": {
     "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz": (
@@ -46,21 +46,21 @@ def collect(
   archive: pathlib.Path | None,
   checksums: Mapping[str, str],
 ) -> dict[str, pathlib.Path]:
-  """Returns the verified original files, downloading what is nowhere.
+  """Returns the verified original files; downloads those that are missing.
 
   Args:
     name: The data set.
-    data_dir: Its `downloads` folder is searched and downloaded to.
-    archive: The file, or a folder of the files; then nothing else is searched.
-    checksums: url -> sha256.
+    data_dir: Its folder `downloads` is searched and downloaded to.
+    archive: The file, or the folder of the files; no other place is searched.
+    checksums: SHA-256 by URL.
 
   Returns:
-    File name -> path.
+    The files' paths by their names.
 
   Raises:
     FileNotFoundError: A file is not at `archive`.
-    ConnectionError: A file is nowhere and its server not within reach.
-    ValueError: A file has another checksum than it should.
+    ConnectionError: A file is missing and its server does not answer.
+    ValueError: A file's checksum differs.
   """
   files = {}
   for url, sha256 in checksums.items():
@@ -68,8 +68,8 @@ def collect(
     downloads = data_dir / "downloads"
     if archive:
       path = _in_archive(archive, filename, single=len(checksums) == 1)
-    elif found := _in_downloads(downloads, name, filename, sha256):
-      path = found
+    elif downloaded := _in_downloads(downloads, name, filename, sha256):
+      path = downloaded
     else:
       path = _download(url, downloads / name / filename)
     _verify(path, sha256)
@@ -82,7 +82,7 @@ def _in_archive(
 ) -> pathlib.Path:
   if archive.is_file() and not single:
     raise FileNotFoundError(
-      f"{archive} is one file of several: give the folder that holds all."
+      f"{archive} is one of several files: give the folder that has them all."
     )
   path = archive / filename if archive.is_dir() else archive
   if not path.is_file():
@@ -93,7 +93,7 @@ def _in_archive(
 def _in_downloads(
   downloads: pathlib.Path, name: str, filename: str, sha256: str
 ) -> pathlib.Path | None:
-  """Looks for the plain name, or the one TFDS gives: it holds the checksum."""
+  """The file by its own name, or by TFDS's, which contains the checksum."""
   token = base64.urlsafe_b64encode(bytes.fromhex(sha256)).decode().rstrip("=")
   for folder in (downloads / name, downloads, downloads / "manual"):
     for path in sorted(folder.glob("*")):
@@ -105,10 +105,10 @@ def _in_downloads(
 
 def _verify(path: pathlib.Path, sha256: str) -> None:
   with path.open("rb") as file:
-    found = hashlib.file_digest(file, "sha256").hexdigest()
-  if found != sha256:
+    actual = hashlib.file_digest(file, "sha256").hexdigest()
+  if actual != sha256:
     raise ValueError(
-      f"{path} is not the original file: its sha256 is {found}, expected "
+      f"{path} is not the original file: its SHA-256 is {actual}, expected "
       f"{sha256}. Remove it and get the file again."
     )
 
@@ -116,7 +116,7 @@ def _verify(path: pathlib.Path, sha256: str) -> None:
 def _download(url: str, path: pathlib.Path) -> pathlib.Path:
   if not _reachable(url):
     raise ConnectionError(
-      f"{url} does not answer within {_CONNECT_TIMEOUT_S:g} s. Get the file "
+      f"{url} did not answer within {_CONNECT_TIMEOUT_S:g} s. Get the file "
       f"elsewhere and give its path by --archive, or put it at {path}."
     )
   logging.info("Downloading %s", url)
@@ -129,7 +129,7 @@ def _download(url: str, path: pathlib.Path) -> pathlib.Path:
 
 
 def _reachable(url: str) -> bool:
-  """Asks for the head of url. In a thread: resolving names has no timeout."""
+  """Whether a HEAD request is answered. A thread: DNS has no timeout."""
   answers = []
 
   def ask() -> None:

@@ -1,9 +1,9 @@
-"""Prepares the stock TFDS data sets without TensorFlow.
+"""Prepares CIFAR-10 and Fashion-MNIST for TFDS without TensorFlow.
 
-TFDS reads array_record without TensorFlow, but its builders of `cifar10` and
-`fashion_mnist` need TensorFlow to write it, and without a network they try
-for minutes. Here the same data sets (name, version, features, order) are
-written from the same original files by TFDS's own writer.
+TFDS reads the format array_record without TensorFlow, but its builders of
+`cifar10` and `fashion_mnist` need TensorFlow to write it, and without a network
+they try for minutes. This module writes the same data sets (name, version,
+features, order) from the same original files by TFDS's own writer.
 """
 
 import io
@@ -30,28 +30,28 @@ def prepare(
   archive: str | os.PathLike[str] | None = None,
   checksums: Mapping[str, str] | None = None,
 ) -> pathlib.Path:
-  """Makes `tfds.data_source(name)` work; does nothing where it does.
+  """Writes a data set for `tfds.data_source(name)`, unless it is there.
 
   Args:
     name: 'cifar10' or 'fashion_mnist'.
-    data_dir: Where TFDS data sets lie, by default as in `load.load`.
+    data_dir: The folder of TFDS's data sets; by default as in `load.load`.
     archive: The original file, or the folder of the original files. Without
       it they are looked for in `data_dir/downloads`, then downloaded.
-    checksums: url -> sha256 of the original files, by default those that TFDS
+    checksums: SHA-256 of the original files by URL; by default those that TFDS
       registers.
 
   Returns:
     The folder of the prepared data set.
 
   Raises:
-    FileNotFoundError: There is nothing at `archive`.
-    ConnectionError: The files are nowhere, and the network is not there.
+    FileNotFoundError: A file is not at `archive`.
+    ConnectionError: A file is missing, and its server does not answer.
     ValueError: A file is not the original one, or the data set is prepared
       in a format that cannot be read without TensorFlow.
   """
   root = locate.resolve_data_dir(data_dir)
   if folder := locate.find(name, root):
-    prepared.check(name, root)
+    prepared.require(name, root)
     logging.info("%s is already prepared in %s", name, folder)
     return folder
   files = originals.collect(
@@ -66,7 +66,7 @@ def prepare(
 def _write(
   name: str, root: pathlib.Path, original: formats.Original
 ) -> pathlib.Path:
-  """Writes with the stock builder, fed with arrays instead of a download."""
+  """Writes by TFDS's builder, which gets arrays instead of a download."""
   import tensorflow_datasets as tfds
 
   base: Any = tfds.builder_cls(name)
@@ -106,7 +106,7 @@ def _examples(
 
 
 def _png(pixels: np.ndarray) -> io.BytesIO:
-  """TFDS needs TensorFlow to encode pixels, but takes encoded files as is."""
+  """A PNG file. TFDS needs TensorFlow to encode pixels, but not for files."""
   stream = io.BytesIO()
   squeezed = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
   Image.fromarray(squeezed).save(stream, "PNG")

@@ -1,7 +1,7 @@
-"""Image classification data sets as TFDS prepares them, without TensorFlow.
+"""Reads image classification data sets that TFDS prepared, without TensorFlow.
 
-A data set is read from its folder alone: the code that prepared it is not
-needed. Which feature is the image and which the label is found by their types.
+Only the data set's folder is read; the code that prepared it is not needed. The
+features of image and label are found by their types.
 """
 
 import pathlib
@@ -17,7 +17,7 @@ _CHUNK = 2_000
 
 
 class _Opened(NamedTuple):
-  """A prepared data set that is image classification.
+  """A prepared image classification data set.
 
   Attributes:
     builder: TFDS's builder, which reads the folder.
@@ -32,33 +32,38 @@ class _Opened(NamedTuple):
   test: str
 
 
-def check(name: str, data_dir: pathlib.Path) -> None:
-  """Refuses what is not prepared, or is no image classification.
+def require(name: str, data_dir: pathlib.Path) -> None:
+  """Raises an error unless a data set is prepared image classification.
 
-  The images themselves are not read: `load` finds whether they are one size.
+  The images are not read; `load` checks that all have one size.
 
   Args:
     name: As for `locate.find`.
     data_dir: As for `locate.find`.
 
   Raises:
-    FileNotFoundError: The data set is not prepared; says how to prepare it.
-    ValueError: It is in another format than array_record, its image and label
-      features are not found, its images are not uint8, greyscale or RGB, or a
-      split is missing.
+    FileNotFoundError: The data set is not prepared; the message says how to
+      prepare it.
+    ValueError: It is in another format than array_record; it has not exactly
+      one image and one label feature; its images are not uint8, greyscale or
+      RGB; or a split is missing.
   """
   _open(name, data_dir)
 
 
 def load(name: str, data_dir: pathlib.Path) -> arrays.Dataset:
-  """Decodes a prepared data set in the order of TFDS; cifar10 takes 10 s.
+  """Decodes a prepared data set in TFDS's order; cifar10 takes 10 s.
 
-  The split `validation` is the test split where there is no `test`; a warning
-  says so.
+  Where there is no split `test`, the split `validation` is the test split, with
+  a warning.
+
+  Args:
+    name: As for `locate.find`.
+    data_dir: As for `locate.find`.
 
   Raises:
-    FileNotFoundError: As `check`.
-    ValueError: As `check`, or the images are not one size, or the labels are
+    FileNotFoundError: See `require`.
+    ValueError: See `require`; or the images differ in size, or the labels are
       not 0..K-1.
   """
   opened = _open(name, data_dir)
@@ -81,7 +86,7 @@ def _open(name: str, data_dir: pathlib.Path) -> _Opened:
   folder = locate.find(name, data_dir)
   if folder is None:
     raise FileNotFoundError(locate.absent(name, data_dir))
-  # Slow to import, and of no use to who brings other data.
+  # Slow to import, and not needed for other data sets.
   import tensorflow_datasets as tfds
 
   builder = tfds.builder_from_directory(folder)
@@ -91,7 +96,7 @@ def _open(name: str, data_dir: pathlib.Path) -> _Opened:
     raise ValueError(
       f"{folder} is in the format {', '.join(formats)}; {_FORMAT} is needed, "
       "which is read without TensorFlow. Where TensorFlow is installed, this "
-      "writes it beside the other:\n  tfds convert_format "
+      "command adds it:\n  tfds convert_format "
       f"--dataset_version_dir={folder} --out_file_format={_FORMAT}"
     )
   image, label = _find_features(name, info)
@@ -99,7 +104,7 @@ def _open(name: str, data_dir: pathlib.Path) -> _Opened:
   test = next((s for s in ("test", "validation") if sizes.get(s)), None)
   if not sizes.get("train") or test is None:
     raise ValueError(
-      f"{name} has the splits {', '.join(sizes) or 'none'}: train is needed, "
+      f"{name} has the splits {', '.join(sizes) or 'none'}; it needs train, "
       "and test or validation. Split it yourself and write the arrays to an "
       ".npz file: 'npz:PATH'."
     )
@@ -107,7 +112,7 @@ def _open(name: str, data_dir: pathlib.Path) -> _Opened:
 
 
 def _find_features(name: str, info: Any) -> tuple[str, str]:
-  """(key of the image, key of the label), or refuses."""
+  """(key of the image, key of the label); raises ValueError without them."""
   from tensorflow_datasets import features as kinds
 
   top = info.features
@@ -116,7 +121,7 @@ def _find_features(name: str, info: Any) -> tuple[str, str]:
     key
     for key, feature in features.items()
     if isinstance(feature, kinds.Image)
-    and not isinstance(feature, kinds.LabeledImage)  # a mask
+    and not isinstance(feature, kinds.LabeledImage)  # a segmentation
   ]
   labels = [k for k, f in features.items() if isinstance(f, kinds.ClassLabel)]
   image, label = (_choose(keys, info) for keys in (images, labels))
@@ -124,9 +129,9 @@ def _find_features(name: str, info: Any) -> tuple[str, str]:
     have = [f"{k} ({type(features[k]).__name__})" for k in sorted(features)]
     raise ValueError(
       f"{name} is no image classification: it needs one Image and one "
-      "ClassLabel, or supervised_keys that say which of several; it has "
-      f"{', '.join(have) or type(top).__name__}. Write what you want of it to "
-      "an .npz file: 'npz:PATH'."
+      "ClassLabel, or supervised_keys that choose among several; it has "
+      f"{', '.join(have) or type(top).__name__}. Write the images and labels "
+      "that you want to an .npz file: 'npz:PATH'."
     )
   shape, dtype = features[image].shape, np.dtype(features[image].np_dtype)
   if dtype != np.uint8 or shape[-1] not in (1, 3):
@@ -139,11 +144,11 @@ def _find_features(name: str, info: Any) -> tuple[str, str]:
 
 
 def _choose(keys: list[str], info: Any) -> str | None:
-  """The only key, or the only one that the supervised keys name."""
-  named = [key for key in keys if key in (info.supervised_keys or ())]
-  for found in (keys, named):
-    if len(found) == 1:
-      return found[0]
+  """The only key, or the only one among the supervised keys; else None."""
+  supervised = [key for key in keys if key in (info.supervised_keys or ())]
+  for candidates in (keys, supervised):
+    if len(candidates) == 1:
+      return candidates[0]
   return None
 
 

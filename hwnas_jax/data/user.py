@@ -6,12 +6,12 @@ import numpy as np
 
 from hwnas_jax.data import arrays, validate
 
-NAME = "arrays"  # what a run's config calls such data
+NAME = "arrays"  # the name of such data in a run's config
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Data:
-  """Images and labels of your own; a channel axis of greyscale may be absent.
+  """Images and labels of your own; greyscale images need no channel axis.
 
   For example:
 
@@ -24,13 +24,13 @@ class Data:
   Attributes:
     x_train: The training images, uint8[N, H, W, C] or uint8[N, H, W].
     y_train: Their labels, integers [N]; every class 0..K-1 occurs.
-    x_test: The test images, uint8[M, H, W, C] or uint8[M, H, W]; never used
-      in a search.
+    x_test: The test images, uint8[M, H, W, C] or uint8[M, H, W]; a search does
+      not use them.
     y_test: Their labels, integers [M] in [0, K).
     class_names: The K names in the order of the labels; None without names.
 
   Raises:
-    ValueError: An array is not as above; the message says which and why.
+    ValueError: A field is not as above; the message says which and why.
   """
 
   x_train: np.ndarray
@@ -46,13 +46,13 @@ class Data:
           f"Data: {name} must be a NumPy array, got {type(value).__name__}: "
           f"give np.asarray({name})."
         )
-    validate.check("Data", *_fields(self))
+    validate.require("Data", *_fields(self))
 
   def dataset(self) -> arrays.Dataset:
     """Puts the arrays on the default device.
 
-    The digest of the result is that of the arrays, so that a run is not
-    resumed with others.
+    The digest of the result is that of the arrays: a run is not resumed with
+    other ones.
 
     Raises:
       ValueError: A channel is constant over the training images.

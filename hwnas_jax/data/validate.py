@@ -1,9 +1,9 @@
-"""Refuses arrays that are no image classification data set."""
+"""Checks that arrays are an image classification data set."""
 
 import numpy as np
 
 
-def check(
+def require(
   name: str,
   train_images: np.ndarray,
   train_labels: np.ndarray,
@@ -11,10 +11,10 @@ def check(
   test_labels: np.ndarray,
   class_names: tuple[str, ...] | None = None,
 ) -> int:
-  """Returns K, the number of classes.
+  """Returns K, the number of classes, or raises an error.
 
   Args:
-    name: What to call the data set in errors.
+    name: Names the data set in errors.
     train_images: uint8[N, H, W, C], or uint8[N, H, W] of one channel.
     train_labels: Integers [N]; every class 0..K-1 occurs.
     test_images: uint8[M, H, W, C], or uint8[M, H, W] of one channel.
@@ -22,7 +22,8 @@ def check(
     class_names: K different names, or None.
 
   Raises:
-    ValueError: A dtype, shape, label or name is not as above.
+    ValueError: A dtype, shape, label or name is not as above; the message says
+      which and why.
   """
   _check_split(f"{name}: train", train_images, train_labels)
   _check_split(f"{name}: test", test_images, test_labels)
@@ -48,7 +49,7 @@ def with_channels(images: np.ndarray) -> np.ndarray:
 def _check_split(where: str, images: np.ndarray, labels: np.ndarray) -> None:
   wrong_shape = images.ndim not in (3, 4) or 0 in images.shape
   if images.dtype != np.uint8 or wrong_shape:
-    hint = "; round pixels to 0..255 and cast them by astype(np.uint8)"
+    hint = "; round pixels to 0..255 and convert them by astype(np.uint8)"
     raise ValueError(
       f"{where} images must be uint8[N, H, W, C] or uint8[N, H, W] and not "
       f"empty, got {images.dtype}{list(images.shape)}"
@@ -72,7 +73,7 @@ def _num_classes(name: str, train: np.ndarray, test: np.ndarray) -> int:
       "classes that occur from 0, without gaps."
     )
   if len(classes) < 2:
-    raise ValueError(f"{name}: there is only one class, nothing to learn.")
+    raise ValueError(f"{name}: there is only one class, but at least 2 needed.")
   if test.min() < 0 or test.max() >= len(classes):
     raise ValueError(
       f"{name}: test labels must be in 0..{len(classes) - 1} as in train, "

@@ -1,10 +1,9 @@
-"""ONNX of a traced JAX function: inference networks and their operations.
+"""Converts a traced JAX function to ONNX: networks and their operations.
 
-Covers the primitives that `nets` traces to under `tracing_for("onnx")`; an
-unknown one is refused by name. What depends on no input is computed here.
+It converts the primitives that `nets` traces to under `tracing_for("onnx")`,
+and refuses others by name. What does not depend on an input is computed here.
 Inputs and outputs are float32; images, [B, H, W, C] in JAX, are [B, C, H, W]
-in ONNX. (jax2onnx 0.17 was tried: it wants an older orbax, takes half a
-minute a network, and leaves a Transpose at every convolution.)
+in ONNX. docs/decisions.md#an-onnx-converter-of-our-own says why there is one.
 """
 
 import pathlib
@@ -17,9 +16,10 @@ import numpy as np
 from jax.extend import core
 
 from hwnas_jax.deploy import onnx_ops
+from hwnas_jax.deploy.onnx_conversion import UnsupportedError
 from hwnas_jax.deploy.onnx_graph import Graph, Value, default_layout, require
 
-# Calls, by primitive: the parameter that holds what they run.
+# Primitives that call a jaxpr, and the parameter that has it.
 _CALLS = {
   "jit": "jaxpr",
   "closed_call": "call_jaxpr",
@@ -33,16 +33,24 @@ def to_onnx(
 ) -> Any:
   """Converts a function of float32 arrays.
 
+  For example, with a network's module and variables:
+
+  ```python
+  with conv.tracing_for("onnx"):
+    model = to_onnx(lambda x: module.apply(variables, x), [(1, 8, 8, 1)])
+  ```
+
   Args:
-    function: arrays -> array or pytree of arrays; weights are what it closes
-      over. Trace it inside `nets.conv.tracing_for("onnx")`.
-    shapes: of its arguments, as in JAX.
+    function: arrays -> an array or a pytree of arrays. Its weights are the
+      arrays that it closes over. Call `to_onnx` inside
+      `nets.conv.tracing_for("onnx")`.
+    shapes: of its arguments, images as [B, H, W, C].
 
   Returns:
-    An onnx.ModelProto; outputs in the order of `jax.tree.leaves`.
+    An onnx.ModelProto; its outputs are in the order of `jax.tree.leaves`.
 
   Raises:
-    ValueError: it holds a primitive, or a use of one, without a conversion.
+    ValueError: a primitive, or this use of it, has no conversion.
     ModuleNotFoundError: the extra [onnx] is not installed.
   """
   graph = Graph()
@@ -53,14 +61,17 @@ def to_onnx(
 
 
 def run(model: Any, *arrays: Any) -> list[np.ndarray]:
-  """Runs a model on this CPU by onnxruntime.
+  """Runs a model on this machine's CPU by onnxruntime.
 
   Args:
     model: a ModelProto, or the path of a file.
-    *arrays: its inputs, images as in JAX: [B, H, W, C].
+    *arrays: its inputs, images as [B, H, W, C].
 
   Returns:
-    Its outputs, images as in JAX again.
+    Its outputs, images as [B, H, W, C].
+
+  Raises:
+    ModuleNotFoundError: the extra [onnx] is not installed.
   """
   runtime = require("onnxruntime")
   is_path = isinstance(model, str | pathlib.Path)
@@ -81,23 +92,24 @@ def run(model: Any, *arrays: Any) -> list[np.ndarray]:
 def _run(
   graph: Graph, closed: core.ClosedJaxpr, inputs: Sequence[Value]
 ) -> list[Value]:
-  """Adds what a jaxpr does; its outputs."""
+  """Adds what a jaxpr computes; returns its outputs."""
   jaxpr = closed.jaxpr
-  known: dict[Any, Value] = dict(zip(jaxpr.invars, inputs, strict=True))
+  values: dict[Any, Value] = dict(zip(jaxpr.invars, inputs, strict=True))
   consts = map(np.asarray, closed.consts)
-  known.update(zip(jaxpr.constvars, consts, strict=True))
+  values.update(zip(jaxpr.constvars, consts, strict=True))
 
   def read(atom: Any) -> Value:
     is_literal = isinstance(atom, core.Literal)
-    return np.asarray(atom.val, atom.aval.dtype) if is_literal else known[atom]
+    return np.asarray(atom.val, atom.aval.dtype) if is_literal else values[atom]
 
   for eqn in jaxpr.eqns:
-    values = [read(atom) for atom in eqn.invars]
-    known.update(zip(eqn.outvars, _apply(graph, eqn, values), strict=True))
+    outputs = _apply(graph, eqn, [read(atom) for atom in eqn.invars])
+    values.update(zip(eqn.outvars, outputs, strict=True))
   return [read(atom) for atom in jaxpr.outvars]
 
 
 def _apply(graph: Graph, eqn: Any, values: list[Value]) -> list[Value]:
+  """Adds what one equation computes; returns its outputs."""
   name = eqn.primitive.name
   if name in _CALLS:
     return _run(graph, eqn.params[_CALLS[name]], values)
@@ -105,21 +117,25 @@ def _apply(graph: Graph, eqn: Any, values: list[Value]) -> list[Value]:
     return _constants(eqn, values)
   if name not in onnx_ops.CONVERSIONS:
     raise ValueError(
-      f"no ONNX conversion of the primitive {name!r}; there is one of "
+      f"the primitive {name!r} has no ONNX conversion; these have one: "
       f"{', '.join(sorted(onnx_ops.CONVERSIONS))}"
     )
   outputs = [var.aval for var in eqn.outvars]
   wrong = [str(aval) for aval in outputs if aval.dtype != jnp.float32]
   if wrong:
-    raise ValueError(f"ONNX of {name!r} gives {wrong[0]}, expected float32")
+    raise ValueError(
+      f"the primitive {name!r} gives {wrong[0]}; the ONNX converter expects"
+      " float32"
+    )
   try:
-    found = onnx_ops.CONVERSIONS[name](graph, values, eqn.params, outputs)
-  except onnx_ops.UnsupportedError as error:
-    raise ValueError(f"no ONNX conversion of this {name!r}: {error}") from error
-  return found
+    return onnx_ops.CONVERSIONS[name](graph, values, eqn.params, outputs)
+  except UnsupportedError as error:
+    raise ValueError(
+      f"this use of the primitive {name!r} has no ONNX conversion: {error}"
+    ) from error
 
 
-# By NumPy: JAX would compile a program for every shape of a weight.
+# NumPy computes these: JAX would compile a program for every weight's shape.
 _NUMPY: dict[str, Callable[..., np.ndarray]] = {
   "add": np.add,
   "div": np.divide,
@@ -131,17 +147,18 @@ _NUMPY: dict[str, Callable[..., np.ndarray]] = {
 
 
 def _constants(eqn: Any, values: list[Value]) -> list[Value]:
-  """What depends on no input: BN's factor, a weight's shape."""
+  """Computes what does not depend on an input, such as BN's factor."""
   name, params = eqn.primitive.name, eqn.params
   array = np.asarray(values[0]) if values else np.zeros(())
   if name in _NUMPY:
     return [_NUMPY[name](*values).astype(eqn.outvars[0].aval.dtype)]
   if name in ("reshape", "squeeze"):
     return [array.reshape(eqn.outvars[0].aval.shape)]
-  if name == "broadcast_in_dim":  # a view, however large
+  if name == "broadcast_in_dim":  # a view, which takes no memory
     shape = np.ones(len(params["shape"]), int)
     shape[list(params["broadcast_dimensions"])] = array.shape
     return [np.broadcast_to(array.reshape(shape), params["shape"])]
-  found = eqn.primitive.bind(*values, **params)
-  many = eqn.primitive.multiple_results
-  return [np.asarray(value) for value in (found if many else [found])]
+  outputs = eqn.primitive.bind(*values, **params)
+  if not eqn.primitive.multiple_results:
+    outputs = [outputs]
+  return [np.asarray(value) for value in outputs]

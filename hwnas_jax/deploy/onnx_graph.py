@@ -1,9 +1,10 @@
-"""An ONNX graph in the making, whose tensors know how their axes lie.
+"""An ONNX graph under construction, whose tensors know how they are stored.
 
-JAX's images are [B, H, W, C], ONNX's convolutions want [B, C, H, W]. A tensor
-keeps JAX's shape and the order in which its axes are stored, so that a
-transposition is bookkeeping: nodes are spent on one only where two tensors
-that meet are stored differently, which in our networks they never are.
+JAX's images are [B, H, W, C]; ONNX's convolutions take [B, C, H, W]. A tensor
+has JAX's shape and the order in which its axes are stored, so that a
+transposition only changes that order. A Transpose node is added only where an
+operation needs another order than its input is stored in. The networks of this
+package need none.
 """
 
 from collections.abc import Sequence
@@ -16,10 +17,10 @@ NCHW = (0, 3, 1, 2)
 
 
 class Tensor(NamedTuple):
-  """A value known only at run time.
+  """A value that depends on the graph's inputs.
 
-  name: as in the ONNX graph.
-  shape: as in JAX.
+  name: in the ONNX graph.
+  shape: in JAX's order of axes.
   layout: stored axis i is JAX's axis layout[i].
   """
 
@@ -28,18 +29,18 @@ class Tensor(NamedTuple):
   layout: tuple[int, ...]
 
   def stored(self, axis: int) -> int:
-    """Where JAX's axis is stored."""
+    """The stored axis that is JAX's `axis`."""
     return self.layout.index(axis)
 
 
-Value = Tensor | np.ndarray  # an array: known already, with JAX's axes
+Value = Tensor | np.ndarray  # an array is a constant, in JAX's order of axes
 
 
 def require(library: str) -> Any:
   """Imports `onnx` or `onnxruntime`.
 
   Raises:
-    ModuleNotFoundError: it is not there; the message says how to get it.
+    ModuleNotFoundError: it is not installed; the message has the command.
   """
   import importlib
 
@@ -52,12 +53,18 @@ def require(library: str) -> Any:
 
 
 def default_layout(rank: int) -> tuple[int, ...]:
-  """How inputs and outputs of a graph are stored: images as NCHW."""
+  """The layout of a graph's inputs and outputs: NCHW for images."""
   return NCHW if rank == 4 else tuple(range(rank))
 
 
 class Graph:
-  """Collects nodes; `model` makes an ONNX model of them."""
+  """Collects nodes; `model` makes an ONNX model of them.
+
+  strided: by the name of a Tensor that was sliced with strides, the Tensor
+    before that and the strides.
+  window_sums: by the name of a Tensor that is a window sum, the Tensor it sums
+    and the attributes of the window.
+  """
 
   def __init__(self) -> None:
     """An empty graph.
@@ -69,12 +76,12 @@ class Graph:
     self._nodes: list[Any] = []
     self._constants: dict[str, Any] = {}
     self._inputs: list[Tensor] = []
-    # What a later node may replace; see onnx_ops.
+    # For conversions that recognise a pattern: see `onnx_ops`.
     self.strided: dict[str, tuple[Tensor, tuple[int, ...]]] = {}
     self.window_sums: dict[str, tuple[Tensor, dict[str, Any]]] = {}
 
   def input(self, shape: Sequence[int]) -> Tensor:
-    """Adds a float32 input of JAX's `shape`."""
+    """Adds a float32 input; `shape` is in JAX's order of axes."""
     tensor = Tensor(
       f"input_{len(self._inputs)}", tuple(shape), default_layout(len(shape))
     )
@@ -89,7 +96,15 @@ class Graph:
     layout: Sequence[int],
     **attributes: Any,
   ) -> Tensor:
-    """Adds a node of one output."""
+    """Adds a node with one output.
+
+    Args:
+      op: ONNX's name of the operation.
+      inputs: names of tensors and constants.
+      shape: of the output, in JAX's order of axes.
+      layout: of the output.
+      **attributes: of the node.
+    """
     name = f"{op}_{len(self._nodes)}"
     self._nodes.append(
       self._onnx.helper.make_node(op, inputs, [name], name, **attributes)
@@ -97,7 +112,7 @@ class Graph:
     return Tensor(name, tuple(shape), tuple(layout))
 
   def constant(self, array: np.ndarray) -> str:
-    """Name of a constant, stored as it is given."""
+    """Adds a constant, stored as it is given; returns its name."""
     array = np.asarray(array)
     if array.size > 1024 and np.ptp(array) == 0:  # the zeros of an empty node
       shape = self.constant(np.asarray(array.shape, np.int64))
@@ -110,7 +125,7 @@ class Graph:
     return name
 
   def laid(self, value: Value, layout: Sequence[int]) -> str:
-    """Name of a value whose axes lie as in `layout`."""
+    """Name of a value stored in `layout`, transposed if it has to be."""
     if isinstance(value, np.ndarray):
       return self.constant(value.transpose(layout))
     if value.layout == tuple(layout):
@@ -121,7 +136,7 @@ class Graph:
     ).name
 
   def model(self, outputs: Sequence[Value]) -> Any:
-    """The checked ModelProto of what the outputs need."""
+    """The checked ModelProto; nodes that no output needs are left out."""
     names = []
     for value in outputs:
       layout = default_layout(len(value.shape))

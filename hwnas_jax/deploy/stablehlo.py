@@ -1,4 +1,4 @@
-"""StableHLO by jax.export: a program for JAX, or another compiler, to run."""
+"""Exports a function as StableHLO, for JAX or another compiler to run."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from jax import export
 
 from hwnas_jax.core.compile import jit
 
-# What runs fast differs (nets.conv): trace each inside `tracing_for(name)`.
+# Platforms of each target. Convolutions differ: see `nets.conv.tracing_for`.
 TARGETS = {"cpu": ("cpu",), "gpu": ("cuda", "tpu")}
 
 
@@ -17,13 +17,17 @@ def to_stablehlo(
   """Serialises a function for the platforms of a target.
 
   Args:
-    function: of pytrees of arrays.
-    arguments: what it takes; shapes are enough.
-    target: one of TARGETS.
+    function: of pytrees of arrays. Call `to_stablehlo` inside
+      `nets.conv.tracing_for(target)`.
+    arguments: arrays or ShapeDtypeStructs.
+    target: a key of TARGETS.
 
   Returns:
-    What `jax.export.deserialize` reads. On CPU call it by
-    `core.compile.jit(exported.call)`: plain `jax.jit` drops the barriers.
+    Bytes for `jax.export.deserialize`. On CPU run what it gives by
+    `core.compile.jit(exported.call)`; `jax.jit` drops the barriers.
+
+  Raises:
+    KeyError: there is no such target.
   """
   platforms = TARGETS[target]
   exported = export.export(jit(function), platforms=platforms)(*arguments)

@@ -7,7 +7,10 @@ import jax
 
 
 def use_compilation_cache() -> None:
-  """Keeps compiled programs between runs, in $HWNAS_CACHE_DIR/xla."""
+  """Keeps compiled programs in $HWNAS_CACHE_DIR/xla for later processes.
+
+  Without the variable they are kept in ~/.cache/hwnas_jax/xla.
+  """
   home = os.environ.get("HWNAS_CACHE_DIR", "~/.cache/hwnas_jax")
   path = pathlib.Path(home).expanduser() / "xla"
   jax.config.update("jax_compilation_cache_dir", str(path))

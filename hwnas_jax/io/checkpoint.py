@@ -1,16 +1,18 @@
 """Checkpoints that resume a run bit for bit, or say why they cannot.
 
-A directory holds one folder a step. A folder holds the leaves of the state by
-path and a sealed record: schema, digest of the leaves, and the caller's
-metadata. Orbax makes a save atomic but loads flipped bytes silently, so the
-digest is checked on every restore. One process writes to a directory.
+A directory has one folder for each stored step. The folder holds the leaves of
+the state by path, and a sealed record: the schema, the digest of the leaves and
+the caller's metadata. Orbax makes a save atomic but loads flipped bytes without
+an error, so every restore checks the digest. Only one process may write to a
+directory.
 """
 
 import hashlib
 import json
 import pathlib
 import shutil
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -21,33 +23,49 @@ from orbax.checkpoint import v1 as ocp
 from hwnas_jax.core import tree
 
 SCHEMA = 1
-_LEFTOVER = "*.orbax-checkpoint-tmp*"
+_LEFTOVER = "*.orbax-checkpoint-tmp*"  # of a save that was killed
+
+# What JSON can say.
+JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
+
+
+class Restored(NamedTuple):
+  """A checkpoint as it was saved.
+
+  state: a pytree of JAX arrays and typed PRNG keys.
+  metadata: what the caller saved beside it.
+  """
+
+  step: int
+  state: Any
+  metadata: dict[str, JSON]
 
 
 def save(
   directory: str | pathlib.Path,
   step: int,
   state: chex.ArrayTree,
-  metadata: dict[str, Any],
+  metadata: Mapping[str, JSON],
   *,
   keep: int = 2,
 ) -> None:
-  """Writes one step, atomically, and forgets all but the newest `keep`.
+  """Writes one step atomically, and deletes all but the newest `keep` steps.
 
-  Blocks until the step is on disk. Steps that are stored at or beyond `step`
-  (unreadable ones that a restore skipped, or those of an earlier run) are set
-  aside under the name `<step>.superseded`, with a warning.
+  Returns when the step is on disk. Stored steps that are not before `step`
+  (unreadable ones that a restore skipped, or those of an earlier run) are
+  renamed `<step>.superseded`, with a warning.
 
   Args:
-    directory: home of the run's steps, made where it is missing.
+    directory: the folder of the run's steps, made where it is missing.
     step: number of the step, 0 or more.
     state: pytree of JAX arrays and typed PRNG keys.
-    metadata: what else a resumed run needs; JSON types only.
+    metadata: what else a resumed run needs.
     keep: number of steps to keep, 1 or more.
 
   Raises:
-    ValueError: a leaf is no JAX array, or one of weak type (it would come back
-      strong, and promote otherwise); nothing to save; metadata is not JSON.
+    ValueError: a leaf is not a JAX array, or has a weak type (a restored leaf
+      has a strong type, which promotes differently); the state has no values;
+      metadata is not JSON.
   """
   if step < 0 or keep < 1:
     raise ValueError(f"step {step} must be >= 0 and keep {keep} >= 1")
@@ -69,30 +87,31 @@ def save(
 
 def steps(directory: str | pathlib.Path) -> list[int]:
   """Lists the steps stored in a directory, oldest first."""
-  found = pathlib.Path(directory).glob("[0-9]*")
-  return sorted(int(path.name) for path in found if path.name.isdigit())
+  folders = pathlib.Path(directory).glob("[0-9]*")
+  return sorted(int(path.name) for path in folders if path.name.isdigit())
 
 
 def restore_latest(
   directory: str | pathlib.Path, like: chex.ArrayTree
-) -> tuple[int, Any, dict[str, Any]] | None:
-  """Reads the newest step that is intact; changes nothing on disk.
+) -> Restored | None:
+  """Reads the newest intact step; changes nothing on disk.
 
-  A step that cannot be read, or whose digest is wrong, is skipped for the one
-  before it, with a warning.
+  A step that cannot be read, or whose digest is wrong, is skipped with a
+  warning, and the step before it is tried.
 
   Args:
-    directory: home of the run's steps.
-    like: the state's structure: ShapeDtypeStructs (`jax.eval_shape`) or
-      arrays. Leaves are placed by its shardings where it is committed to any.
+    directory: the folder of the run's steps.
+    like: the state's structure, as ShapeDtypeStructs (`jax.eval_shape`) or
+      arrays. Where its leaves are committed to a sharding, the state's leaves
+      are placed by it.
 
   Returns:
-    Step, state with the structure of `like` and bits as saved, and the
-    metadata; or None where no step was ever stored.
+    The step, its state bit for bit in the structure of `like`, and its
+    metadata; None where no step was ever stored.
 
   Raises:
     ValueError: steps are stored, but none is intact and of this schema; or
-      the newest such has other leaves than `like` (a line for each).
+      the newest intact one has other leaves than `like` (a line for each).
   """
   directory = pathlib.Path(directory).absolute()
   problems = []
@@ -104,16 +123,17 @@ def restore_latest(
       problems.append(f"step {step}: {reason}")
       logging.warning("%s: skipped %s", directory, problems[-1])
       continue
-    return step, _rebuild(like, leaves, directory, step), record["user"]
-  # A save that was killed may have set aside the only step there was.
+    state = _rebuild(like, leaves, directory, step)
+    return Restored(step, state, record["user"])
+  # A save that was killed may have renamed the only step there was.
   problems += [
     f"{aside.name}: rename it to {aside.stem} to resume from it"
     for aside in directory.glob("*.superseded")
   ]
   if problems:
     raise ValueError(
-      f"{directory} holds no checkpoint that can be read; to start afresh, "
-      "move the folder away:\n  " + "\n  ".join(problems)
+      f"{directory} holds no checkpoint that can be read; to start from step 0,"
+      " move the folder away:\n  " + "\n  ".join(problems)
     )
   return None
 
@@ -121,10 +141,10 @@ def restore_latest(
 def _check_leaves(leaves: dict[str, Any]) -> None:
   for path, leaf in leaves.items():
     if not isinstance(leaf, jax.Array):
-      raise ValueError(f"{path}: a {type(leaf).__name__}, not a JAX array")
+      raise ValueError(f"{path}: {type(leaf).__name__}, not a JAX array")
     if getattr(leaf, "weak_type", False):  # Key arrays have no such field.
       raise ValueError(
-        f"{path}: weakly typed: give it a dtype, jnp.asarray(x, dtype)"
+        f"{path}: it has a weak type; give it a dtype: jnp.asarray(x, dtype)"
       )
   if not any(leaf.size for leaf in leaves.values()):
     raise ValueError("nothing to save: the state has no leaf with a value")
@@ -137,9 +157,9 @@ def _host(leaf: jax.Array) -> np.ndarray:
 def _record(
   leaves: dict[str, jax.Array],
   host: dict[str, np.ndarray],
-  metadata: dict[str, Any],
+  metadata: Mapping[str, JSON],
 ) -> dict[str, Any]:
-  """Says how to undo `_host`, and holds what Orbax refuses: empty arrays."""
+  """How to undo `_host`, and the empty arrays, which Orbax does not save."""
   record = {
     "schema": SCHEMA,
     "digest": tree.digest(leaves),
@@ -167,20 +187,22 @@ def _seal(record: dict[str, Any]) -> str:
 
 
 def _set_aside(directory: pathlib.Path, step: int) -> None:
-  """Renames the steps that the run is about to live through again."""
+  """Renames the stored steps that the run is about to make again."""
   for stale in steps(directory):
     if stale >= step:
       aside = directory / f"{stale}.superseded"
-      logging.warning("step %d is saved now: %s set aside", step, aside)
+      logging.warning(
+        "step %d is saved now: step %d is renamed %s", step, stale, aside
+      )
       shutil.rmtree(aside, ignore_errors=True)
       (directory / str(stale)).rename(aside)
 
 
 def _read(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
-  """Reads leaves by path, and the record; raises anything on damage."""
+  """(leaves by path, the record). A damaged file raises any exception."""
   record = ocp.metadata(folder).custom_metadata
   if not isinstance(record, dict) or "seal" not in record:
-    raise ValueError("it has no record of ours")
+    raise ValueError("it has no record of hwnas_jax")
   if record.pop("seal") != _seal(record):
     raise ValueError("its record was changed")
   if record["schema"] != SCHEMA:
@@ -204,8 +226,8 @@ def _rebuild(
   lines = tree.diff(like, leaves)
   if lines:
     raise ValueError(
-      f"step {step} in {directory} is not the state wanted; use the "
-      "configuration it was saved with:\n  " + "\n  ".join(lines)
+      f"step {step} in {directory} is of another configuration; use the one it"
+      " was saved with:\n  " + "\n  ".join(lines)
     )
   return jax.tree_util.tree_map_with_path(
     lambda keys, spec: _place(leaves[tree.path(keys)], spec), like

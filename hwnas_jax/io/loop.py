@@ -1,113 +1,146 @@
-"""Runs a search: dispatches, metrics, checkpoints, stop and resume."""
+"""Runs a search or a training: dispatches, metrics, checkpoints, stop, resume.
+
+A *dispatch* is one call of a compiled program, which makes some steps.
+"""
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 
-from hwnas_jax.io import checkpoint
+from hwnas_jax.io import checkpoint, records
 from hwnas_jax.io.progress import Progress
 from hwnas_jax.io.stop import StopSignal
 from hwnas_jax.io.writers import JsonlWriter, TensorBoardWriter
 
-State = Any  # a pytree with a field `step`
-Dispatch = Callable[[State], tuple[State, Mapping[str, Any]]]
+State = Any  # a pytree of arrays with a field `step`: int32[]
+
+
+class Dispatch(Protocol):
+  """Some steps in one call of a compiled program."""
+
+  def __call__(self, state: State, /) -> tuple[State, Mapping[str, Any]]:
+    """Returns (the state some steps on, scalar metrics by name).
+
+    The metrics have `loss`. The state's arrays may be donated.
+    """
+
+
+class Identity(records.Record, frozen=True, kw_only=True, omit_defaults=True):
+  """What must be the same where a checkpoint was saved and where it is resumed.
+
+  data: digest of the data set.
+  split: of a search, the digest of which examples train what.
+  table: of a search, the digest of its prices.
+  architecture: of a training, the network.
+  """
+
+  data: str
+  split: str | None = None
+  table: str | None = None
+  architecture: records.Architecture | None = None
 
 
 class Stopped(Exception):
-  """SIGTERM or Ctrl-C; the state is on disk."""
+  """SIGTERM or Ctrl-C stopped the run; its state is on disk."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
   """What `run` has to reach, and where it keeps it.
 
-  num_steps: total, reached exactly.
-  checkpoint_every: steps between checkpoints, a multiple of a dispatch's.
-  directory: holds `checkpoints` and `metrics.jsonl`.
-  label: of the progress bar.
-  identity: what a checkpoint must agree with to be resumed.
-  tensorboard: also writes `directory`/tensorboard.
+  num_steps: steps of the whole run; it ends at exactly this step.
+  checkpoint_every: steps between checkpoints, a multiple of a dispatch's steps.
+  directory: the folder of `checkpoints` and `metrics.jsonl`.
+  label: names the run on the progress bar and in errors.
+  identity: a checkpoint of another identity is not resumed.
+  tensorboard: also writes TensorBoard events to `directory`/tensorboard.
   """
 
   num_steps: int
   checkpoint_every: int
   directory: pathlib.Path
   label: str
-  identity: Mapping[str, Any]
+  identity: Identity
   tensorboard: bool = False
+
+  @property
+  def checkpoints(self) -> pathlib.Path:
+    """The folder of the checkpoints."""
+    return self.directory / "checkpoints"
 
 
 def run(job: Job, dispatch: Dispatch, state: State) -> State:
-  """Steps until `job.num_steps`, from the newest checkpoint if there is one.
+  """Runs until `job.num_steps`, from the newest checkpoint if there is one.
 
-  The same loop runs the search and the training of a network. A row of
-  means is written to metrics.jsonl after each dispatch.
+  After each dispatch a row of its metrics is added to metrics.jsonl.
 
   Args:
     job: what to reach.
-    dispatch: some steps at once; `state.step` counts them.
-    state: fresh state; its arrays may be donated.
+    dispatch: makes some steps; `state.step` counts them.
+    state: a fresh state. Its arrays may be donated.
+
+  Returns:
+    The state at `job.num_steps`.
 
   Raises:
-    FloatingPointError: the loss is not finite; names the step.
-    ValueError: the checkpoint is of another run.
-    Stopped: asked to stop; everything done is saved.
+    FloatingPointError: the loss is not finite; the message has the step.
+    ValueError: the checkpoint is another run's, or cannot be read.
+    Stopped: a signal asked to stop; every step that was made is saved.
   """
-  num_steps, label = job.num_steps, job.label
   job.directory.mkdir(parents=True, exist_ok=True)
-  saved = job.directory / "checkpoints"
-  restored = checkpoint.restore_latest(saved, state)
-  if restored is not None:
-    _, state, found = restored
-    _check_identity(saved, job.identity, found)
-  writers = _open_writers(job.directory, int(state.step), job.tensorboard)
-  with Progress(num_steps, label) as progress, StopSignal() as stop:
-    step = int(state.step)
-    while step < num_steps:
+  state = _restored(job, state)
+  step = int(state.step)
+  writers = _open_writers(job, step)
+  with Progress(job.num_steps, job.label) as progress, StopSignal() as stop:
+    while step < job.num_steps:
       state, metrics = dispatch(state)
       step = int(state.step)
       row = {k: float(v) for k, v in jax.device_get(dict(metrics)).items()}
       if not np.isfinite(row["loss"]):
         raise FloatingPointError(
-          f"{label}: the loss is {row['loss']} at step {step}; the last good"
-          f" state is in {saved}. Lower the learning rate or the temperature."
+          f"{job.label}: the loss is {row['loss']} at step {step}; the last"
+          f" good state is in {job.checkpoints}. Lower the learning rate or the"
+          " temperature."
         )
       for writer in writers:
         writer.write(step, **row)
       progress.update(step, **row)
-      if (
-        step % job.checkpoint_every == 0 or step >= num_steps or stop.requested
-      ):
-        checkpoint.save(saved, step, state, dict(job.identity))
-      if stop.requested and step < num_steps:
-        raise Stopped(f"{label}: stopped at step {step} of {num_steps}")
+      is_due = step % job.checkpoint_every == 0 or step >= job.num_steps
+      if is_due or stop.requested:
+        metadata = records.to_json(job.identity)
+        checkpoint.save(job.checkpoints, step, state, metadata)
+      if stop.requested and step < job.num_steps:
+        raise Stopped(f"{job.label}: stopped at step {step} of {job.num_steps}")
   return state
 
 
-def _open_writers(
-  directory: pathlib.Path, step: int, tensorboard: bool
-) -> list[JsonlWriter | TensorBoardWriter]:
-  """Writers that go on behind `step`."""
+def _restored(job: Job, fresh: State) -> State:
+  """The newest checkpoint's state, or the fresh one where there is none."""
+  newest = checkpoint.restore_latest(job.checkpoints, fresh)
+  if newest is None:
+    return fresh
+  wanted = records.to_json(job.identity)
+  names = sorted(wanted.keys() | newest.metadata.keys())
+  differing = [n for n in names if wanted.get(n) != newest.metadata.get(n)]
+  if differing:
+    raise ValueError(
+      f"{job.checkpoints} is of another run: {', '.join(differing)} differ."
+      " Use another --workdir, or delete it."
+    )
+  return newest.state
+
+
+def _open_writers(job: Job, step: int) -> list[JsonlWriter | TensorBoardWriter]:
+  """Writers that continue after `step`."""
   writers: list[JsonlWriter | TensorBoardWriter] = [
-    JsonlWriter(directory / "metrics.jsonl")
+    JsonlWriter(job.directory / "metrics.jsonl")
   ]
-  if tensorboard:
-    writers.append(TensorBoardWriter(directory / "tensorboard"))
+  if job.tensorboard:
+    writers.append(TensorBoardWriter(job.directory / "tensorboard"))
   for writer in writers:
     writer.truncate_after(step)
   return writers
-
-
-def _check_identity(
-  directory: pathlib.Path, wanted: Mapping[str, Any], found: Mapping[str, Any]
-) -> None:
-  differing = sorted(k for k in wanted if found.get(k) != wanted[k])
-  if differing:
-    raise ValueError(
-      f"{directory} is of another run: {', '.join(differing)} differ."
-      " Use another --workdir, or delete it."
-    )

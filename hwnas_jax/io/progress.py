@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a line now and then in a log."""
+"""Shows how far a run is: a bar on a terminal, or lines in a log."""
 
 import shutil
 import sys
@@ -12,12 +12,12 @@ LINE_S = 10.0
 
 
 class Progress:
-  """Context that shows steps done, rate, time left and a few fields.
+  """Context that shows the steps done, the rate, the time left and some fields.
 
-  A terminal's line is redrawn at most every `REDRAW_S`; elsewhere a plain line
-  is written at most every `LINE_S`. The last state is always shown. Rate and
-  time left count from the first update, so neither the first compilation nor
-  the steps before a resume distort them.
+  A terminal's line is redrawn at most every `REDRAW_S` seconds. Elsewhere a
+  line is written at most every `LINE_S` seconds. The last update is always
+  shown. Rate and time left are counted from the first update, so that neither
+  the first compilation nor the steps before a resume distort them.
   """
 
   def __init__(
@@ -27,8 +27,8 @@ class Progress:
 
     Args:
       total: number of steps of the whole run.
-      label: what is in progress.
-      stream: where to write; None is standard error.
+      label: what is in progress; begins the line.
+      stream: where to write; None for standard error.
     """
     self._total = total
     self._label = label
@@ -48,12 +48,12 @@ class Progress:
       self._stream.write("\n")
 
   def update(self, done: int, **fields: float | str) -> None:
-    """Notes the state of the run and shows it if the time has come.
+    """Takes the state of the run, and shows it unless it is too soon.
 
     Args:
-      done: steps done in all, those before a resume included.
-      **fields: what to show beside it, such as `loss=1.2, latency_ms=3.4`.
-        JAX scalars are read, which waits for them, only when shown.
+      done: steps done in all, including those before a resume.
+      **fields: shown after the time left, such as `loss=1.2, latency_ms=3.4`.
+        JAX scalars are read, which waits for the device, only when shown.
     """
     now_s = time.monotonic()
     self._first = self._first or (done, now_s)

@@ -1,14 +1,15 @@
-"""Stopping a run between two steps instead of within one."""
+"""Stopping a run between two steps instead of in the middle of one."""
 
 import signal
 from typing import Any
 
 
 class StopSignal:
-  """Context in which SIGTERM and SIGINT only raise the flag `requested`.
+  """Context in which SIGTERM and SIGINT only set `requested` to True.
 
-  The loop looks at the flag at the end of a step, saves, and leaves; the shell
-  exits with 143. A second SIGINT (Ctrl-C) interrupts at once. Main thread only.
+  The loop reads it after every dispatch, saves and raises `io.loop.Stopped`. A
+  second SIGINT (Ctrl-C) interrupts at once. For the main thread only: Python
+  allows no other to handle signals.
   """
 
   def __init__(self) -> None:

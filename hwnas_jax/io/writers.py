@@ -1,7 +1,7 @@
 """Metrics and results on disk: JSON lines, JSON files, TensorBoard.
 
-Both writers have `write(step, **scalars)` and, for a run that resumes,
-`truncate_after(step)`; neither has to be closed.
+Both writers of metrics have `write(step, **scalars)` and, for a run that
+resumes, `truncate_after(step)`. Neither needs to be closed.
 """
 
 import functools
@@ -17,17 +17,20 @@ import numpy as np
 
 from hwnas_jax.core.tree import flatten
 
-FLUSH_S = 10  # TensorBoard events; those left are written at exit.
+FLUSH_S = 10  # between writes of TensorBoard events; the last are at exit
 
 
 class JsonlWriter:
-  """Appends one JSON object a line, on disk as soon as it is written."""
+  """Writes rows of metrics, one JSON object a line, each at once to disk."""
 
   def __init__(self, path: str | pathlib.Path) -> None:
-    """Opens a file of rows, new or old; drops a half-written last line.
+    """Opens a new or an old file, and drops a half-written last line.
 
     Args:
       path: the file; its folder is made where it is missing.
+
+    Raises:
+      ValueError: a line other than the last is not a row.
     """
     self._path = pathlib.Path(path)
     self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,16 +38,16 @@ class JsonlWriter:
     self._rewrite(read_jsonl(self._path))
 
   def write(self, step: int, **scalars: Any) -> None:
-    """Adds a row: step, `unix_time_s`, and the scalars.
+    """Adds a row of `step`, `unix_time_s` and the scalars.
 
     Args:
       step: number of the step.
-      **scalars: numbers, strings, booleans or None; NumPy and JAX scalars are
-        converted (which waits for the device). NaN and infinity, which JSON
+      **scalars: numbers, strings, booleans or None. NumPy and JAX scalars are
+        converted, which waits for the device. NaN and infinity, which JSON
         lacks, are written as null.
 
     Raises:
-      ValueError: a value is no scalar; the message names it.
+      ValueError: a value is not a scalar; the message names it.
     """
     row = {"step": int(step), "unix_time_s": round(time.time(), 3)}
     row |= {name: _scalar(name, value) for name, value in scalars.items()}
@@ -52,7 +55,7 @@ class JsonlWriter:
       file.write(json.dumps(row) + "\n")
 
   def truncate_after(self, step: int) -> None:
-    """Removes the rows beyond `step`, which a resumed run writes again."""
+    """Removes the rows after `step`, which a resumed run writes again."""
     rows = read_jsonl(self._path)
     self._rewrite([row for row in rows if row["step"] <= step])
 
@@ -61,13 +64,13 @@ class JsonlWriter:
 
 
 class TensorBoardWriter:
-  """Writes the numbers as TensorBoard events."""
+  """Writes metrics as TensorBoard events."""
 
   def __init__(self, directory: str | pathlib.Path) -> None:
-    """Readies an event file, which the first write opens.
+    """Prepares an event file, which the first write opens.
 
     Args:
-      directory: folder to give to `tensorboard --logdir`.
+      directory: the folder for `tensorboard --logdir`.
 
     Raises:
       ModuleNotFoundError: tensorboardX is not installed.
@@ -85,36 +88,37 @@ class TensorBoardWriter:
     self._writer: Any = None
 
   def write(self, step: int, **scalars: Any) -> None:
-    """Adds the numbers among the scalars at a step; strings are left out."""
+    """Adds the scalars at a step; strings and None are left out."""
     self._writer = self._writer or self._open()
     for name, value in scalars.items():
       if not isinstance(value, str | None):
         self._writer.add_scalar(name, float(value), int(step))
 
   def truncate_after(self, step: int) -> None:
-    """Has TensorBoard hide the points of earlier runs beyond `step`.
+    """Makes TensorBoard hide the points after `step` of earlier processes.
 
     Args:
       step: the step that the run resumes from.
 
     Raises:
-      ValueError: this run has written already.
+      ValueError: `write` was called before.
     """
     if self._writer:
-      raise ValueError("truncate_after comes before the first write")
+      raise ValueError("truncate_after must be called before the first write")
     self._open = functools.partial(self._open, purge_step=step + 1)
 
 
 def read_jsonl(path: str | pathlib.Path) -> list[dict[str, Any]]:
-  """Reads the rows of a `JsonlWriter`, without a half-written last one.
+  """Reads the rows of a `JsonlWriter`; a half-written last one is left out.
 
   Args:
     path: the file.
 
   Returns:
-    Rows in the order of writing.
+    The rows in the order they were written.
 
   Raises:
+    FileNotFoundError: there is no such file.
     ValueError: a line other than the last is not a row; the message names it.
   """
   *lines, tail = pathlib.Path(path).read_text().split("\n")
@@ -125,17 +129,19 @@ def read_jsonl(path: str | pathlib.Path) -> list[dict[str, Any]]:
       rows.append({**row, "step": int(row["step"])})
     except (ValueError, LookupError, TypeError) as error:
       raise ValueError(
-        f"{path}:{number} is not a row of metrics; remove the line"
+        f"{path}:{number} is not a row of metrics: remove the line"
       ) from error
   return rows
 
 
 def write_json(path: str | pathlib.Path, obj: Any) -> None:
-  """Writes a JSON file with sorted keys: the old one or the new, never half.
+  """Writes a JSON file with sorted keys, atomically.
+
+  After a crash the file is the old one or the new one, never half of it.
 
   Args:
     path: the file; its folder is made where it is missing.
-    obj: JSON types, NumPy and JAX arrays (as lists).
+    obj: JSON types, NumPy and JAX arrays (written as lists).
 
   Raises:
     ValueError: the object has no JSON form (NaN and infinity have none).
@@ -152,7 +158,16 @@ def write_json(path: str | pathlib.Path, obj: Any) -> None:
 
 
 def write_arrays(path: str | pathlib.Path, arrays: chex.ArrayTree) -> None:
-  """Writes a pytree as .npz, one array a path; numpy alone reads it."""
+  """Writes a pytree to an .npz file, which `numpy.load` reads.
+
+  Args:
+    path: the file.
+    arrays: a pytree; each leaf becomes an array under its path, such as
+      `params/stem/w`.
+
+  Raises:
+    ValueError: two leaves share a path.
+  """
   host = {name: np.asarray(leaf) for name, leaf in flatten(arrays).items()}
   np.savez(path, **host)  # type: ignore[arg-type]
 
@@ -164,7 +179,7 @@ def read_json(path: str | pathlib.Path) -> Any:
     path: the file.
 
   Returns:
-    What it holds.
+    Its contents, as JSON types.
 
   Raises:
     FileNotFoundError: there is no such file.
@@ -174,12 +189,13 @@ def read_json(path: str | pathlib.Path) -> Any:
     return json.loads(pathlib.Path(path).read_text())
   except ValueError as error:
     raise ValueError(
-      f"{path} is not valid JSON ({error}): delete it and run again the "
-      "command that wrote it, or restore a copy"
+      f"{path} is not valid JSON ({error}): delete it and run the command that"
+      " wrote it again, or restore a copy"
     ) from error
 
 
 def _plain(value: Any) -> Any:
+  """An array as lists of numbers, a scalar as a number."""
   array = np.asarray(value)
   if array.dtype == object:
     raise TypeError(f"a {type(value).__name__} has no JSON form")
@@ -196,6 +212,7 @@ def _scalar(name: str, value: Any) -> Any:
 
 
 def _replace(path: pathlib.Path, text: str) -> None:
+  """Writes a file atomically."""
   temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
   try:
     with temporary.open("w") as file:

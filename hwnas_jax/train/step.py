@@ -1,32 +1,37 @@
-"""The training step of a derived network, and its evaluation.
+"""The training step of a derived network.
 
-The recipe is DARTS's (research 1.5): SGD with momentum and a cosine, clipping,
-cutout, drop-path that grows linearly, an auxiliary head, label smoothing. The
-last step's network is tested; nothing is selected on the test split.
+The recipe is DARTS's (docs/methods.md#training-a-derived-network): SGD with
+momentum and a cosine, clipping, cutout, drop-path that grows linearly, an
+auxiliary head, label smoothing. The last step's network is tested; nothing is
+selected on the test split.
 """
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
 
 from hwnas_jax.core.types import Array, Params
 from hwnas_jax.data.arrays import Split, batch_indices
+from hwnas_jax.data.augment import Augment
 from hwnas_jax.nets.init import draw
+from hwnas_jax.nets.models import kind_of
 from hwnas_jax.nets.ops import Module
-from hwnas_jax.spaces.custom import Custom
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-  """One checkpoint of this resumes a training bit for bit.
+  """The state of a training. From its checkpoint it resumes bit for bit.
 
-  stats: running BN statistics. step: int32[]. key: typed, never advanced.
+  params: the network's weights.
+  stats: the running statistics of BN; {} where the network has none.
+  optimiser: the optimiser's state.
+  step: int32[], how many steps were made.
+  key: the run's typed PRNG key, from which each step's keys are folded.
   """
 
   params: Params
@@ -36,29 +41,61 @@ class TrainState:
   key: Array
 
 
-class Recipe(NamedTuple):
-  """num_steps: of the whole training; rates in [0, 1)."""
+class Recipe(Protocol):
+  """What a step reads of `config.train`."""
 
-  num_steps: int
-  batch_size: int
-  drop_path: float
-  auxiliary_weight: float
-  label_smoothing: float
+  @property
+  def num_steps(self) -> int:
+    """Steps of the whole training."""
+
+  @property
+  def batch_size(self) -> int:
+    """Images a step."""
+
+  @property
+  def drop_path(self) -> float:
+    """Probability, at the last step, of dropping an operation; in [0, 1)."""
+
+  @property
+  def auxiliary_weight(self) -> float:
+    """Weight of the auxiliary head's cross-entropy."""
+
+  @property
+  def label_smoothing(self) -> float:
+    """Probability that labels share among all classes, in [0, 1)."""
 
 
 Metrics = dict[str, Array]
-TrainStep = Callable[[TrainState, Split], tuple[TrainState, Metrics]]
+
+
+class TrainStep(Protocol):
+  """One step of a training, to be jitted."""
+
+  def __call__(
+    self, state: TrainState, data: Split, /
+  ) -> tuple[TrainState, Metrics]:
+    """Returns (the next state, scalars `loss` and `train_accuracy`).
+
+    Args:
+      state: of the training.
+      data: the training split.
+    """
 
 
 def init_variables(network: Module, key: Array) -> tuple[Params, Params]:
-  """(params, running statistics) of a network, in one random draw.
+  """Initial (params, running statistics) of a network.
 
-  Those of a user's own model start as its modules say, one draw a tensor.
+  Weights come from one random draw (`nets.init.draw`), unless the space says
+  that they are initialised by its modules.
+
+  Args:
+    network: in mode `train`.
+    key: typed.
   """
   images = jnp.zeros((1, *network.net.image), jnp.float32)
-  if isinstance(network.net, Custom):
-    own = network.init(key, images)
-    return own["params"], own.get("batch_stats", {})
+  if kind_of(network.net).own_init:
+    variables = network.init(key, images)
+    return variables["params"], variables.get("batch_stats", {})
   shapes = jax.eval_shape(network.init, jax.random.key(0), images)
   stats = {} if "batch_stats" not in shapes else shapes["batch_stats"]
   values = {"mean": jnp.zeros, "var": jnp.ones}
@@ -71,7 +108,13 @@ def init_variables(network: Module, key: Array) -> tuple[Params, Params]:
 def init_state(
   network: Module, optimiser: optax.GradientTransformation, key: Array
 ) -> TrainState:
-  """A fresh state of a network in mode `train`."""
+  """The state before the first step.
+
+  Args:
+    network: in mode `train`.
+    optimiser: as for `make_train_step`.
+    key: typed; decides the initial weights and everything random in training.
+  """
   weights_key, run_key = jax.random.split(key)
   params, stats = init_variables(network, weights_key)
   return TrainState(
@@ -101,7 +144,7 @@ def _make_loss(network: Module, recipe: Recipe) -> Callable:
     progress: Array,
   ) -> tuple[Array, tuple[Params, Metrics]]:
     rate = recipe.drop_path * progress if recipe.drop_path else None
-    (logits, aux), updated = network.apply(
+    (logits, auxiliary), updated = network.apply(
       {"params": params, "batch_stats": stats},
       images,
       rate,
@@ -109,8 +152,8 @@ def _make_loss(network: Module, recipe: Recipe) -> Callable:
       mutable=["batch_stats"],
     )
     total = _cross_entropy(logits, labels, recipe.label_smoothing)
-    if aux is not None:
-      extra = _cross_entropy(aux, labels, recipe.label_smoothing)
+    if auxiliary is not None:
+      extra = _cross_entropy(auxiliary, labels, recipe.label_smoothing)
       total = total + recipe.auxiliary_weight * extra
     accuracy = (logits.argmax(-1) == labels).mean()
     metrics = {"loss": total, "train_accuracy": accuracy}
@@ -123,12 +166,19 @@ def make_train_step(
   network: Module,
   optimiser: optax.GradientTransformation,
   recipe: Recipe,
-  augment: Callable[[Array, Array], Array],
+  augment: Augment,
 ) -> TrainStep:
-  """Returns step(state, train split) -> (state, metrics), to be jitted."""
+  """The step of a network's training.
+
+  Args:
+    network: in mode `train`, with an auxiliary head where the recipe has one.
+    optimiser: of the weights.
+    recipe: `config.train`.
+    augment: from pixels to the network's input.
+  """
   loss = _make_loss(network, recipe)
 
-  def step(state: TrainState, data: Split) -> tuple[TrainState, Metrics]:
+  def step(state: TrainState, data: Split, /) -> tuple[TrainState, Metrics]:
     order, noise = (jax.random.fold_in(state.key, name) for name in (0, 1))
     rows = batch_indices(
       order, state.step, data.labels.shape[0], recipe.batch_size
@@ -157,57 +207,3 @@ def make_train_step(
     ), metrics
 
   return step
-
-
-def make_estimate(
-  network: Module, normalise: Callable[[Array], Array], batches: int
-) -> Callable[[Params, Params, Split], Params]:
-  """Returns estimate(params, stats, split) -> BN statistics, to be jitted.
-
-  `network` is in mode `train`. Passes over `batches` batches of 128; what the
-  statistics started with has 0.9 ** batches of the weight.
-  """
-
-  def estimate(params: Params, stats: Params, split: Split) -> Params:
-    count = split.labels.shape[0]
-    size = min(128, count)
-
-    def update(index: Array, stats: Params) -> Params:
-      rows = batch_indices(jax.random.key(0), index, count, size)
-      variables = {"params": params, "batch_stats": stats}
-      images = normalise(split.images[rows])
-      return network.apply(variables, images, mutable=["batch_stats"])[1][
-        "batch_stats"
-      ]
-
-    return lax.fori_loop(0, batches, update, stats)
-
-  return estimate
-
-
-def make_evaluate(
-  network: Module, normalise: Callable[[Array], Array], batch_size: int
-) -> Callable[[Params, Params, Split], Array]:
-  """Returns evaluate(params, stats, split) -> accuracy [], to be jitted.
-
-  `network` is in mode `eval`. Every example counts once: the last batch is
-  filled up with examples that carry no weight.
-  """
-
-  def evaluate(params: Params, stats: Params, split: Split) -> Array:
-    count = split.labels.shape[0]
-    batches = -(-count // batch_size)
-    rows = jnp.arange(batches * batch_size).reshape(batches, batch_size)
-
-    def correct(batch: Array) -> Array:
-      index = jnp.minimum(batch, count - 1)
-      logits, _ = network.apply(
-        {"params": params, "batch_stats": stats},
-        normalise(split.images[index]),
-      )
-      hit = logits.argmax(-1) == split.labels[index]
-      return (hit & (batch < count)).sum()
-
-    return lax.map(correct, rows).sum() / count
-
-  return evaluate

@@ -88,4 +88,4 @@ def test_darts_agrees_with_its_own_rule():
 @pytest.mark.parametrize("edge", [(1, 1), (2, 1), (-1, 2)])
 def test_an_edge_that_goes_back_is_refused(edge):
   with pytest.raises(ValueError, match="does not go to a later state"):
-    graphs.check(CELL._replace(edges=(*EDGES, edge)))
+    graphs.require_forward(CELL._replace(edges=(*EDGES, edge)))

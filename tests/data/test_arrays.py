@@ -150,5 +150,5 @@ class TestHalves:
 
   @pytest.mark.parametrize("fraction", [0.0, 0.01, 0.99, 1.5, -0.5])
   def test_refuses_an_empty_part(self, fraction):
-    with pytest.raises(ValueError, match="leaves a part empty"):
+    with pytest.raises(ValueError, match="leaves one part of the split empty"):
       arrays.halves(10, fraction, 0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hwnas_jax.data import augment
+from hwnas_jax.data.augment import Augmentation
 
 _MEAN, _STD = (0.5, 0.25, 0.125), (0.25, 0.5, 1.0)
 
@@ -16,10 +17,11 @@ def _images(batch=16, size=8):
   return rng.integers(1, 256, (batch, size, size, 3), dtype=np.uint8)
 
 
-def _augment(seed, images, mean=(0.0,) * 3, std=(1 / 255,) * 3, **kwargs):
-  """Returns pixels in [0, 255] unless told otherwise."""
-  kwargs = {"pad": 0, "flip": False, "cutout": 0} | kwargs
-  function = functools.partial(augment.augment, mean=mean, std=std, **kwargs)
+def _augment(seed, images, mean=(0.0,) * 3, std=(1 / 255,) * 3, **changes):
+  """Returns pixels in [0, 255] unless mean and std are given."""
+  function = functools.partial(
+    augment.augment, augmentation=Augmentation(**changes), mean=mean, std=std
+  )
   return np.asarray(jax.jit(function)(jax.random.key(seed), images))
 
 
@@ -39,7 +41,7 @@ def test_nothing_to_do_is_normalise_and_draws_nothing():
     atol=1e-6,
   )
   function = functools.partial(
-    augment.augment, pad=0, flip=False, cutout=0, mean=_MEAN, std=_STD
+    augment.augment, augmentation=Augmentation(), mean=_MEAN, std=_STD
   )
   hlo = jax.jit(function).lower(jax.random.key(0), images).compile().as_text()
   assert "gather" not in hlo and "xor" not in hlo
@@ -51,14 +53,14 @@ def test_crop_is_a_window_of_the_padded_image():
   padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
   corners = []
   for image, source in zip(out, padded, strict=True):
-    found = [
+    matches = [
       (y, x)
       for y in range(2 * pad + 1)
       for x in range(2 * pad + 1)
       if (source[y : y + 8, x : x + 8] == image).all()
     ]
-    assert len(found) == 1
-    corners += found
+    assert len(matches) == 1
+    corners += matches
   ys, xs = zip(*corners, strict=True)
   assert set(ys) == set(xs) == set(range(2 * pad + 1))
   assert len(set(corners)) > 10
@@ -109,9 +111,7 @@ def test_runs_inside_scan():
 
   def body(key, _):
     key, now = jax.random.split(key)
-    out = augment.augment(
-      now, images, pad=1, flip=True, cutout=2, mean=_MEAN, std=_STD
-    )
+    out = augment.augment(now, images, Augmentation(1, True, 2), _MEAN, _STD)
     return key, out.mean()
 
   _, means = jax.lax.scan(body, jax.random.key(0), None, length=3)
@@ -127,5 +127,5 @@ def test_refuses():
   for pad, cutout in ((-1, 0), (0, -1)):
     with pytest.raises(ValueError, match="must not be negative"):
       augment.augment(
-        key, images, pad=pad, flip=False, cutout=cutout, mean=_MEAN, std=_STD
+        key, images, Augmentation(pad=pad, cutout=cutout), _MEAN, _STD
       )

@@ -84,7 +84,7 @@ def test_folder_names_the_first_offender(folder, change, message):
 def test_folder_refuses_what_is_not_there(folder):
   for file in (folder / "train" / "bee").iterdir():
     file.unlink()
-  with pytest.raises(FileNotFoundError, match="train/bee holds no images"):
+  with pytest.raises(FileNotFoundError, match="train/bee has no images"):
     load.load(f"folder:{folder}")
   (folder / "test").rename(folder / "tests")
   with pytest.raises(FileNotFoundError, match="test is not a folder"):

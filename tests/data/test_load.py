@@ -54,7 +54,7 @@ def test_mock_is_learnable_and_always_the_same(name, shape):
 
 @pytest.mark.parametrize("name", ["cifar10", "fashion_mnist"])
 def test_absent_data_is_refused_with_the_ways_to_get_it(name, tmp_path):
-  for function in (load.check, load.load):
+  for function in (load.require, load.load):
     with pytest.raises(FileNotFoundError) as refusal:
       function(name, tmp_path)
     text = str(refusal.value)

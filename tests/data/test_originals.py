@@ -90,7 +90,7 @@ def test_downloads_and_keeps(tmp_path):
 
 
 def test_a_server_out_of_reach_is_noticed(tmp_path):
-  with pytest.raises(ConnectionError, match=r"does not answer.*--archive"):
+  with pytest.raises(ConnectionError, match=r"did not answer.*--archive"):
     _collect(tmp_path)
   assert not (tmp_path / "downloads").exists()
 
@@ -105,7 +105,7 @@ def test_a_name_that_does_not_resolve_is_noticed(tmp_path, monkeypatch):
     raise OSError
 
   monkeypatch.setattr(originals.urllib.request, "urlopen", stall)
-  with pytest.raises(ConnectionError, match="does not answer within 0.05 s"):
+  with pytest.raises(ConnectionError, match="did not answer within 0.05 s"):
     _collect(tmp_path)
   assert not answers
   resolved.set()

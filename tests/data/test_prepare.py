@@ -1,3 +1,4 @@
+import functools
 import gzip
 import hashlib
 import io
@@ -6,8 +7,9 @@ import tarfile
 
 import numpy as np
 import pytest
+from absl import app, flags
 
-from hwnas_jax.commands import data as shell
+from hwnas_jax.commands import data as command
 from hwnas_jax.data import formats, load, originals, prepare
 
 _NAMES = "airplane automobile bird cat deer dog frog horse ship truck".split()
@@ -116,20 +118,31 @@ def test_prepared_again_does_nothing(prepared, tmp_path):
   assert prepare.prepare(name, data_dir, tmp_path / "nowhere") == folder
 
 
-def test_shell(prepared, capsys, tmp_path):
+@pytest.fixture
+def run(monkeypatch):
+  """Returns what runs the command, with flags of its own."""
+  values = flags.FlagValues()
+  define = functools.partial(flags.DEFINE_string, flag_values=values)
+  monkeypatch.setattr(flags, "DEFINE_string", define)
+  monkeypatch.setattr(flags, "FLAGS", values)
+  command.define_flags()
+  return lambda *arguments: command.main(values(["data", *arguments]))
+
+
+def test_command(prepared, run, capsys, tmp_path):
   name, data_dir, folder, _, _ = prepared
-  shell.main([name, f"--data_dir={data_dir}"])
+  run(name, f"--data_dir={data_dir}")
   assert f"{name} is prepared in {folder}" in capsys.readouterr().out
   archive = f"--archive={tmp_path / 'originals'}"
-  with pytest.raises(SystemExit, match="is not the original file"):
-    shell.main([name, archive, f"--data_dir={tmp_path / 'other'}"])
+  with pytest.raises(ValueError, match="is not the original file"):
+    run(name, archive, f"--data_dir={tmp_path / 'other'}")
   assert not (tmp_path / "other").exists()
 
 
-def test_shell_refuses_other_names(capsys):
-  with pytest.raises(SystemExit):
-    shell.main(["imagenet"])
-  assert "invalid choice: 'imagenet'" in capsys.readouterr().err
+@pytest.mark.parametrize("names", [(), ("imagenet",), ("cifar10", "mnist")])
+def test_command_refuses_other_names(run, names):
+  with pytest.raises(app.UsageError, match="cifar10 or fashion_mnist"):
+    run(*names)
 
 
 def test_cifar10_archive_must_be_whole(tmp_path):

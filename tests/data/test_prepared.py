@@ -187,7 +187,7 @@ def test_config_has_to_be_named(tmp_path):
     ),
     (
       Source({"a": _IMAGE, "b": _IMAGE, "label": _LABEL}),
-      r"supervised_keys that say which .* a \(Image\), b \(Image\)",
+      r"supervised_keys that choose .* a \(Image\), b \(Image\)",
     ),
     (
       Source({"a": _LABEL, "b": _LABEL, "image": _IMAGE}, _SPLITS, ("a", "b")),
@@ -197,8 +197,8 @@ def test_config_has_to_be_named(tmp_path):
       Source({"image": F.Image(shape=(6, 5, 4)), "label": _LABEL}),
       "feature image are uint8 with 4 channels, expected",
     ),
-    (Source(splits={"train": 4}), "has the splits train: train is needed"),
-    (Source(splits={"validation": 4, "test": 2}), "validation, test: train is"),
+    (Source(splits={"train": 4}), "has the splits train; it needs train"),
+    (Source(splits={"validation": 4, "test": 2}), "validation, test; it needs train"),
   ],
 )
 def test_other_data_is_refused_before_it_is_read(tmp_path, source, message):

@@ -1,5 +1,6 @@
 """The loop around any step: rows, checkpoints, stop and resume."""
 
+import dataclasses
 import os
 import signal
 from typing import NamedTuple
@@ -29,16 +30,19 @@ def advance(state):
   return state, {"loss": value.mean(), "accuracy": jnp.float32(0.5)}
 
 
-def run(directory, dispatch=advance, num_steps=12, **changes):
-  arguments = {
-    "checkpoint_every": 4,
-    "directory": directory,
-    "label": "toy",
-    "identity": {"data": "abc", "seed": 0},
-  }
-  return loop.run(
-    dispatch, start(), num_steps=num_steps, **(arguments | changes)
+def job(directory, **changes):
+  toy = loop.Job(
+    num_steps=12,
+    checkpoint_every=4,
+    directory=directory,
+    label="toy",
+    identity=loop.Identity(data="abc", split="s"),
   )
+  return dataclasses.replace(toy, **changes)
+
+
+def run(directory, dispatch=advance, **changes):
+  return loop.run(job(directory, **changes), dispatch, start())
 
 
 def rows(directory):
@@ -138,28 +142,28 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, value):
 @pytest.mark.parametrize(
   ("identity", "names"),
   [
-    ({"data": "xyz", "seed": 0}, "data differ"),
-    ({"data": "xyz", "seed": 1}, "data, seed differ"),
-    ({"data": "abc", "seed": 0, "table": "t"}, "table differ"),
+    ({"data": "xyz", "split": "s"}, "data differ"),
+    ({"data": "xyz", "split": "t"}, "data, split differ"),
+    ({"data": "abc", "split": "s", "table": "t"}, "table differ"),
+    ({"data": "abc"}, "split differ"),
+    ({"data": "abc", "architecture": {"a": "b"}}, "architecture, split differ"),
   ],
 )
 def test_a_checkpoint_of_another_run_is_refused(tmp_path, identity, names):
   run(tmp_path, num_steps=4)
   with pytest.raises(ValueError, match=f"another run: {names}"):
-    run(tmp_path, identity=identity)
+    run(tmp_path, identity=loop.Identity(**identity))
   assert steps_of(tmp_path) == [2, 4]
+
+
+def test_an_architecture_is_the_same_after_a_resume(tmp_path):
+  identity = loop.Identity(data="abc", architecture={"edge 0": "skip"})
+  run(tmp_path, num_steps=4, identity=identity)
+  assert int(run(tmp_path, identity=identity).step) == 12
 
 
 def test_a_state_of_another_shape_is_refused(tmp_path):
   run(tmp_path, num_steps=4)
   state = State(jnp.ones(4), jnp.zeros((), jnp.int32))
   with pytest.raises(ValueError, match=r"value: stored \(3,\)"):
-    loop.run(
-      advance,
-      state,
-      num_steps=12,
-      checkpoint_every=4,
-      directory=tmp_path,
-      label="toy",
-      identity={"data": "abc", "seed": 0},
-    )
+    loop.run(job(tmp_path), advance, state)
