@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-  from hwnas_jax.config.load import load as load_config
+  from hwnas_jax.config.files import load as load_config
   from hwnas_jax.costs.table import LatencyTable as Table
   from hwnas_jax.data.user import Data
   from hwnas_jax.nets.choice import Choice
@@ -33,7 +33,7 @@ _HOMES = {
   "Run": ("hwnas_jax.runs.run", "Run"),
   "Table": ("hwnas_jax.costs.table", "LatencyTable"),
   "load": ("hwnas_jax.runs.run", "load"),
-  "load_config": ("hwnas_jax.config.load", "load"),
+  "load_config": ("hwnas_jax.config.files", "load"),
   "profile": ("hwnas_jax.runs.profile", "profile"),
   "search": ("hwnas_jax.runs.run", "search"),
 }

@@ -3,6 +3,9 @@
 import importlib.metadata
 import os
 import pathlib
+import shutil
+
+import pytest
 
 os.environ.setdefault(
   "JAX_COMPILATION_CACHE_DIR",
@@ -18,6 +21,7 @@ if importlib.metadata.version("jaxlib").startswith(("0.9.", "0.10.")):
   os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 import jax
+import shared
 from absl import flags
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -26,3 +30,17 @@ jax.config.update("jax_debug_key_reuse", True)
 
 def pytest_configure() -> None:
   flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+  """The folder of `shared`, to be read only."""
+  return shared.finished_run(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def example_run(finished_run, tmp_path, monkeypatch):
+  """A copy of the folder of `shared`, in which the test runs."""
+  shutil.copytree(finished_run, tmp_path, dirs_exist_ok=True)
+  monkeypatch.chdir(tmp_path)
+  return tmp_path

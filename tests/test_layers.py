@@ -1,203 +1,29 @@
 """The source itself: imports point one way, names are documented, files short.
 
-Each rule is a function from a module to its faults, tried on a module that
-breaks it before it is tried on the package.
+Each rule of `source_rules` is tried on a module that breaks it before it is
+tried on the package.
 """
 
-import ast
-import pathlib
-import sys
-from typing import NamedTuple
-
 import pytest
-
-ROOT = pathlib.Path(__file__).parents[1]
-PACKAGE = "hwnas_jax"
-
-# A module imports from rows below its own, or from its own part.
-LAYERS = (
-  ("core",),
-  ("spaces", "io"),
-  ("nets", "data", "deploy"),
-  ("costs",),
-  ("method", "train"),
-  ("derive", "report"),
-  ("config",),
-  ("runs",),
-  ("commands",),
-  ("main", "profile", "query", "export", "scale"),
+from source_rules import (
+  PACKAGE,
+  RANK,
+  ROOT,
+  Module,
+  core_faults,
+  direction_faults,
+  documentation_faults,
+  flag_faults,
+  length_faults,
+  library_faults,
+  read,
 )
-RANK = {part: rank for rank, row in enumerate(LAYERS) for part in row}
-SHELL = "__main__"  # `python -m hwnas_jax.data`: as high as main
-
-# Who alone may import a library: parts of the package, or modules of it.
-OWNERS = {
-  "flax": ("nets.", "costs.predict."),
-  "orbax": ("io.checkpoint.",),
-  "matplotlib": ("report.",),
-  "tensorflow_datasets": ("data.",),
-}
-LAZY = {"tensorflow_datasets"}
-CORE_MAY_IMPORT = {"jax", "numpy", "chex", PACKAGE}
-CORE_MAY_NOT_IMPORT = {"os", "pathlib", "io", "shutil", "tempfile"}
-MAX_FILE, MAX_FUNCTION = 500, 60
-
-FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-
-
-class Module(NamedTuple):
-  """A module by its dotted name below the package, and its source."""
-
-  name: str
-  source: str
-
-  @property
-  def tree(self):
-    return ast.parse(self.source)
-
-  @property
-  def part(self):
-    return self.name.split(".")[0]
-
-
-def read(folder, pattern="**/*.py"):
-  return [
-    Module(
-      ".".join(path.relative_to(folder).with_suffix("").parts),
-      path.read_text(),
-    )
-    for path in sorted(folder.glob(pattern))
-  ]
-
-
-def imported(tree):
-  """Absolute names that the imports in a tree may bring in."""
-  names = []
-  for node in ast.walk(tree):
-    if isinstance(node, ast.Import):
-      names += [alias.name for alias in node.names]
-    elif isinstance(node, ast.ImportFrom):
-      base = "." * node.level + (node.module or "")
-      names += [f"{base}.{alias.name}" for alias in node.names]
-  return names
-
-
-def direction_faults(module):
-  """Imports of this package that point up or sideways."""
-  faults = []
-  shell = module.name.endswith(SHELL)
-  rank = RANK["main"] if shell else RANK[module.part]
-  for name in imported(module.tree):
-    if name.startswith("."):
-      faults.append(f"{module.name}: {name} is a relative import")
-    if not name.startswith(f"{PACKAGE}."):
-      continue
-    part = name.split(".")[1]
-    allowed = part == module.part or RANK[part] < rank
-    if not allowed:
-      faults.append(f"{module.name} imports {name}")
-  return faults
-
-
-def library_faults(module):
-  """Libraries imported by a module that does not own them, or eagerly."""
-  faults = []
-  eager = {name.split(".")[0] for name in imported(top_level(module.tree))}
-  for name in imported(module.tree):
-    library = name.split(".")[0]
-    owners = OWNERS.get(library)
-    if owners and not f"{module.name}.".startswith(owners):
-      faults.append(f"{module.name} imports {name}, which is {owners[0]}'s")
-    if library in LAZY & eager:
-      faults.append(f"{module.name} imports {name} outside a function")
-  return faults
-
-
-def top_level(tree):
-  """The tree without the bodies of its functions: what an import runs."""
-
-  class Emptier(ast.NodeTransformer):
-    def visit_FunctionDef(self, node):
-      return ast.Pass()
-
-    visit_AsyncFunctionDef = visit_FunctionDef
-
-  return Emptier().visit(tree)
-
-
-def core_faults(module):
-  """What core imports beyond arrays, and the files it opens."""
-  if module.part != "core":
-    return []
-  allowed = CORE_MAY_IMPORT | sys.stdlib_module_names - CORE_MAY_NOT_IMPORT
-  libraries = {name.split(".")[0] for name in imported(module.tree)}
-  faults = [
-    f"{module.name} imports {name}" for name in sorted(libraries - allowed)
-  ]
-  for node in ast.walk(module.tree):
-    if isinstance(node, ast.Call) and ast.unparse(node.func) == "open":
-      faults.append(f"{module.name}:{node.lineno} opens a file")
-  return faults
-
-
-def public(body):
-  """(qualified name, node) of the public classes and functions of a body."""
-  for node in body:
-    if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
-      if node.name.startswith("_") and node.name != "__call__":
-        continue
-      yield node.name, node
-      if isinstance(node, ast.ClassDef):
-        yield from ((f"{node.name}.{n}", x) for n, x in public(node.body))
-
-
-def is_static(node):
-  return any(ast.unparse(d) == "staticmethod" for d in node.decorator_list)
-
-
-def unannotated(name, node):
-  """Arguments of a function (`return` for its result) without a type."""
-  found = node.args
-  args = [*found.posonlyargs, *found.args]
-  if "." in name and not is_static(node):
-    args = args[1:]  # self or cls
-  args += [*found.kwonlyargs, found.vararg, found.kwarg]
-  missing = [a.arg for a in args if a is not None and a.annotation is None]
-  return missing + (["return"] if node.returns is None else [])
-
-
-def documentation_faults(module):
-  """Public names without a docstring or a type."""
-  faults = []
-  if module.source.strip() and not ast.get_docstring(module.tree):
-    faults.append(f"{module.name} has no docstring")
-  for name, node in public(module.tree.body):
-    if not ast.get_docstring(node):
-      faults.append(f"{module.name}.{name} has no docstring")
-    if isinstance(node, FUNCTIONS):
-      faults += [
-        f"{module.name}.{name}: {arg} has no type"
-        for arg in unannotated(name, node)
-      ]
-  return faults
-
-
-def length_faults(module):
-  """Files and functions that are too long to see."""
-  count = len(module.source.splitlines())
-  faults = [f"{module.name}: {count} lines"] if count > MAX_FILE else []
-  for node in ast.walk(module.tree):
-    if isinstance(node, FUNCTIONS):
-      size = node.end_lineno - node.lineno + 1
-      if size > MAX_FUNCTION:
-        faults.append(f"{module.name}.{node.name}: {size} lines")
-  return faults
-
 
 MODULES = read(ROOT / PACKAGE)
 RULES = (
   direction_faults,
   library_faults,
+  flag_faults,
   core_faults,
   documentation_faults,
   length_faults,
@@ -279,6 +105,41 @@ DOCUMENTED = '"""A module."""\n'
       "class A:\n  import tensorflow_datasets as tfds",
       "outside",
     ),
+    (library_faults, "runs.x", "import ml_collections", "config.'s"),
+    (
+      library_faults,
+      "method.x",
+      "def f():\n  from ml_collections import ConfigDict",
+      "config.'s",
+    ),
+    (
+      library_faults,
+      "config.x",
+      "from ml_collections import config_flags",
+      "commands.'s",
+    ),
+    (library_faults, "runs.x", "from absl import flags", "commands.'s"),
+    (library_faults, "config.x", "import absl.flags", "commands.'s"),
+    (library_faults, "main", "from absl import app", "commands.'s"),
+    (library_faults, "runs.x", "import jinja2", "report.'s"),
+    (
+      flag_faults,
+      "commands.x",
+      "flags.DEFINE_string('a', '', 'b')",
+      "x:1 defines a flag when it is imported",
+    ),
+    (
+      flag_faults,
+      "commands.x",
+      "def f():\n  return flags.FLAGS.a",
+      "commands.x.f reads a flag",
+    ),
+    (
+      flag_faults,
+      "runs.x",
+      "class A:\n  def f(self):\n    return FLAGS['a']",
+      "runs.x.A.f reads a flag",
+    ),
     (core_faults, "core.x", "import optax", "core.x imports optax"),
     (core_faults, "core.x", "import pathlib", "core.x imports pathlib"),
     (core_faults, "core.x", "def f():\n  return open('x')", "opens a file"),
@@ -313,7 +174,7 @@ DOCUMENTED = '"""A module."""\n'
       DOCUMENTED + 'def f(a: int):\n  """Adds."""',
       "x.f: return has no type",
     ),
-    (length_faults, "x", "\n" * 501, "x: 501 lines"),
+    (length_faults, "x", "\n" * 401, "x: 401 lines"),
     (length_faults, "x", "def f():\n" + "  a = 1\n" * 60, "x.f: 61 lines"),
   ],
 )
@@ -333,6 +194,22 @@ def test_a_rule_finds(rule, name, source, fault):
     (library_faults, "io.checkpoint", "from orbax.checkpoint import v1"),
     (library_faults, "report.x", "import matplotlib"),
     (library_faults, "data.x", "def f():\n  import tensorflow_datasets"),
+    (library_faults, "io.x", "from absl import logging"),
+    (library_faults, "data.x", "import absl.logging"),
+    (library_faults, "config.x", "from ml_collections import ConfigDict"),
+    (
+      library_faults,
+      "commands.x",
+      "from absl import app, flags\nfrom ml_collections import config_flags",
+    ),
+    (library_faults, "report.x", "import jinja2"),
+    (
+      flag_faults,
+      "commands.x",
+      "def define_flags():\n  flags.DEFINE_string('a', '', 'b')\n"
+      + "def main(argv):\n  values = flags.FLAGS\n"
+      + "def _print(values):\n  print(flags.FLAGS.a)",
+    ),
     (core_faults, "core.x", "import math\nimport jax\nimport numpy as np"),
     (core_faults, "io.x", "import pathlib, optax\nopen('x')"),
     (documentation_faults, "x", ""),
@@ -345,6 +222,7 @@ def test_a_rule_finds(rule, name, source, fault):
       + '    """Adds."""\n    def inner(b): return b',
     ),
     (length_faults, "x", "def f():\n" + "  a = 1\n" * 59),
+    (length_faults, "x", "\n" * 400),
   ],
 )
 def test_a_rule_lets_pass(rule, name, source):

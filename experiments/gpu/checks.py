@@ -9,6 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from hwnas_jax.samplers.relaxed import SAMPLERS
+from hwnas_jax.search.estimators import ON_A_PATH
+from hwnas_jax.search.step import init_state, make_step
 
 from experiments.gpu.runner import Piece, Record, Save, each, say
 from hwnas_jax import build, checks, presets, pricing
@@ -18,9 +21,6 @@ from hwnas_jax.core.types import FORBIDDEN
 from hwnas_jax.costs import timing
 from hwnas_jax.nets.conv import tracing_for
 from hwnas_jax.nets.models import make_network, make_supernet
-from hwnas_jax.samplers.relaxed import SAMPLERS
-from hwnas_jax.search.estimators import ON_A_PATH
-from hwnas_jax.search.step import init_state, make_step
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
+from hwnas_jax.search.discretise import RULES
 
 from experiments.benchmarks.supernet import CONFIGS
 from experiments.gpu.runner import Piece, Record, Save, say
@@ -22,7 +23,6 @@ from hwnas_jax.costs import networks, timing
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import profile_space
 from hwnas_jax.io import versions
-from hwnas_jax.search.discretise import RULES
 from hwnas_jax.spaces import architecture
 
 WORKERS = 12

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from hwnas_jax.search.step import init_state, make_step
 
 from experiments.benchmarks import supernet as benchmark
 from experiments.gpu.runner import Record
@@ -18,7 +19,6 @@ from hwnas_jax.core.compile import jit, repeat
 from hwnas_jax.core.rng import stream
 from hwnas_jax.nets import conv
 from hwnas_jax.nets.supernet import Net
-from hwnas_jax.search.step import init_state, make_step
 
 TWINS = (*benchmark.SMALL, *benchmark.BIG)  # kinds with a step in PyTorch
 CONFIGS = benchmark.CONFIGS

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from hwnas_jax.search import family
+from hwnas_jax.search.discretise import RULES
 from scipy import stats
 
 from experiments.gpu import latency
@@ -23,8 +25,6 @@ from hwnas_jax import build, pricing
 from hwnas_jax.core.rng import stream
 from hwnas_jax.costs import table as tables
 from hwnas_jax.data import arrays, augment
-from hwnas_jax.search import family
-from hwnas_jax.search.discretise import RULES
 from hwnas_jax.spaces import architecture, nasbench201
 
 LOG_EVERY = 10  # dispatches

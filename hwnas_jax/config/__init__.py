@@ -3,6 +3,6 @@
 What a config file needs is here: `default`, and `presets` beside it.
 """
 
-from hwnas_jax.config.load import default, load
+from hwnas_jax.config.files import default, load
 
 __all__ = ["default", "load"]

@@ -16,7 +16,7 @@ from hwnas_jax.method.penalty import PENALTIES
 from hwnas_jax.method.phases import ORDERS
 from hwnas_jax.method.samplers import SAMPLERS
 from hwnas_jax.method.schedule import SCHEDULES
-from hwnas_jax.nets.models import SPACES
+from hwnas_jax.nets.models import SPACES, field_problems, space_fields
 from hwnas_jax.spaces.rules import RULES
 
 # Registries are read when a config is checked: a name that a notebook adds
@@ -62,11 +62,6 @@ def choices() -> dict[str, tuple[Any, ...]]:
     "penalty.on": ("expected", "sampled"),
     "sampler.warmup": ("", *SAMPLERS),
     "search.order": ORDERS,
-    **{
-      f"space.{field}": values
-      for kind in SPACES.values()
-      for field, values in kind.choices.items()
-    },
   }
 
 
@@ -137,9 +132,8 @@ def _dispatches(config: Config) -> list[str]:
 
 def _space(config: Config) -> list[str]:
   """The space's own fields are valid; fields of other spaces are untouched."""
-  kind = SPACES[str(config.space["name"])]
   defaults = {
-    **{f"space.{f}": v for k in SPACES.values() for f, v in k.fields.items()},
+    **{f"space.{field}": default for field, default in space_fields().items()},
     **{
       f"{part}.{field}": getattr(default, field)
       for k in SPACES.values()
@@ -158,14 +152,7 @@ def _space(config: Config) -> list[str]:
     if config.space["name"] not in _readers(path)
     and value(config, path) != default
   ]
-  problems += [
-    f"space.{field} must be > 0, got {config.space[field]}"
-    for field, default in kind.fields.items()
-    if type(default) in (int, float) and not float(config.space[field]) > 0
-  ]
-  if config.space["name"] == "custom" and not config.space["model"]:
-    problems.append("space.name=custom needs space.model, such as net.py:Net")
-  return problems
+  return problems + field_problems(str(config.space["name"]), config.space)
 
 
 def _readers(path: str) -> list[str]:
@@ -199,14 +186,14 @@ def _condition(config: Config) -> list[str]:
       f"condition.name=simplex has no scale: cost.name={config.cost.name}"
       f" needs fixed, {', '.join(_scaled())}"
     )
-  if config.derive.num_samples and condition != "fixed":
+  if config.derive.num_samples and not CONDITIONS[condition].single:
     problems.append(
       "derive.num_samples samples from one network's logits: condition.name"
       f" must be fixed, got {condition}"
     )
-  if condition == "devices" and not config.search.bilevel:
+  if CONDITIONS[condition].several_devices and not config.search.bilevel:
     problems.append(
-      "condition.name=devices combines the gradients of the controller's own"
+      f"condition.name={condition} combines the gradients of the controller's own"
       " steps: search.bilevel must be True"
     )
   count = config.latency.calibration_networks
@@ -233,7 +220,7 @@ def _controller(config: Config) -> list[str]:
   condition, problems = config.condition.name, []
   name = config.controller.name
   kind = CONTROLLERS[name]
-  if condition != "fixed" and not kind.conditioned:
+  if not CONDITIONS[condition].single and not kind.conditioned:
     problems.append(
       f"controller.name={name} does not read the condition, so"
       f" condition.name={condition} has no effect on it; use"
@@ -249,9 +236,10 @@ def _controller(config: Config) -> list[str]:
       f"controller.name={name} reads a scale: condition.name must be one of"
       f" {', '.join(_scaled())}, got {condition}"
     )
-  if name == "piecewise" and config.controller.num_pivots < 2:
+  if config.controller.num_pivots < kind.least_pivots:
     problems.append(
-      "controller.name=piecewise needs controller.num_pivots >= 2"
+      f"controller.name={name} needs controller.num_pivots >="
+      f" {kind.least_pivots}"
     )
   return problems
 
@@ -375,9 +363,9 @@ def _penalty(config: Config) -> list[str]:
       "penalty.on=sampled needs a sampler with noise, not"
       f" {config.sampler.name}"
     )
-  if part.name == "dual_ascent" and config.derive.max_skips:
+  if PENALTIES[part.name].hits_target and config.derive.max_skips:
     problems.append(
-      "penalty.name=dual_ascent derives the network that takes its target:"
+      f"penalty.name={part.name} derives the network that takes its target:"
       " derive.max_skips must be 0"
     )
   if not PENALTIES[part.name].targeted:
@@ -398,7 +386,7 @@ def _penalty(config: Config) -> list[str]:
       f"penalty.name={part.name} reads latencies in ms: cost.name must be"
       f" latency, got {config.cost.name}"
     )
-  if config.condition.name != "fixed":
+  if not CONDITIONS[config.condition.name].single:
     problems.append(
       f"penalty.name={part.name} searches one network for one target:"
       f" condition.name must be fixed, got {config.condition.name}"

@@ -1,7 +1,7 @@
 """Every field of a config with its type, default and unit.
 
 `Config` is frozen and typed: what everything below `config` reads. People
-write a `ConfigDict` of the same fields: see `hwnas_jax.config.load`.
+write a `ConfigDict` of the same fields: see `hwnas_jax.config.files`.
 """
 
 import msgspec

@@ -64,20 +64,25 @@ def _behind() -> dict[str, Mapping[Any, Any]]:
     "cost.predictor": NETWORKS,
     "temperature.name": SCHEDULES,
     "derive.rule": rules.MASKS,
-    **{
-      f"space.{field}": described
-      for kind in SPACES.values()
-      for field, described in kind.described.items()
-    },
+    **_space_choices(),
+  }
+
+
+def _space_choices() -> dict[str, Mapping[str, str]]:
+  """The fields of config.space with few values, and what each means."""
+  return {
+    f"space.{field}": meanings
+    for kind in SPACES.values()
+    for field, meanings in kind.choices.items()
   }
 
 
 def listing() -> str:
   """Fields and their values, a line each."""
   lines, behind = [], _behind()
-  for field, values in (
-    choices() | {"cost.predictor": tuple(NETWORKS)}
-  ).items():
+  fields = choices() | {"cost.predictor": tuple(NETWORKS)}
+  fields |= {name: tuple(values) for name, values in _space_choices().items()}
+  for field, values in fields.items():
     lines.append(f"config.{field}")
     for value in values:
       name = '""' if value == "" else str(value)

@@ -1,5 +1,6 @@
 """The parts of a search's method, made from a problem."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -11,17 +12,19 @@ from hwnas_jax.config.problem import Problem
 from hwnas_jax.core.compile import jit, repeat
 from hwnas_jax.core.types import Array
 from hwnas_jax.data import arrays, augment
+from hwnas_jax.data.augment import Augmentation
 from hwnas_jax.derive import collapse
 from hwnas_jax.method import controllers, phases, price
 from hwnas_jax.method.conditioned import Fold, conditioned, plain
 from hwnas_jax.method.conditions import Conditions
-from hwnas_jax.method.controllers import CONTROLLERS, Controller, Numbers, Rows
+from hwnas_jax.method.controllers import CONTROLLERS, ControllerSettings, Rows
 from hwnas_jax.method.entropy import entropy
 from hwnas_jax.method.estimators import Estimator, Metrics
-from hwnas_jax.method.penalty import PENALTIES, Penalty
+from hwnas_jax.method.parts import Augment
+from hwnas_jax.method.penalty import PENALTIES, Penalty, PenaltySettings
 from hwnas_jax.method.phases import Phase, Span
 from hwnas_jax.method.samplers import SAMPLERS, make_estimator
-from hwnas_jax.method.schedule import SCHEDULES
+from hwnas_jax.method.schedule import SCHEDULES, fading
 from hwnas_jax.method.state import CostTable, SearchData, SearchState
 from hwnas_jax.method.step import (
   Parts,
@@ -56,44 +59,45 @@ def sgd(
   )
 
 
-def _make_controller(
-  config: Config,
-  conditions: Conditions,
-  space: Space | Rows,
-  reference_std: float,
-) -> Controller:
+def _controller_settings(
+  config: Config, conditions: Conditions, space: Space | Rows
+) -> ControllerSettings:
   part = config.controller
-  numbers = Numbers(
+  return ControllerSettings(
+    space=space,
+    conditions=conditions,
     num_pivots=part.num_pivots,
     num_experts=part.num_experts,
     sign=part.sign,
-    reference_std=reference_std,
+    reference_std=part.reference_std,
     train_pivots=part.train_pivots,
   )
-  return CONTROLLERS[part.name].make(space, conditions, numbers)
 
 
 def _make_supernet(
   config: Config, net: Spec, conditions: Conditions
 ) -> tuple[Net, Fold]:
-  """(the supernet, what folds its weights)."""
+  """(the supernet, what gives its weights under a condition)."""
   supernet = make_supernet(net)
   if not config.controller.classifier:
     return supernet, plain
+  settings = _controller_settings(config, conditions, net.space())
+  make = CONTROLLERS[config.controller.name].make
   return conditioned(
-    supernet, functools.partial(_make_controller, config, conditions)
+    supernet,
+    lambda rows, std: make(
+      dataclasses.replace(settings, space=rows, reference_std=std)
+    ),
   )
 
 
 def make_augment(
   config: Config, dataset: arrays.Dataset, cutout: int = 0
-) -> Callable[[Array, Array], Array]:
+) -> Augment:
   """(key, uint8 images) -> float32 images, normalised."""
   return functools.partial(
     augment.augment,
-    pad=config.data.pad,
-    flip=config.data.flip,
-    cutout=cutout,
+    augmentation=Augmentation(config.data.pad, config.data.flip, cutout),
     mean=dataset.mean,
     std=dataset.std,
   )
@@ -107,11 +111,10 @@ def make_parts(
   net = problem.nets.supernet
   space = net.space()
   supernet, fold = _make_supernet(config, net, problem.conditions)
-  controller = _make_controller(
-    config, problem.conditions, space, config.controller.reference_std
+  controller = CONTROLLERS[config.controller.name].make(
+    _controller_settings(config, problem.conditions, space)
   )
   schedule = SCHEDULES[config.temperature.name]
-  penalty, derived = _make_penalty(problem, space)
   weight = config.regularise
   parts = Parts(
     net=supernet,
@@ -135,11 +138,8 @@ def make_parts(
       optax.add_decayed_weights(part.controller_decay),
       optax.adam(part.controller_lr, b1=part.controller_b1),
     ),
-    penalty=penalty,
-    derived=derived,
-    identity=(lambda progress: weight.identity * (1.0 - progress))
-    if weight.identity
-    else None,
+    penalty=_make_penalty(problem, space),
+    identity=fading(weight.identity) if weight.identity else None,
     regulariser=(lambda logits: weight.entropy * entropy(logits))
     if weight.entropy
     else None,
@@ -154,17 +154,15 @@ def make_parts(
   return parts, settings
 
 
-def _make_penalty(
-  problem: Problem, space: Space
-) -> tuple[Penalty, Callable[[Array], Array] | None]:
-  """(penalty, logits -> mask of the network that a targeted one looks at)."""
+def _make_penalty(problem: Problem, space: Space) -> Penalty:
+  """The penalty; one with a target looks at the derived network."""
   part = problem.config.penalty
-  make = PENALTIES[part.name].make
+  settings = PenaltySettings(problem.target_ms or 0.0, part.strength or None)
+  penalty = PENALTIES[part.name].make(settings)
   if problem.target_ms is None:
-    return make(), None
-  strength = {"strength": part.strength} if part.strength else {}
+    return penalty
   mask = functools.partial(MASKS[problem.config.derive.rule], space)
-  return make(problem.target_ms, **strength), mask
+  return penalty._replace(derived=mask)
 
 
 def _make_estimator(config: Config, name: str) -> Estimator:
@@ -220,7 +218,7 @@ def make_search(
   def dispatch(
     state: SearchState, data: SearchData, table: CostTable
   ) -> tuple[SearchState, Metrics]:
-    phase = phases.at(spans, int(state.step))
+    phase = phases.current(spans, int(state.step))
     return compiled[phase](state, data, table)
 
   return jit(functools.partial(init_state, parts, spans)), dispatch

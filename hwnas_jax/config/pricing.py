@@ -117,10 +117,12 @@ def make_target_ms(
     )
   # A mix may drop every choice.
   least = base + np.where(space.allowed(), reference, np.inf).min(1).sum()
-  if config.penalty.name == "log_product" and least <= 1:
+  above_ms = PENALTIES[config.penalty.name].above_ms
+  if above_ms and least <= above_ms:
     raise ValueError(
-      "penalty.name=log_product needs latencies above 1 ms, a mix can have"
-      f" {least:.3g} ms: use another penalty or a larger latency.batch_size"
+      f"penalty.name={config.penalty.name} needs latencies above"
+      f" {above_ms:g} ms, a mix can have {least:.3g} ms: use another penalty or"
+      " a larger latency.batch_size"
     )
   return target_ms
 
@@ -130,14 +132,14 @@ def make_rule(
 ) -> Rule:
   """What turns logits [E, O] into a genotype.
 
-  derive.rule, with two exceptions. A search by dual ascent has to take its
-  target, and a rule that is one jump of a choice off does not. And
+  derive.rule, with two exceptions. A search that hits its target has to take
+  it, and a rule that is one jump of a choice off does not. And
   derive.max_skips is kept.
   """
   name, cap = config.derive.rule, skip_cap(config, space)
   if cap is not None:
     return functools.partial(shortlist.capped, rule=name, cap=cap)
-  if config.penalty.name != "dual_ascent":
+  if not PENALTIES[config.penalty.name].hits_target:
     return RULES[name]
   assert target_ms is not None
   reference, base = np.asarray(costs.reference), float(costs.base)

@@ -8,25 +8,26 @@ Everything that a config names is looked up here, in `config.pricing` or in
 """
 
 import dataclasses
+
 import numpy as np
 
-from hwnas_jax.config import checks, load, pricing
+from hwnas_jax.config import checks, files, pricing
 from hwnas_jax.config.fields import Config
-from hwnas_jax.config.load import AnyConfig
+from hwnas_jax.config.files import AnyConfig
 from hwnas_jax.core.rng import stream
 from hwnas_jax.costs.predict.predictor import Predictor
 from hwnas_jax.costs.table import LatencyTable, raw_costs, require
 from hwnas_jax.data import load as data_load
 from hwnas_jax.data.arrays import Dataset
-from hwnas_jax.derive import sweep
+from hwnas_jax.derive import family
+from hwnas_jax.derive.family import FamilySettings, Point
 from hwnas_jax.derive.reach import Reach
-from hwnas_jax.derive.sweep import Point
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.method import price
 from hwnas_jax.method.conditions import (
   CONDITIONS,
-  ConditionNumbers,
   Conditions,
+  ConditionSettings,
 )
 from hwnas_jax.method.state import CostTable
 from hwnas_jax.nets.models import SPACES
@@ -81,7 +82,7 @@ def resolve(config: AnyConfig) -> Config:
   Raises:
     ValueError: the message names every field that is wrong.
   """
-  fields = load.typed(config)
+  fields = files.typed(config)
   checks.check(fields)
   return fields
 
@@ -95,7 +96,7 @@ def read_run(folder: RunFolder) -> Config:
   """
   settings = folder.settings()
   try:
-    config = load.typed(settings.config)
+    config = files.typed(settings.config)
     checks.check(config)
   except (ValueError, KeyError) as error:
     raise ValueError(
@@ -131,7 +132,9 @@ def make_nets(config: Config, dataset: Dataset | None = None) -> Nets:
     if (number := getattr(config.derive, name))
   }
   derived = kind.make({**values, **deeper}, image, num_classes)
-  kind.check_derived(supernet, derived, bool(config.train.auxiliary_weight))
+  if kind.check_derived is not None:
+    training = {f: getattr(config.train, f) for f in kind.training_fields}
+    kind.check_derived(supernet, derived, training)
   return Nets(supernet, derived) if deeper else Nets(supernet, supernet)
 
 
@@ -159,7 +162,7 @@ def make(
   if predictor is not None and table is not None:
     raw = nets.derived.space().cost_array(raw_costs(table))
     pricing.require_predictor(predictor, nets.derived, raw)
-    costs = dataclasses.replace(costs, predictor=predictor)
+    costs = costs._replace(predictor=predictor)
   columns = price.priced_columns(np.asarray(costs.reference))
   space = nets.supernet.space()
   target_ms = pricing.make_target_ms(config, space, costs)
@@ -184,23 +187,23 @@ def rule_of(config: Config) -> Rule:
 def _make_conditions(config: Config, size: int) -> Conditions:
   """Conditions over `size` priced operations."""
   part = config.condition
-  numbers = ConditionNumbers(
+  settings = ConditionSettings(
     size=size,
     low=part.low,
     high=part.high,
     num_devices=part.num_devices,
     key=stream(config.seed, "devices"),
   )
-  return CONDITIONS[part.name].make(numbers)
+  return CONDITIONS[part.name].make(settings)
 
 
 def _make_points(config: Config, size: int) -> tuple[Point, ...]:
-  """Names and conditions of the family."""
+  """Names and conditions of the family, over `size` priced operations."""
   part = config.condition
-  if CONDITIONS[part.name].scaled:
-    return sweep.scale_points(
-      size, part.low, part.high, config.derive.num_scales
-    )
-  if part.name == "fixed":
-    return sweep.one_point(size, part.high)
-  return sweep.vector_points(size, config.derive.vectors)
+  settings = FamilySettings(
+    low=part.low,
+    high=part.high,
+    num_scales=config.derive.num_scales,
+    vectors=config.derive.vectors,
+  )
+  return tuple(family.points_of(CONDITIONS[part.name], size, settings))

@@ -9,7 +9,7 @@ from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.nets.models import make_network
 from hwnas_jax.nets.ops import Module
 from hwnas_jax.spaces.spec import Spec
-from hwnas_jax.train.step import Recipe, TrainStep, make_train_step
+from hwnas_jax.train.step import TrainStep, make_train_step
 
 
 def make_training(
@@ -17,19 +17,13 @@ def make_training(
 ) -> tuple[Module, optax.GradientTransformation, TrainStep]:
   """(network, optimiser, step) that train one derived network."""
   part = config.train
-  head = {"auxiliary": True} if part.auxiliary_weight else {}
-  network = make_network(net, genotype, "train", **head)
+  network = make_network(
+    net, genotype, "train", auxiliary=bool(part.auxiliary_weight)
+  )
   optimiser = sgd(
     part.lr, part.num_steps, part.momentum, part.weight_decay, part.clip
   )
-  recipe = Recipe(
-    num_steps=part.num_steps,
-    batch_size=part.batch_size,
-    drop_path=part.drop_path,
-    auxiliary_weight=part.auxiliary_weight,
-    label_smoothing=part.label_smoothing,
-  )
   step = make_train_step(
-    network, optimiser, recipe, make_augment(config, dataset, part.cutout)
+    network, optimiser, part, make_augment(config, dataset, part.cutout)
   )
   return network, optimiser, step

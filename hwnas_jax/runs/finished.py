@@ -5,7 +5,7 @@ import dataclasses
 from hwnas_jax.config import problem as problems
 from hwnas_jax.config.problem import Problem
 from hwnas_jax.core.types import Genotype
-from hwnas_jax.costs import table as tables
+from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.io import checkpoint
 from hwnas_jax.io.records import Measurement
@@ -65,7 +65,7 @@ def load(folder: RunFolder, dataset: Dataset | None = None) -> Finished:
     )
   dataset = dataset or pipeline.load_dataset(config)
   nets = problems.make_nets(config, dataset)
-  problem = problems.make(config, nets, tables.load(folder.table))
+  problem = problems.make(config, nets, LatencyTable.load(folder.table))
   searched = pipeline.search(problem, folder, dataset)
   measured = _measured(folder, nets.derived)
   return Finished(folder, problem, dataset, searched, measured)

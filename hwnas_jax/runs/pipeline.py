@@ -12,14 +12,16 @@ from typing import Any, NamedTuple
 import jax
 import msgspec
 
-from hwnas_jax.config import method, problem as problems
+from hwnas_jax.config import method
+from hwnas_jax.config import problem as problems
 from hwnas_jax.config.fields import Config
-from hwnas_jax.config.load import AnyConfig, typed
+from hwnas_jax.config.files import AnyConfig, typed
 from hwnas_jax.config.problem import Nets, Problem
 from hwnas_jax.core import tree
 from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Genotype
-from hwnas_jax.costs import counts, table as tables
+from hwnas_jax.costs import counts
+from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import networks, sites, timing
 from hwnas_jax.costs.predict import fit, predictor
 from hwnas_jax.costs.predict.predictor import Predictor
@@ -29,10 +31,17 @@ from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.data.user import NAME as ARRAYS
 from hwnas_jax.data.user import Data
 from hwnas_jax.derive import collapse, sweep
-from hwnas_jax.derive.collapse import SharedWeights
-from hwnas_jax.derive.sweep import Derived
+from hwnas_jax.derive import family as families
+from hwnas_jax.derive.family import Derived
+from hwnas_jax.derive.shared import SharedWeights
 from hwnas_jax.io import loop, records, versions
-from hwnas_jax.io.records import Accuracies, Family, Member, SweepPoint
+from hwnas_jax.io.records import (
+  Accuracies,
+  Family,
+  Member,
+  Shares,
+  SweepPoint,
+)
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.method.state import SearchState
 from hwnas_jax.method.step import Parts
@@ -66,7 +75,7 @@ class Given(NamedTuple):
 
 
 def run(
-  config: AnyConfig, workdir: str | pathlib.Path, given: Given = Given()
+  config: AnyConfig, workdir: str | pathlib.Path, given: Given
 ) -> RunFolder:
   """Runs or resumes everything; returns the run's folder.
 
@@ -86,7 +95,7 @@ def run(
   nets = problems.make_nets(fields, dataset)
   table = given.table
   if table is None and fields.latency.table:
-    table = tables.load(fields.latency.table)
+    table = LatencyTable.load(fields.latency.table)
   if table is not None and fields.cost.name == "latency":
     # A table that does not fit leaves no folder in which a better one would
     # be refused.
@@ -111,9 +120,9 @@ def _run(
   if table:
     print(problem.reach())
   searched = search(problem, folder, dataset)
-  derived = _derive(problem, searched)
-  points = _with_collapse(problem, searched, dataset, derived)
-  genotypes = [network.genotype for network in derived.networks]
+  swept = derive(problem, searched)
+  points = _with_collapse(problem, searched, dataset, swept)
+  genotypes = [network.genotype for network in swept.networks]
   trained = training.train(config, folder, dataset, nets.derived, genotypes)
   space = nets.supernet
   folder.write_family(
@@ -125,9 +134,9 @@ def _run(
       if table
       else None,
       priced=tuple(space.ops[column] for column in problem.columns),
-      members=_members(problem, derived, trained),
+      members=_members(problem, swept.networks, trained),
       sweep=points,
-      shares=derived.shares,
+      shares=tuple(swept.shares),
     )
   )
   write_report(folder)
@@ -171,7 +180,7 @@ def _table(
   """The given table, or one measured here; None where nothing reads it."""
   part = config.latency
   if given is not None:
-    tables.save(folder.table, given)
+    given.save(folder.table)
     return given if config.cost.name == "latency" else None
   if config.cost.name != "latency":
     return None
@@ -181,10 +190,10 @@ def _table(
   if not part.calibration_networks:
     return table
   measured = _measured(config, folder, derived, table)
-  table, _ = networks.calibrated(
+  table = networks.calibrated(
     derived, table, measured, part.calibration_networks
   )
-  tables.save(folder.table, table)
+  table.save(folder.table)
   return table
 
 
@@ -222,8 +231,7 @@ def _predictor(
       kind,
       derived,
       tables.raw_costs(table),
-      measured.genotypes,
-      measured.latencies_ms,
+      measured,
     )
     predictor.save(folder.predictor, trained)
     held = trained.held_out
@@ -256,11 +264,11 @@ def search(problem: Problem, folder: RunFolder, dataset: Dataset) -> Searched:
     checkpoint_every=config.search.checkpoint_every,
     directory=folder.search,
     label="search",
-    identity={
-      "split": split_digest,
-      "data": dataset.digest,
-      "table": tree.digest(problem.costs),
-    },
+    identity=loop.Identity(
+      data=dataset.digest,
+      split=split_digest,
+      table=tree.digest(problem.costs),
+    ),
     tensorboard=config.tensorboard,
   )
   return Searched(
@@ -268,75 +276,97 @@ def search(problem: Problem, folder: RunFolder, dataset: Dataset) -> Searched:
   )
 
 
-def _derive(problem: Problem, searched: Searched) -> Derived:
-  """The networks to train, what each condition gives, and shares for a map."""
-  config = problem.config
+class Swept(NamedTuple):
+  """What a search's conditions give.
+
+  networks: to train, the family and then random ones, all different.
+  points: the id of each condition's network.
+  shares: of operations, over a map of conditions.
+  """
+
+  networks: list[Derived]
+  points: list[SweepPoint]
+  shares: list[Shares]
+
+
+def derive(problem: Problem, searched: Searched) -> Swept:
+  """The networks of a search, and random ones beside them."""
+  config, space = problem.config, problem.nets.supernet.space()
   logits_at = functools.partial(
     sweep.logits_of,
     searched.parts.controller,
-    problem.conditions,
+    searched.parts.conditions,
     searched.state.controller,
   )
-  return sweep.derive(
-    problem.nets.supernet.space(),
-    problem.rule,
-    problem.points,
-    logits_at,
-    sweep.Choices(
-      rule_name=config.derive.rule,
-      num_samples=config.derive.num_samples,
-      num_random=config.derive.num_random,
-      seed=config.seed,
-      ternary_side=TERNARY_SIDE,
-    ),
+  points = list(problem.points)
+  conditions = [point.condition for point in points]
+  logits = logits_at(conditions)
+  if config.derive.num_samples:
+    points, logits = families.sampled(
+      points[0], logits[0], config.derive.num_samples, config.seed
+    )
+  networks, swept = families.derive(space, problem.rule, points, logits)
+  networks += families.random_networks(
+    space, config.derive.rule, networks, config.derive.num_random, config.seed
   )
+  conditions = [point.condition for point in points]
+  middle = conditions[len(conditions) // 2].scale
+  conditions += sweep.simplex_grid(len(problem.columns), middle, TERNARY_SIDE)
+  shares = [
+    sweep.shares(condition, rows, space.ops)
+    for condition, rows in zip(conditions, logits_at(conditions), strict=True)
+  ]
+  return Swept(networks, swept, shares)
 
 
 def _with_collapse(
-  problem: Problem, searched: Searched, dataset: Dataset, derived: Derived
+  problem: Problem, searched: Searched, dataset: Dataset, swept: Swept
 ) -> tuple[SweepPoint, ...]:
   """Adds the signs of a collapse to each point, and prints the alarms."""
-  parts = searched.parts
-  conditions = [point.condition for point in derived.sweep]
-  features = jax.vmap(parts.conditions.features)(
-    sweep.conditions_of(conditions)
-  )
-  shared = SharedWeights(
-    parts.net,
-    parts.fold,
-    searched.state.weights,
-    *method.held_out(problem.config, dataset, HELD_OUT),
-  )
+  parts, space = searched.parts, problem.nets.supernet.space()
+  genotypes = {
+    architecture.identity(space, network.genotype): network.genotype
+    for network in swept.networks
+  }
+  conditions = [point.condition for point in swept.points]
+  images, labels = method.held_out(problem.config, dataset, HELD_OUT)
   signs = collapse.signs(
-    shared,
-    features,
-    derived.logits,
-    derived.genotypes,
+    SharedWeights(
+      parts.net, searched.state.weights, images, labels, parts.fold
+    ),
+    jax.vmap(parts.conditions.features)(sweep.stack(conditions)),
+    sweep.logits_of(
+      parts.controller,
+      parts.conditions,
+      searched.state.controller,
+      conditions,
+    ),
+    [genotypes[point.id] for point in swept.points],
     parts.skip,
     paths=method.paths_of(problem.config),
   )
-  points = []
-  for point, collapsed in zip(derived.sweep, signs, strict=True):
-    points.append(SweepPoint(point.name, point.condition, point.id, collapsed))
+  for point, collapsed in zip(swept.points, signs, strict=True):
     for alarm in collapsed.alarms:
       print(f"{point.name}: {alarm}")
-  return tuple(points)
+  return tuple(
+    msgspec.structs.replace(point, collapse=collapsed)
+    for point, collapsed in zip(swept.points, signs, strict=True)
+  )
 
 
 def _members(
-  problem: Problem, derived: Derived, trained: Sequence[Accuracies]
+  problem: Problem, networks: Sequence[Derived], trained: Sequence[Accuracies]
 ) -> tuple[Member, ...]:
   """Measures all networks, interleaved, and describes each."""
   net, part = problem.nets.derived, problem.config.latency
   space = net.space()
-  ids = [architecture.identity(space, n.genotype) for n in derived.networks]
+  ids = [architecture.identity(space, n.genotype) for n in networks]
   genotypes = {
-    name: network.genotype
-    for name, network in zip(ids, derived.networks, strict=True)
+    name: network.genotype for name, network in zip(ids, networks, strict=True)
   }
   compiled = timing.compile_networks(net, genotypes, part.batch_size)
   measured = timing.measure_networks(compiled, part.repeats)
-  best = _best_sample(trained, derived)
+  best = best_sample(networks, trained)
   return tuple(
     Member(
       id=name,
@@ -353,7 +383,7 @@ def _members(
       kept=index == best,
     )
     for index, (name, network, accuracies) in enumerate(
-      zip(ids, derived.networks, trained, strict=True)
+      zip(ids, networks, trained, strict=True)
     )
   )
 
@@ -370,21 +400,26 @@ def _counts(net: Spec, genotype: Genotype) -> dict[str, int]:
   }
 
 
-def _best_sample(trained: Sequence[Accuracies], derived: Derived) -> int | None:
-  """The sample that is kept: FBNet's "train k, keep the best".
+def best_sample(
+  networks: Sequence[Derived], trained: Sequence[Accuracies]
+) -> int | None:
+  """The index of the sample that is kept: the best on what was held out.
 
-  Wu et al. 2019, FBNet, section 4. None where nothing was held out.
+  FBNet trains some samples and keeps the best (Wu et al. 2019, section 3.3).
+  None where nothing was held out of training.
   """
   held_out = {
     index: accuracies.held_out_accuracy
     for index, (network, accuracies) in enumerate(
-      zip(derived.networks, trained, strict=True)
+      zip(networks, trained, strict=True)
     )
     if network.condition is not None
     and accuracies.held_out_accuracy is not None
   }
   if not held_out:
     return None
-  best = max(held_out, key=lambda index: float(held_out[index]))
-  print(f"kept {derived.networks[best].name}: {held_out[best]:.1%} held out")
+  best = max(held_out, key=lambda index: held_out[index])
+  print(
+    f"kept {networks[best].name}: {held_out[best]:.1%} on what was held out"
+  )
   return best

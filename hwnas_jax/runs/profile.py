@@ -5,7 +5,6 @@ Stopped, the same call goes on where it was.
 """
 
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Sequence
 
@@ -14,18 +13,19 @@ import numpy as np
 
 from hwnas_jax.config import problem as problems
 from hwnas_jax.config.fields import Config
-from hwnas_jax.config.load import AnyConfig
+from hwnas_jax.config.files import AnyConfig
 from hwnas_jax.costs import counts
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.correct import calibration
 from hwnas_jax.costs.correct import transfer as transfers
+from hwnas_jax.costs.correct.regression import Error
 from hwnas_jax.costs.measure import networks as measuring
 from hwnas_jax.costs.measure import plan, plan_result
 from hwnas_jax.costs.measure.sites import REPEATS, profile_space
 from hwnas_jax.costs.predict import predictor
 from hwnas_jax.costs.predict.fit import MIN_SAMPLES
 from hwnas_jax.costs.predict.nets import NETWORKS
-from hwnas_jax.costs.table import Error, LatencyTable
+from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.io import versions
 from hwnas_jax.spaces.spec import Spec
 
@@ -132,11 +132,10 @@ def measure(
   if not effort.networks:
     return table
   measured = _measured(config, net, table, path, effort)
-  table, errors = measuring.calibrated(
-    net, table, measured, effort.networks, _calibrate(others)
+  table = measuring.calibrated(
+    net, table, measured, effort.networks, transfers.calibrator(others)
   )
-  table = dataclasses.replace(table, errors=errors)
-  tables.save(path, table)
+  table.save(path)
   return table
 
 
@@ -273,15 +272,18 @@ def fit_plan(
   if others:
     table = transfers.move(others[0], table.device)
   tables.require(table, net.space(), table.batch_size)
-  if fitted.genotypes:
-    measured = measuring.Measured(fitted.genotypes, fitted.measured_ms)
-    table, errors = measuring.calibrated(
-      net, table, measured, len(fitted.genotypes), _calibrate(others)
+  measured = fitted.measured
+  if measured.genotypes:
+    table = measuring.calibrated(
+      net,
+      table,
+      measured,
+      len(measured.genotypes),
+      transfers.calibrator(others),
     )
-    table = dataclasses.replace(table, errors=errors)
   path = out_path(out, table.fingerprint)
   refuse_existing(path)
-  tables.save(path, table)
+  table.save(path)
   return table, path
 
 
@@ -307,10 +309,3 @@ def require_sites(
   """Raises ValueError unless each table has all sites of the space."""
   for table in others:
     tables.require(table, net.space(), config.latency.batch_size)
-
-
-def _calibrate(others: Sequence[LatencyTable]) -> measuring.Calibrate:
-  if not others:
-    return calibration.calibrate
-  costs = {table.fingerprint: tables.costs(table) for table in others[1:]}
-  return functools.partial(transfers.calibrate, tables=costs)

@@ -8,7 +8,6 @@ predicted, with the margin of the table's calibration.
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 
@@ -21,7 +20,12 @@ from hwnas_jax.costs.measure import timing
 from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.derive import rank, reach, settle, shortlist, sweep
 from hwnas_jax.derive.exact import Constraint, spent
-from hwnas_jax.derive.settle import Candidate, Known, Settled
+from hwnas_jax.derive.settle import (
+  Candidate,
+  Measure,
+  MeasuredCandidate,
+  Settled,
+)
 from hwnas_jax.io import records, versions
 from hwnas_jax.io.records import Certificate, Measurement
 from hwnas_jax.runs.finished import Finished
@@ -32,13 +36,6 @@ from hwnas_jax.spaces.spec import Spec
 BATCH = 512  # held-out examples that candidates are ranked on
 REPEATS = 30
 LIMITS = {"params": counts.params, "macs": counts.macs}
-
-
-class Measure(Protocol):
-  """A device: measures the network of an architecture."""
-
-  def __call__(self, genotype: Genotype, /) -> Measurement:
-    """The latency of the architecture's network, in ms."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,9 +98,10 @@ class _Query:
     if self._measures():
       settled = settle.settle(
         candidates,
+        budget_ms,
         self._device(),
-        settle.Goal(budget_ms, ideal_loss),
         first,
+        ideal_loss,
         known,
       )
       first = settled.candidate
@@ -165,7 +163,7 @@ class _Query:
     here = versions.fingerprint_id(versions.device_fingerprint())
     return here == self.table.fingerprint
 
-  def _known(self) -> list[Known]:
+  def _known(self) -> list[MeasuredCandidate]:
     """The run's measurements, where this table is of the same device."""
     own = self.finished.problem.table
     assert own is not None
@@ -176,7 +174,7 @@ class _Query:
     if self.question.measure is not None or not same or not self._measures():
       return []
     return [
-      (
+      MeasuredCandidate(
         Candidate(g, 0.0, tables.predict_ms(self.table, self._net, g)),
         measured,
       )
@@ -320,9 +318,7 @@ class _Query:
       simplex_residual=residual,
       shared_weights_loss=answer.loss,
       batch_size=self.table.batch_size,
-      table=records.TableIdentity(
-        self.table.fingerprint, tables.digest(self.table)
-      ),
+      table=records.TableIdentity(self.table.fingerprint, self.table.digest()),
       device=versions.device_fingerprint(),
       versions=versions.versions(),
     )

@@ -7,19 +7,20 @@ logits = answer.network(pixels)
 
 import dataclasses
 import functools
+import html
 import pathlib
 from collections.abc import Callable, Sequence
 
+import jax.numpy as jnp
 import msgspec
 import numpy as np
 
 from hwnas_jax.config import problem as problems
 from hwnas_jax.config.fields import Config
-from hwnas_jax.config.load import AnyConfig
+from hwnas_jax.config.files import AnyConfig
 from hwnas_jax.config.problem import Nets
 from hwnas_jax.core.compile import jit
 from hwnas_jax.core.types import Array, Genotype
-from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.data.user import Data
@@ -35,6 +36,7 @@ from hwnas_jax.io.records import (
 from hwnas_jax.io.records import Network as NetworkRecord
 from hwnas_jax.io.run_folder import NetworkFolder, RunFolder
 from hwnas_jax.report import notebook
+from hwnas_jax.report import run as report_run
 from hwnas_jax.report.html import write_report
 from hwnas_jax.runs import (
   comfort_zone,
@@ -82,7 +84,7 @@ class Run:
     Raises:
       FileNotFoundError: the run priced something else.
     """
-    return tables.load(self.folder.table)
+    return LatencyTable.load(self.folder.table)
 
   @property
   def networks(self) -> tuple["Network", ...]:
@@ -196,7 +198,7 @@ class Run:
     return finished.load(self.folder, self.dataset)
 
   def _repr_html_(self) -> str:
-    return notebook.run_html(self.folder)
+    return notebook.run_html(report_run.load(self.folder))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -281,7 +283,7 @@ class Network:
 
     Compiled as it was measured: on CPU the optimisation barriers stay.
     """
-    return self._compiled(np.asarray(pixels, np.float32))
+    return self._compiled(jnp.asarray(pixels, jnp.float32))
 
   def train(self) -> "Network":
     """Trains it by the run's recipe, or reads what was trained before."""
@@ -343,7 +345,10 @@ class Network:
     )
 
   def _repr_html_(self) -> str:
-    return notebook.network_html(self.id, self.architecture, self.member)
+    family = self.run.folder.family()
+    if self.member is None or family is None:
+      return html.escape(f"network {self.id}: {self.architecture}")
+    return notebook.network_html(self.member, family)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,6 +27,7 @@ from hwnas_jax.nets.models import make_network
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 from hwnas_jax.train import step as train_step
+from hwnas_jax.train.evaluate import make_evaluate
 
 KEPT = 0.9  # of the training split, where the rest is held out
 
@@ -115,7 +116,7 @@ def _compile(
   state = jax.eval_shape(init, jax.random.key(0))
   steps = jit(repeat(one, config.train.steps_per_dispatch), donate_argnums=0)
   evaluate = jit(
-    train_step.make_evaluate(
+    make_evaluate(
       make_network(net, genotype, "eval"),
       functools.partial(normalise, mean=dataset.mean, std=dataset.std),
       config.train.batch_size,
@@ -147,7 +148,7 @@ def _train(
       checkpoint_every=config.train.checkpoint_every,
       directory=home.path / f"seed_{seed}" if seed else home.path,
       label=f"train {home.id}" + (f" seed {seed}" if seed else ""),
-      identity={"data": dataset.digest, "edges": edges},
+      identity=loop.Identity(data=dataset.digest, architecture=edges),
     )
     state = loop.run(
       job,

@@ -15,12 +15,13 @@ from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.data.augment import normalise
 from hwnas_jax.io import writers
 from hwnas_jax.io.records import Accuracies
-from hwnas_jax.io.run_folder import NetworkFolder, RunFolder
+from hwnas_jax.io.run_folder import NetworkFolder
 from hwnas_jax.nets.models import inherit, make_network
 from hwnas_jax.nets.ops import Module
 from hwnas_jax.runs.finished import Finished
 from hwnas_jax.spaces.spec import Spec
 from hwnas_jax.train import step as train_step
+from hwnas_jax.train.evaluate import make_estimate, make_evaluate
 
 ESTIMATED = 20  # batches of 128 that BN statistics are estimated on
 
@@ -124,10 +125,10 @@ def inherited(
     inherit(problem.nets.supernet, genotype, finished.searched.state.weights),
   )
   augment = functools.partial(normalise, mean=dataset.mean, std=dataset.std)
-  estimate = jit(train_step.make_estimate(network, augment, ESTIMATED))
+  estimate = jit(make_estimate(network, augment, ESTIMATED))
   stats = estimate(params, shapes[1], dataset.train)
   evaluate = jit(
-    train_step.make_evaluate(
+    make_evaluate(
       make_network(net, genotype, "eval"),
       augment,
       problem.config.train.batch_size,

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hwnas_jax.runs.family import inherited, load, write
 from jobs import ROOT
 
 from hwnas_jax.config import checks, method
@@ -16,7 +17,6 @@ from hwnas_jax.costs.measure import timing
 from hwnas_jax.derive.shortlist import Measurement
 from hwnas_jax.io import writers
 from hwnas_jax.nets.ops import make_op
-from hwnas_jax.runs.family import inherited, load, write
 from hwnas_jax.runs.pipeline import main_job
 from hwnas_jax.spaces.custom import OUTSIDE
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hwnas_jax.runs.family import load, write
 from jobs import ROOT, run
 
 from hwnas_jax.core import tree
@@ -18,7 +19,6 @@ from hwnas_jax.costs.correct import calibration
 from hwnas_jax.derive.shortlist import Measurement
 from hwnas_jax.io import checkpoint, writers
 from hwnas_jax.nets.models import make_network
-from hwnas_jax.runs.family import load, write
 from hwnas_jax.spaces import architecture
 
 pytestmark = pytest.mark.slow

@@ -23,11 +23,9 @@ def default() -> ConfigDict:
   >>> default().search.num_steps
   1000
   """
-  from hwnas_jax.nets.models import SPACES
+  from hwnas_jax.nets.models import space_fields
 
-  space: dict[str, Any] = {"name": "darts"}
-  for kind in SPACES.values():
-    space |= kind.fields
+  space = {"name": "darts", **space_fields()}
   return ConfigDict(msgspec.to_builtins(Config(space=space))).lock()
 
 
