@@ -198,7 +198,10 @@ def test_config_has_to_be_named(tmp_path):
       "feature image are uint8 with 4 channels, expected",
     ),
     (Source(splits={"train": 4}), "has the splits train; it needs train"),
-    (Source(splits={"validation": 4, "test": 2}), "validation, test; it needs train"),
+    (
+      Source(splits={"validation": 4, "test": 2}),
+      "validation, test; it needs train",
+    ),
   ],
 )
 def test_other_data_is_refused_before_it_is_read(tmp_path, source, message):
