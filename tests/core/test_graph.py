@@ -32,9 +32,9 @@ def by_paths(present):
 
 def test_a_one_hot_mix_gives_exactly_what_paths_say():
   every = np.array(list(itertools.product((0, 1), repeat=6)))
-  found = graphs.runs(CELL, np.eye(2, dtype=np.float32)[every])
+  running = graphs.runs(CELL, np.eye(2, dtype=np.float32)[every])
   expected = [[row, *by_paths(row)] for row in every]
-  np.testing.assert_array_equal(found, np.asarray(expected, np.float32))
+  np.testing.assert_array_equal(running, np.asarray(expected, np.float32))
 
 
 def test_the_order_of_the_edges_does_not_matter():
@@ -51,10 +51,10 @@ def test_the_order_of_the_edges_does_not_matter():
 def test_between_vertices_two_paths_count_as_independent():
   chain = Graph(((0, 1), (1, 2)), (0,), (2,), (0,))
   mix = jnp.array([[0.5, 0.5], [0.25, 0.75]])
-  found = graphs.runs(chain, mix)
-  np.testing.assert_allclose(found[0], [0.5, 0.75])
-  np.testing.assert_allclose(found[1], [0.5 * 0.75, 0.75])
-  np.testing.assert_allclose(found[2], [0.375, 0.375])
+  running = graphs.runs(chain, mix)
+  np.testing.assert_allclose(running[0], [0.5, 0.75])
+  np.testing.assert_allclose(running[1], [0.5 * 0.75, 0.75])
+  np.testing.assert_allclose(running[2], [0.375, 0.375])
 
 
 def test_gradients_reach_what_would_revive_a_dead_edge():
@@ -79,9 +79,9 @@ def test_darts_agrees_with_its_own_rule():
   genotypes = np.random.default_rng(0).integers(ABSENT, 3, (50, 2 * len(edges)))
   # One row more, of zeros: ABSENT is -1.
   mix = np.eye(9, 8, dtype=np.float32)[genotypes]
-  found = graphs.runs(cell, mix.reshape(50, 2, len(edges), 8))[:, :, 2]
+  running = graphs.runs(cell, mix.reshape(50, 2, len(edges), 8))[:, :, 2]
   expected = [net.live(tuple(genotype)) for genotype in genotypes.tolist()]
-  np.testing.assert_array_equal(found.reshape(50, -1), expected)
+  np.testing.assert_array_equal(running.reshape(50, -1), expected)
   assert 0 < np.mean(expected) < np.mean(genotypes > 0)
 
 

@@ -71,12 +71,12 @@ def test_diff_is_empty_between_a_state_and_its_shapes():
 
 def test_diff_names_each_difference():
   wanted = {"a": jnp.zeros((2,)), "k": jax.random.key(0), "w": jnp.zeros(1)}
-  found = {
+  stored = {
     "a": jnp.zeros((3, 1), jnp.int8),
     "k": jnp.zeros(2, jnp.uint32),
     "z": jnp.zeros(()),
   }
-  assert tree.diff(wanted, found) == [
+  assert tree.diff(wanted, stored) == [
     "a: stored (3, 1) int8, wanted (2,) float32",
     "k: stored (2,) uint32, wanted () key<fry>",
     "w: missing, wanted (1,) float32",

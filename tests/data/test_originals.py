@@ -82,9 +82,9 @@ def test_archive_must_be_there(tmp_path):
 def test_downloads_and_keeps(tmp_path):
   source = _put(tmp_path / "server" / "file.gz")
   data_dir = tmp_path / "data"
-  found = _collect(data_dir, checksums={source.as_uri(): _SHA256})
+  files = _collect(data_dir, checksums={source.as_uri(): _SHA256})
   path = data_dir / "downloads" / "cifar10" / "file.gz"
-  assert found == {"file.gz": path}
+  assert files == {"file.gz": path}
   assert path.read_bytes() == _BYTES
   assert list(path.parent.iterdir()) == [path]
 

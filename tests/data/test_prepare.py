@@ -108,9 +108,9 @@ def test_load_gives_every_original_example(prepared):
   for split, images in zip((data.train, data.test), originals_, strict=True):
     assert split.images.shape == images.shape
     index = {image.tobytes(): i for i, image in enumerate(images)}
-    found = [index[image.tobytes()] for image in np.asarray(split.images)]
-    assert sorted(found) == list(range(len(images)))
-    np.testing.assert_array_equal(split.labels, np.array(found) % 10)
+    order = [index[image.tobytes()] for image in np.asarray(split.images)]
+    assert sorted(order) == list(range(len(images)))
+    np.testing.assert_array_equal(split.labels, np.array(order) % 10)
 
 
 def test_prepared_again_does_nothing(prepared, tmp_path):

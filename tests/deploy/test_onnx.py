@@ -33,8 +33,8 @@ def assert_equal(function, *arrays):
   """Converts, runs both, compares; the model."""
   model = converted(function, *arrays)
   wanted = jax.tree.leaves(jax.jit(function)(*arrays))
-  found = onnx.run(model, *arrays)
-  for w, f in zip(wanted, found, strict=True):
+  outputs = onnx.run(model, *arrays)
+  for w, f in zip(wanted, outputs, strict=True):
     np.testing.assert_allclose(f, w, rtol=1e-4, atol=1e-5)
   return model
 

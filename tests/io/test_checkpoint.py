@@ -74,8 +74,10 @@ def _flip(folder, needle):
   for path in sorted(p for p in folder.rglob("*") if p.is_file()):
     data = path.read_bytes()
     if needle in data:
-      at = data.index(needle) + len(needle) // 2
-      path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+      place = data.index(needle) + len(needle) // 2
+      path.write_bytes(
+        data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+      )
       return
   raise AssertionError("no file holds the bytes")
 
@@ -87,21 +89,21 @@ def test_restores_bits_structure_keys_and_metadata(tmp_path):
   restored = checkpoint.restore_latest(tmp_path / "new" / "run", LIKE)
   assert restored.step == 12
   assert restored.metadata == json.loads(json.dumps(metadata))
-  found = restored.state
-  assert jax.tree.structure(found) == jax.tree.structure(state)
-  assert tree.digest(found) == tree.digest(state)
-  assert found.params["stage0"]["none"].shape == (0, 3)
-  jax.random.normal(found.key)
+  loaded = restored.state
+  assert jax.tree.structure(loaded) == jax.tree.structure(state)
+  assert tree.digest(loaded) == tree.digest(state)
+  assert loaded.params["stage0"]["none"].shape == (0, 3)
+  jax.random.normal(loaded.key)
 
 
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
 def test_keys_come_back_with_their_implementation(tmp_path, impl):
   keys = jax.random.split(jax.random.key(3, impl=impl), 4)
   checkpoint.save(tmp_path, 0, {"keys": keys}, {})
-  _, found, _ = checkpoint.restore_latest(tmp_path, {"keys": keys})
-  assert found["keys"].dtype == keys.dtype
+  _, loaded, _ = checkpoint.restore_latest(tmp_path, {"keys": keys})
+  assert loaded["keys"].dtype == keys.dtype
   chex.assert_trees_all_equal(
-    jax.random.key_data(found["keys"]), jax.random.key_data(keys)
+    jax.random.key_data(loaded["keys"]), jax.random.key_data(keys)
   )
 
 
@@ -125,10 +127,10 @@ def test_leaves_go_where_like_is(tmp_path):
   replicated = jax.NamedSharding(mesh, jax.P())
   checkpoint.save(tmp_path, 0, {"w": jnp.ones(4)}, {})
   like = {"w": jax.device_put(jnp.ones(4), replicated)}
-  _, found, _ = checkpoint.restore_latest(tmp_path, like)
-  assert found["w"].committed and found["w"].sharding == replicated
-  _, found, _ = checkpoint.restore_latest(tmp_path, {"w": jnp.ones(4)})
-  assert not found["w"].committed
+  _, loaded, _ = checkpoint.restore_latest(tmp_path, like)
+  assert loaded["w"].committed and loaded["w"].sharding == replicated
+  _, loaded, _ = checkpoint.restore_latest(tmp_path, {"w": jnp.ones(4)})
+  assert not loaded["w"].committed
 
 
 def test_nothing_stored_is_none(tmp_path):
@@ -142,8 +144,10 @@ def test_keeps_the_newest(tmp_path):
   for step in (1, 9, 10):
     checkpoint.save(tmp_path, step, {"x": jnp.full(2, step, jnp.int32)}, {})
   assert checkpoint.steps(tmp_path) == [9, 10]
-  step, found, _ = checkpoint.restore_latest(tmp_path, {"x": jnp.zeros(2, int)})
-  assert step == 10 and found["x"][0] == 10
+  step, loaded, _ = checkpoint.restore_latest(
+    tmp_path, {"x": jnp.zeros(2, int)}
+  )
+  assert step == 10 and loaded["x"][0] == 10
 
 
 def test_other_shapes_are_refused_with_a_line_each(tmp_path):
@@ -169,9 +173,9 @@ def test_flipped_byte_falls_back_and_says_so(tmp_path, caplog):
   checkpoint.save(tmp_path, 2, BIG, {"at": 2})
   _flip(tmp_path / "2", np.asarray(BIG["w"])[:64].tobytes())
   before = sorted(tmp_path.iterdir())
-  step, found, metadata = checkpoint.restore_latest(tmp_path, like)
+  step, loaded, metadata = checkpoint.restore_latest(tmp_path, like)
   assert (step, metadata) == (1, {"at": 1})
-  assert jnp.array_equal(found["w"], BIG["w"] + 1)
+  assert jnp.array_equal(loaded["w"], BIG["w"] + 1)
   assert "skipped step 2: its arrays were changed" in caplog.text
   assert sorted(tmp_path.iterdir()) == before
 
@@ -249,8 +253,8 @@ def test_same_step_saved_again_is_replaced(tmp_path):
   for value in (1, 2):
     checkpoint.save(tmp_path, 3, {"x": jnp.full(2, value, jnp.int32)}, {})
   assert [path.name for path in tmp_path.iterdir()] == ["3"]
-  _, found, _ = checkpoint.restore_latest(tmp_path, {"x": jnp.zeros(2, int)})
-  assert found["x"][0] == 2
+  _, loaded, _ = checkpoint.restore_latest(tmp_path, {"x": jnp.zeros(2, int)})
+  assert loaded["x"][0] == 2
 
 
 @pytest.mark.parametrize(
@@ -294,7 +298,7 @@ def test_kill_in_mid_save_leaves_the_step_before(tmp_path):
   process.kill()
   assert process.wait() == -signal.SIGKILL
   assert {path.name for path in tmp_path.iterdir()} > {"1"}
-  step, found, _ = checkpoint.restore_latest(tmp_path, {"x": jnp.ones(3)})
+  step, loaded, _ = checkpoint.restore_latest(tmp_path, {"x": jnp.ones(3)})
   assert step == 1
-  checkpoint.save(tmp_path, 3, found, {})
+  checkpoint.save(tmp_path, 3, loaded, {})
   assert {path.name for path in tmp_path.iterdir()} == {"1", "3"}

@@ -90,8 +90,8 @@ def test_the_last_step_is_saved_off_the_rhythm(tmp_path):
 
 def test_a_finished_run_is_not_run_again(tmp_path):
   wanted = tree.digest(run(tmp_path))
-  found = run(tmp_path, dispatch=lambda state: pytest.fail("stepped"))
-  assert tree.digest(found) == wanted
+  again = run(tmp_path, dispatch=lambda state: pytest.fail("stepped"))
+  assert tree.digest(again) == wanted
   assert len(rows(tmp_path)) == 6
 
 

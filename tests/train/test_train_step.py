@@ -120,8 +120,8 @@ def test_every_example_counts_once(trained, batch_size):
   logits, aux = network.apply(variables, PIXELS(TEST.images))
   assert aux is None
   wanted = np.mean(np.asarray(logits.argmax(-1) == labels))
-  found = evaluate(state, TEST._replace(labels=labels), batch_size)
-  np.testing.assert_allclose(found, wanted, rtol=1e-6)
+  accuracy = evaluate(state, TEST._replace(labels=labels), batch_size)
+  np.testing.assert_allclose(accuracy, wanted, rtol=1e-6)
   assert wanted < 1.0
 
 
@@ -211,12 +211,12 @@ def test_drop_path_spares_identities_and_follows_the_rate():
   pooling = Network(NET, (0, 0, 0, 0), "train")
   params, stats = init_variables(pooling, jax.random.key(0))
   variables = {"params": params, "batch_stats": stats}
-  found = [
+  results = [
     logits(pooling, variables, rate, seed)
     for rate, seed in [(0.0, 1), (0.0, 2), (0.5, 1), (0.5, 2)]
   ]
-  np.testing.assert_array_equal(found[0], found[1])
-  assert (found[2] != found[3]).any() and (found[2] != found[0]).any()
+  np.testing.assert_array_equal(results[0], results[1])
+  assert (results[2] != results[3]).any() and (results[2] != results[0]).any()
 
 
 def test_the_auxiliary_head_pools_8_x_8_features():
