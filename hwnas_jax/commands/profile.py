@@ -22,7 +22,8 @@ from absl import app, flags
 
 if TYPE_CHECKING:
   from hwnas_jax.config.fields import Config
-  from hwnas_jax.costs.table import Error, LatencyTable
+  from hwnas_jax.costs.correct.regression import Error
+  from hwnas_jax.costs.table import LatencyTable
 
 flags.disclaim_key_flags()
 
@@ -96,7 +97,7 @@ def main(argv: Sequence[str]) -> None:
   if values.fit:
     table, path = profile.fit_plan(config, values.fit, values.out, others)
     _print(table, config, str(path), "")
-    _print_errors(table, 0, None, None)
+    _print_errors(table)
     return
   effort = profile.Effort(values.repeats, values.networks, values.held_out)
   path = profile.out_path(values.out, profile.fingerprint())
@@ -109,7 +110,7 @@ def main(argv: Sequence[str]) -> None:
     else None
   )
   _print(table, config, str(path), ": delete it to measure again" * existed)
-  _print_errors(table, values.held_out, values.predictor, error)
+  _print_errors(table, values.predictor, error)
 
 
 def _check(argv: Sequence[str], values: flags.FlagValues) -> None:
@@ -147,11 +148,7 @@ def _print(
   from hwnas_jax.costs import table as tables
 
   space = problem.make_nets(config).derived.space()
-  keys = {site.key for site in space.unique_sites()}
-  rows = sorted(
-    (e for e in table.entries if e.site.key in keys and e.samples_ms),
-    key=lambda entry: -entry.latency_ms,
-  )
+  rows = tables.timed_entries(table, space)
   print(f"{table.fingerprint}, batch {table.batch_size}: {len(rows)} sites")
   for entry in rows if len(rows) <= 8 else [*rows[:5], None, *rows[-3:]]:
     print(
@@ -167,27 +164,21 @@ def _print(
 
 def _print_errors(
   table: "LatencyTable",
-  held_out: int,
-  kind: str | None,
-  error: "Error | None",
+  kind: str | None = None,
+  error: "Error | None" = None,
 ) -> None:
   """How wrong the table is, and the predictor beside it."""
-  if table.errors is None or table.calibration is None:
+  if table.errors is None:
     return
-  count = len(table.calibration.networks)
-  print(
-    f"table against {held_out} networks not used in the fit:"
-    if held_out
-    else f"table against {count} networks, each predicted by the fit to the"
-    " others:"
-  )
+  print(f"table against {table.errors.measured_on}:")
   rows = {"raw": table.errors.raw, "calibrated": table.errors.calibrated}
   if kind and error:
     rows[kind] = error
   for name, row in rows.items():
     print(
       f"  {name:10} median error {100 * row.median_absolute_error:5.1f} %, "
-      f"bias {100 * row.bias:+6.1f} %, Spearman {row.spearman:.3f}"
+      f"bias {100 * row.bias:+6.1f} %"
+      + ("" if row.spearman is None else f", Spearman {row.spearman:.3f}")
     )
   if kind and error:
     better = (

@@ -8,6 +8,7 @@ Prints the certificate. The network is in the run's queries/<id>/.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from absl import app, flags
 
@@ -49,10 +50,13 @@ def main(argv: Sequence[str]) -> None:
 
   use_compilation_cache()
   values = flags.FLAGS
-  limits = {n: values[n].value for n in _LIMITS if values[n].value is not None}
+  limits: dict[str, Any] = {
+    name: values[name].value
+    for name in _LIMITS
+    if values[name].value is not None
+  }
   table = hw.Table.load(values.table) if values.table else None
-  answer = hw.load(values.workdir).query(
-    values.latency, table=table, train=values.train, **limits
-  )
+  run = hw.load(values.workdir)
+  answer = run.query(values.latency, table=table, train=values.train, **limits)
   print((answer.folder.path / "certificate.json").read_text())
   print(f"network: {answer.folder.path}")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from hwnas_jax.config import load
+from hwnas_jax.config import files
 
 flags.disclaim_key_flags()
 
@@ -53,7 +53,7 @@ def argv_with_paths(argv: Sequence[str]) -> list[str]:
 
 def _path(spec: str) -> str:
   name, colon, variant = spec.partition(":")
-  return f"{load.locate(name)}{colon}{variant}"
+  return f"{files.locate(name)}{colon}{variant}"
 
 
 def main(argv: Sequence[str]) -> None:

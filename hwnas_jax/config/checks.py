@@ -193,8 +193,8 @@ def _condition(config: Config) -> list[str]:
     )
   if CONDITIONS[condition].several_devices and not config.search.bilevel:
     problems.append(
-      f"condition.name={condition} combines the gradients of the controller's own"
-      " steps: search.bilevel must be True"
+      f"condition.name={condition} combines the gradients of the controller's"
+      " own steps: search.bilevel must be True"
     )
   count = config.latency.calibration_networks
   if count < 0 or 0 < count < 3:

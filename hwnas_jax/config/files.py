@@ -4,7 +4,7 @@ import importlib.util
 import pathlib
 import sys
 import types
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from ml_collections import ConfigDict
@@ -14,7 +14,7 @@ from hwnas_jax.config.fields import Config
 SUFFIX = ".py"
 
 # What a caller may give: a config to be checked, or a typed one.
-AnyConfig = ConfigDict | Config
+AnyConfig: TypeAlias = ConfigDict | Config
 
 
 def default() -> ConfigDict:

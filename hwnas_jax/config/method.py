@@ -12,7 +12,7 @@ from hwnas_jax.config.problem import Problem
 from hwnas_jax.core.compile import jit, repeat
 from hwnas_jax.core.types import Array
 from hwnas_jax.data import arrays, augment
-from hwnas_jax.data.augment import Augmentation
+from hwnas_jax.data.augment import Augment, Augmentation
 from hwnas_jax.derive import collapse
 from hwnas_jax.method import controllers, phases, price
 from hwnas_jax.method.conditioned import Fold, conditioned, plain
@@ -20,7 +20,6 @@ from hwnas_jax.method.conditions import Conditions
 from hwnas_jax.method.controllers import CONTROLLERS, ControllerSettings, Rows
 from hwnas_jax.method.entropy import entropy
 from hwnas_jax.method.estimators import Estimator, Metrics
-from hwnas_jax.method.parts import Augment
 from hwnas_jax.method.penalty import PENALTIES, Penalty, PenaltySettings
 from hwnas_jax.method.phases import Phase, Span
 from hwnas_jax.method.samplers import SAMPLERS, make_estimator

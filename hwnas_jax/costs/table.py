@@ -31,6 +31,7 @@ below zero: entries keep it, prices do not. Schema 1, of hwnas_jax 0.1, called
 """
 
 import collections
+import html
 import pathlib
 from typing import Annotated, Any
 
@@ -154,6 +155,38 @@ class LatencyTable(Record, frozen=True):
       ValueError: `read` would refuse it.
     """
     document.write(path, self)
+
+  def _repr_html_(self) -> str:
+    """What a notebook shows: the slowest entries, and the errors."""
+    slowest = sorted(self.entries, key=lambda e: -e.latency_ms)[:8]
+    rows = [
+      (entry.site.key, f"{entry.latency_ms:.4g}", f"{entry.iqr_ms:.2g}")
+      for entry in slowest
+    ]
+    if self.errors is not None:
+      rows += [
+        (
+          f"{name}, median error on {self.errors.measured_on}",
+          f"{error.median_absolute_error:.1%}",
+          "",
+        )
+        for name, error in (
+          ("raw", self.errors.raw),
+          ("calibrated", self.errors.calibrated),
+        )
+      ]
+    heads = ("slowest entries", f"median, {self.unit}", "interquartile range")
+    lines = "".join(
+      "<tr>"
+      + "".join(f"<td>{html.escape(text)}</td>" for text in row)
+      + "</tr>"
+      for row in (heads, *rows)
+    )
+    title = f"{self.quantity} table of {self.fingerprint}, batch"
+    return (
+      f"<table><caption>{html.escape(title)} {self.batch_size},"
+      f" {len(self.entries)} entries</caption>{lines}</table>"
+    )
 
   def digest(self) -> str:
     """SHA-256 of the contents, as in the table's file."""

@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 import optax
 
 from hwnas_jax.core.types import Array
+from hwnas_jax.data.augment import Augment
 from hwnas_jax.method.conditioned import Fold, plain
 from hwnas_jax.method.conditions import Conditions
 from hwnas_jax.method.controllers import Controller
@@ -12,13 +13,6 @@ from hwnas_jax.method.penalty import Penalty, additive
 from hwnas_jax.method.price import Price
 from hwnas_jax.method.schedule import Schedule
 from hwnas_jax.nets.supernet import Net
-
-
-class Augment(Protocol):
-  """What a batch of pixels goes through before the supernet."""
-
-  def __call__(self, key: Array, images: Array, /) -> Array:
-    """(key, uint8[B, H, W, C]) -> float32[B, H, W, C]."""
 
 
 class Regulariser(Protocol):

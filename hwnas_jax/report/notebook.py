@@ -1,24 +1,21 @@
-"""What a run, a network, an answer or a table shows in a notebook.
+"""What a run, a network, or an answer shows in a notebook.
 
 Every function returns HTML for a `_repr_html_`: small, without a script or a
 link to the web, everything escaped, in the notebook's own colours, whether
 they are light or dark.
 """
 
-import dataclasses
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from hwnas_jax.io.records import (
   Certificate,
-  Device,
   Family,
   Measurement,
   Member,
 )
 from hwnas_jax.report import family, members, plots, sections, style, words
-from hwnas_jax.report.family import PredictionError
 from hwnas_jax.report.run import Run, device_name
 from hwnas_jax.report.style import Figure
 from hwnas_jax.report.template import render
@@ -29,25 +26,6 @@ class Table(NamedTuple):
 
   rows: Sequence[Sequence[str]]
   heads: Sequence[str] = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class TableSummary:
-  """What a notebook shows of a cost table.
-
-  costs: medians of the shapes that were measured, by operation, in `unit`.
-  errors: of predictions against whole networks, by what predicted, such as
-    `raw` and `calibrated`; empty where no network was measured.
-  """
-
-  device: Device
-  batch_size: int
-  costs: Mapping[str, Sequence[float]]
-  errors: Mapping[str, PredictionError] = dataclasses.field(
-    default_factory=dict
-  )
-  quantity: str = "latency"
-  unit: str = "ms"
 
 
 def _html(
@@ -160,37 +138,6 @@ def answer_html(certificate: Certificate) -> str:
     f"A network of {words.ms(latency_ms)} ({how})",
     texts,
     tables=[Table([*facts.items()])],
-  )
-
-
-def table_html(table: TableSummary) -> str:
-  """A cost table: its operations, and the error of its predictions."""
-  costs = [
-    (
-      op,
-      f"{len(values)}",
-      words.measured(min(values), table.unit),
-      words.measured(max(values), table.unit),
-    )
-    for op, values in table.costs.items()
-    if values
-  ]
-  errors = [
-    (
-      name,
-      words.percent(error.median),
-      words.percent(error.bias),
-      words.NOTHING if error.spearman is None else f"{error.spearman:.3f}",
-    )
-    for name, error in table.errors.items()
-  ]
-  return _html(
-    f"{table.quantity.capitalize()} table of {device_name(table.device)}",
-    [f"For a batch of {table.batch_size}."],
-    tables=[
-      Table(costs, ("Operation", "Shapes", "Lowest", "Highest")),
-      Table(errors, ("Prediction", "Median error", "Bias", "Spearman")),
-    ],
   )
 
 

@@ -176,7 +176,8 @@ def overrides(net: Spec, wanted: Spec) -> tuple[str, ...]:
     net: the run's.
     wanted: of `scaled`.
   """
-  fields = kind_of(net).overrides(net, wanted)
+  say = kind_of(net).overrides
+  fields = say(net, wanted) if say else []
   return tuple(f"--config.{field}={value}" for field, value in fields)
 
 

@@ -26,6 +26,7 @@ from hwnas_jax.derive.settle import (
   MeasuredCandidate,
   Settled,
 )
+from hwnas_jax.derive.shared import SharedWeights
 from hwnas_jax.io import records, versions
 from hwnas_jax.io.records import Certificate, Measurement
 from hwnas_jax.runs.finished import Finished
@@ -252,12 +253,8 @@ class _Query:
       config = finished.problem.config
       images, labels = method.held_out(config, finished.dataset, BATCH)
       parts, state = finished.searched
-      losses = rank.losses(
-        rank.Judge(
-          parts.net, len(self._net.ops), state.weights, images, labels
-        ),
-        new,
-      )
+      shared = SharedWeights(parts.net, state.weights, images, labels)
+      losses = rank.rank(shared, len(self._net.ops), new)
       finished.losses.update(zip(new, map(float, losses), strict=True))
     ranked = [
       Candidate(

@@ -58,7 +58,9 @@ class Report:
   path: pathlib.Path
 
   def _repr_html_(self) -> str:
-    return notebook.page_html(self.path)
+    page = html.escape(self.path.read_text(encoding="utf-8"))
+    style = "width:100%;height:900px;border:0"
+    return f'<iframe srcdoc="{page}" style="{style}"></iframe>'
 
 
 @dataclasses.dataclass(frozen=True)

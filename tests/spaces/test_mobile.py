@@ -249,7 +249,7 @@ def test_every_layer_is_live_and_the_graph_is_a_line():
   assert NET.live((0, 1, 0, 1, 0)) == (True,) * 5
   assert NET.live((0, 1, ABSENT, 1, 0)) == (True, True, False, True, True)
   graph = NET.graph()
-  graphs.check(graph)
+  graphs.require_forward(graph)
   assert graph.edges == ((0, 1), (1, 2), (2, 3), (3, 4), (4, 5))
   mix = architecture.one_hot([(0, 1, 0, 1, 1)], 2)[0]
   assert np.asarray(graphs.runs(graph, mix)).tolist() == [[1.0] * 5] * 3

@@ -308,7 +308,7 @@ def require_trainable(
 ) -> None:
   """Raises `train`'s ValueErrors."""
   reference, mixes, latency_ms = map(np.asarray, samples)
-  graphs.check(graph)
+  graphs.require_forward(graph)
   if kind not in NETWORKS:
     raise ValueError(f"kind is {kind!r}, expected one of {[*NETWORKS]}")
   if not 1 <= settings.members <= FOLDS:

@@ -210,5 +210,5 @@ def _arrays(predictor: Predictor) -> dict[str, Any]:
 def _pop_graph(arrays: dict[str, np.ndarray]) -> Graph:
   edges, *states = (arrays.pop(name).tolist() for name in _GRAPH)
   graph = Graph(tuple(map(tuple, edges)), *map(tuple, states))
-  graphs.check(graph)
+  graphs.require_forward(graph)
   return graph
