@@ -6,8 +6,10 @@ defines no flag, so several commands can live in one process. `start` runs one;
 `python -m` name, and `console` is the script `hwnas-jax`.
 """
 
+import contextlib
 import importlib
 import sys
+from collections.abc import Iterator
 
 # By the name after `hwnas-jax`.
 COMMANDS = {
@@ -36,12 +38,28 @@ def start(name: str) -> None:
   logging.set_verbosity(logging.WARNING)  # orbax logs every save
 
   def main(argv: list[str]) -> None:
-    try:
+    with _one_line(name):
       command.main(argv)
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-      sys.exit(f"{name}: {error}")
 
-  app.run(main)
+  argv = sys.argv
+  if hasattr(command, "arguments"):
+    with _one_line(name):
+      argv = command.arguments(argv)
+  app.run(main, argv)
+
+
+@contextlib.contextmanager
+def _one_line(name: str) -> Iterator[None]:
+  """Ends with one line where a person's mistake raised an error."""
+  try:
+    yield
+  except (
+    ValueError,
+    OSError,
+    ModuleNotFoundError,
+    FloatingPointError,
+  ) as error:
+    sys.exit(f"{name}: {error}")
 
 
 def console() -> None:

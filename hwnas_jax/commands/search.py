@@ -32,7 +32,7 @@ def define_flags() -> None:
   )
 
 
-def argv_with_paths(argv: Sequence[str]) -> list[str]:
+def arguments(argv: Sequence[str]) -> list[str]:
   """Arguments in which --config names a file, not a packaged config.
 
   Raises:

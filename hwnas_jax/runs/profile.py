@@ -55,7 +55,7 @@ def use_backend(name: str) -> None:
   """Makes `name` (cpu, gpu or tpu) JAX's default; call it before other uses.
 
   Raises:
-    RuntimeError: it is not there; the message names what is.
+    ValueError: it is not there; the message names what is.
   """
   if name == "cpu":
     # Where there is a GPU too, it would stay the default.
@@ -63,9 +63,9 @@ def use_backend(name: str) -> None:
   try:
     backend = jax.default_backend()
   except (RuntimeError, AssertionError) as error:
-    raise RuntimeError(f"JAX has no usable backend: {error}") from error
+    raise ValueError(f"JAX has no usable backend: {error}") from error
   if backend != name:
-    raise RuntimeError(
+    raise ValueError(
       f"no {name} here, JAX finds {backend} ({jax.devices()[0].device_kind}):"
       f" measure with --backend={backend}, or install JAX for {name} and see"
       " that JAX_PLATFORMS allows it"
