@@ -120,7 +120,7 @@ def digest_networks(folder):
   for row in family["members"]:
     kind = row["kind"]
     name = f"{kind} {sum(n.startswith(kind) for n in members)}"
-    chosen = row["genotype"]
+    chosen = row["architecture"]
     # The index of the operation of each choice, -1 where there is none.
     genotype = [ops.index(chosen[c]) if c in chosen else -1 for c in choices]
     members[name] = " ".join(map(str, genotype))
@@ -136,7 +136,9 @@ def digest_networks(folder):
     "member of each condition": [order.index(p["id"]) for p in family["sweep"]],
     "weights": weights,
     "losses": losses,
-    "accuracies": digest_json([row["test_accuracy"] for row in rows]),
+    "accuracies": digest_json(
+      [row["accuracies"]["test_accuracy"] for row in rows]
+    ),
     "counted costs": digest_json(
       [[row["params"], row["macs"], row["predicted_ms"]] for row in rows]
     ),
