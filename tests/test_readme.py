@@ -2,14 +2,15 @@
 
 import re
 
+import jobs
 import numpy as np
 import pytest
 import shared
 
 import hwnas_jax as hw
-from hwnas_jax.config.load import names as config_names
+from hwnas_jax.config.files import names as config_names
 
-README = (shared.ROOT / "README.md").read_text()
+README = (jobs.ROOT / "README.md").read_text()
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
 CONFIG = re.compile(r"--config=([\w/]+)")
 # README's sizes, and those that the finished run of `shared` has. Any machine
@@ -49,7 +50,7 @@ def test_the_python_runs(example_run):
   assert names["logits"].shape == (2, 10)
   assert names["answer"].measured.median_ms <= 1000
   assert (example_run / "deploy/network.onnx").exists()
-  assert "<html" in names["run"].report._repr_html_().lower()
+  assert "&lt;html" in names["run"].report._repr_html_()
 
 
 def test_the_commands_name_configs_of_the_package():
