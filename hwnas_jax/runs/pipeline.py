@@ -93,8 +93,8 @@ def run(
     # would be refused.
     problems.make(fields, nets, table if timed else None)
   folder = RunFolder.at(workdir)
-  begin(folder, fields, given.command)
   dataset = dataset or load_dataset(fields)
+  begin(folder, fields, given.command, dataset)
   return _run(fields, nets, table, dataset, folder)
 
 
@@ -145,8 +145,10 @@ def load_dataset(config: Config) -> Dataset:
   return data_load.load(config.data.name, config.data.data_dir or None)
 
 
-def begin(folder: RunFolder, config: Config, command: str) -> None:
-  """Writes what runs; refuses a folder of another config.
+def begin(
+  folder: RunFolder, config: Config, command: str, dataset: Dataset
+) -> None:
+  """Writes what runs; refuses a folder of another config or other data.
 
   Raises:
     ValueError: the message names the fields that differ.
@@ -162,12 +164,22 @@ def begin(folder: RunFolder, config: Config, command: str) -> None:
         f"{folder.path} is of another config: {', '.join(differing)} differ."
         " Use another --workdir, or delete it."
       )
+    require_data(folder, dataset)
     if folder.family() is not None:
       return  # it keeps the command and the versions that made it
   folder.write_settings(
-    records.Settings(schema=2, config=fields, command=command),
+    records.Settings(2, fields, command, dataset.digest),
     versions.made_with(),
   )
+
+
+def require_data(folder: RunFolder, dataset: Dataset) -> None:
+  """Raises ValueError where a run began with other data."""
+  if folder.settings().data not in ("", dataset.digest):
+    raise ValueError(
+      f"{folder.path} is of other data than this {dataset.name}: give the data"
+      " that it began with, or use another --workdir"
+    )
 
 
 def _table(

@@ -162,10 +162,19 @@ class Run:
 
   @functools.cached_property
   def dataset(self) -> Dataset:
-    """The data set that the run searched on."""
+    """The data set that the run searched on.
+
+    Raises:
+      ValueError: it was given in Python and has to be given again; or it is not
+        what the run began with.
+      FileNotFoundError: it is absent.
+    """
     if self.data is not None:
-      return self.data.dataset()
-    return pipeline.load_dataset(self.config)
+      dataset = self.data.dataset()
+    else:
+      dataset = pipeline.load_dataset(self.config)
+    pipeline.require_data(self.folder, dataset)
+    return dataset
 
   @functools.cached_property
   def nets(self) -> Nets:

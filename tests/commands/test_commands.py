@@ -44,7 +44,9 @@ def test_the_script_lists_its_commands(monkeypatch, capsys):
       commands.console()
     out, err = capsys.readouterr()
     wrong = arguments == ["serach"]
-    assert ended.value.code == ("hwnas-jax: no command 'serach'" if wrong else 0)
+    assert ended.value.code == (
+      "hwnas-jax: no command 'serach'" if wrong else 0
+    )
     for name, what in commands.COMMANDS.items():
       assert f"{name:8} {what}" in (err if wrong else out)
 

@@ -6,6 +6,7 @@ import pytest
 
 import hwnas_jax as hw
 from hwnas_jax.config import problem as problems
+from hwnas_jax.data import embedded
 from hwnas_jax.deploy import onnx
 from hwnas_jax.io import records, writers
 from hwnas_jax.io.records import Export, Network
@@ -27,7 +28,7 @@ def network(tmp_path_factory):
   fields = problems.resolve(config)
   net, genotype = problems.make_nets(fields).derived, (0, 2, 1, 0, 2)
   folder = RunFolder(tmp_path_factory.mktemp("run"))
-  pipeline.begin(folder, fields, "command")
+  pipeline.begin(folder, fields, "command", embedded.digits())
   params, stats = train_step.init_variables(
     make_network(net, genotype, "train"), jax.random.key(0)
   )

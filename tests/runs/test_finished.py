@@ -4,8 +4,11 @@ import pytest
 
 import hwnas_jax as hw
 from hwnas_jax.config import problem as problems
+from hwnas_jax.data import embedded
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.runs import finished, pipeline
+
+COMMAND = "python -m the command"
 
 
 def begun(path, fields):
@@ -13,7 +16,7 @@ def begun(path, fields):
   config = hw.load_config("digits:smoke")
   config.update_from_flattened_dict(fields)
   folder = RunFolder(path)
-  pipeline.begin(folder, problems.resolve(config), "python -m the command")
+  pipeline.begin(folder, problems.resolve(config), COMMAND, embedded.digits())
   return folder
 
 

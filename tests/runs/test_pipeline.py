@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 import hwnas_jax as hw
 from hwnas_jax.costs.table import LatencyTable
+from hwnas_jax.data import embedded
 from hwnas_jax.io import checkpoint, writers
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.runs import pipeline
@@ -158,10 +159,14 @@ def test_a_run_begins_once(tmp_path):
   """With another config it has to begin elsewhere."""
   config = pipeline.problems.resolve(small())
   folder = RunFolder(tmp_path)
-  pipeline.begin(folder, config, "first")
-  pipeline.begin(folder, config, "second")
+  data = embedded.digits()
+  pipeline.begin(folder, config, "first", data)
+  pipeline.begin(folder, config, "second", data)
   assert folder.settings().command == "second"  # what goes on from here
   other = replace(config, seed=1, search=replace(config.search, every=3))
   with pytest.raises(ValueError, match="config: search/every, seed differ"):
-    pipeline.begin(folder, other, "third")
+    pipeline.begin(folder, other, "third", data)
+  other = embedded.mock("mock_fashion_mnist")
+  with pytest.raises(ValueError, match="other data than this mock_fashion"):
+    pipeline.begin(folder, config, "third", other)
   assert folder.settings().command == "second"

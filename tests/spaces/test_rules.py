@@ -118,7 +118,7 @@ def test_argmax_may_choose_none():
 def test_every_rule_gives_a_genotype_of_the_space(rule):
   logits = np.random.default_rng(3).normal(size=SPACE.shape)
   found = rule(SPACE, logits)
-  architecture.check(SPACE, found)
+  architecture.check_genotype(SPACE, found)
   assert all(type(op) is int for op in found)  # hashable, and JSON
 
 
