@@ -2,6 +2,7 @@
 
 import re
 
+import jobs
 import numpy as np
 import pytest
 import shared
@@ -9,7 +10,7 @@ import shared
 import hwnas_jax as hw
 from hwnas_jax.config.files import names as config_names
 
-README = (shared.ROOT / "README.md").read_text()
+README = (jobs.ROOT / "README.md").read_text()
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
 CONFIG = re.compile(r"--config=([\w/]+)")
 # README's sizes, and those that the finished run of `shared` has. Any machine
@@ -51,6 +52,7 @@ def test_the_python_runs(example_run):
   assert names["answer"].measured.median_ms <= 1000
   assert (example_run / "deploy/network.onnx").exists()
   assert names["run"].report._repr_html_().startswith("<iframe")
+  assert "&lt;html" in names["run"].report._repr_html_()
 
 
 def test_the_commands_name_configs_of_the_package():

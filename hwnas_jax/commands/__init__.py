@@ -44,11 +44,15 @@ def start(name: str) -> None:
     with _one_line(name):
       command.main(argv)
 
+  def parse(argv: list[str]) -> list[str]:
+    with _one_line(name):
+      return app.parse_flags_with_usage(argv)
+
   argv = sys.argv
   if hasattr(command, "arguments"):
     with _one_line(name):
       argv = command.arguments(argv)
-  app.run(main, argv)
+  app.run(main, argv, flags_parser=parse)
 
 
 @contextlib.contextmanager
@@ -63,6 +67,12 @@ def _one_line(name: str) -> Iterator[None]:
     FloatingPointError,
   ) as error:
     sys.exit(f"{name}: {error}")
+  except AttributeError as error:
+    if not isinstance(error.args[0], KeyError):
+      raise
+    # A ConfigDict has no such field: its message proposes another.
+    text = str(error.args[0].args[0]).replace("\n", ". ")
+    sys.exit(f"{name}: the config has no field {text}")
 
 
 def console() -> None:

@@ -6,7 +6,6 @@ skipped when it is there, so a killed run goes on where it was.
 
 import functools
 import pathlib
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,10 +18,8 @@ from hwnas_jax.config.files import AnyConfig, typed
 from hwnas_jax.config.problem import Nets, Problem
 from hwnas_jax.core import tree
 from hwnas_jax.core.rng import stream
-from hwnas_jax.core.types import Genotype
-from hwnas_jax.costs import counts
 from hwnas_jax.costs import table as tables
-from hwnas_jax.costs.measure import networks, sites, timing
+from hwnas_jax.costs.measure import networks, sites
 from hwnas_jax.costs.predict import fit, predictor
 from hwnas_jax.costs.predict.predictor import Predictor
 from hwnas_jax.costs.table import LatencyTable
@@ -35,18 +32,12 @@ from hwnas_jax.derive import family as families
 from hwnas_jax.derive.family import Derived
 from hwnas_jax.derive.shared import SharedWeights
 from hwnas_jax.io import loop, records, versions
-from hwnas_jax.io.records import (
-  Accuracies,
-  Family,
-  Member,
-  Shares,
-  SweepPoint,
-)
+from hwnas_jax.io.records import Family, Shares, SweepPoint
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.method.state import SearchState
 from hwnas_jax.method.step import Parts
 from hwnas_jax.report.html import write_report
-from hwnas_jax.runs import training
+from hwnas_jax.runs import members, training
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 
@@ -96,13 +87,14 @@ def run(
   table = given.table
   if table is None and fields.latency.table:
     table = LatencyTable.load(fields.latency.table)
-  if table is not None and fields.cost.name == "latency":
-    # A table that does not fit leaves no folder in which a better one would
-    # be refused.
-    problems.make(fields, nets, table)
+  timed = fields.cost.name == "latency"
+  if table is not None or not timed:
+    # What does not fit leaves no folder in which a better config, or table,
+    # would be refused.
+    problems.make(fields, nets, table if timed else None)
   folder = RunFolder.at(workdir)
-  begin(folder, fields, given.command)
   dataset = dataset or load_dataset(fields)
+  begin(folder, fields, given.command, dataset)
   return _run(fields, nets, table, dataset, folder)
 
 
@@ -120,27 +112,32 @@ def _run(
   if table:
     print(problem.reach())
   searched = search(problem, folder, dataset)
+  if folder.family() is None:
+    folder.write_family(_family(problem, folder, dataset, searched))
+  write_report(folder)
+  return folder
+
+
+def _family(
+  problem: Problem, folder: RunFolder, dataset: Dataset, searched: Searched
+) -> Family:
+  """Derives, trains and measures the networks of a search."""
+  config, nets, table = problem.config, problem.nets, problem.table
   swept = derive(problem, searched)
   points = _with_collapse(problem, searched, dataset, swept)
   genotypes = [network.genotype for network in swept.networks]
   trained = training.train(config, folder, dataset, nets.derived, genotypes)
-  space = nets.supernet
-  folder.write_family(
-    Family(
-      ops=tuple(space.ops),
-      choices=tuple(space.space().choices),
-      latency_batch_size=config.latency.batch_size,
-      base_latency_ms=tables.base_ms(table, nets.derived.space())
-      if table
-      else None,
-      priced=tuple(space.ops[column] for column in problem.columns),
-      members=_members(problem, swept.networks, trained),
-      sweep=points,
-      shares=tuple(swept.shares),
-    )
+  base_ms = tables.base_ms(table, nets.derived.space()) if table else None
+  return Family(
+    ops=tuple(nets.supernet.ops),
+    choices=tuple(nets.supernet.space().choices),
+    latency_batch_size=config.latency.batch_size,
+    base_latency_ms=base_ms,
+    priced=tuple(nets.supernet.ops[column] for column in problem.columns),
+    members=members.describe(problem, swept.networks, trained),
+    sweep=points,
+    shares=tuple(swept.shares),
   )
-  write_report(folder)
-  return folder
 
 
 def load_dataset(config: Config) -> Dataset:
@@ -148,8 +145,10 @@ def load_dataset(config: Config) -> Dataset:
   return data_load.load(config.data.name, config.data.data_dir or None)
 
 
-def begin(folder: RunFolder, config: Config, command: str) -> None:
-  """Writes what runs; refuses a folder of another config.
+def begin(
+  folder: RunFolder, config: Config, command: str, dataset: Dataset
+) -> None:
+  """Writes what runs; refuses a folder of another config or other data.
 
   Raises:
     ValueError: the message names the fields that differ.
@@ -165,10 +164,22 @@ def begin(folder: RunFolder, config: Config, command: str) -> None:
         f"{folder.path} is of another config: {', '.join(differing)} differ."
         " Use another --workdir, or delete it."
       )
+    require_data(folder, dataset)
+    if folder.family() is not None:
+      return  # it keeps the command and the versions that made it
   folder.write_settings(
-    records.Settings(schema=2, config=fields, command=command),
+    records.Settings(2, fields, command, dataset.digest),
     versions.made_with(),
   )
+
+
+def require_data(folder: RunFolder, dataset: Dataset) -> None:
+  """Raises ValueError where a run began with other data."""
+  if folder.settings().data not in ("", dataset.digest):
+    raise ValueError(
+      f"{folder.path} is of other data than this {dataset.name}: give the data"
+      " that it began with, or use another --workdir"
+    )
 
 
 def _table(
@@ -177,9 +188,14 @@ def _table(
   derived: Spec,
   given: LatencyTable | None,
 ) -> LatencyTable | None:
-  """The given table, or one measured here; None where nothing reads it."""
+  """The given table, or one measured here; None where nothing reads it.
+
+  Raises:
+    ValueError: the run began with another table.
+  """
   part = config.latency
   if given is not None:
+    _require_same(folder, given)
     given.save(folder.table)
     return given if config.cost.name == "latency" else None
   if config.cost.name != "latency":
@@ -195,6 +211,18 @@ def _table(
   )
   table.save(folder.table)
   return table
+
+
+def _require_same(folder: RunFolder, given: LatencyTable) -> None:
+  """Refuses another table than the one that a run began with."""
+  if not folder.table.exists():
+    return
+  before = LatencyTable.read(folder.table)
+  if before.finished and tables.costs(before) != tables.costs(given):
+    raise ValueError(
+      f"{folder.path} began with another latency table: use another --workdir,"
+      " or delete it"
+    )
 
 
 def _measured(
@@ -352,74 +380,3 @@ def _with_collapse(
     msgspec.structs.replace(point, collapse=collapsed)
     for point, collapsed in zip(swept.points, signs, strict=True)
   )
-
-
-def _members(
-  problem: Problem, networks: Sequence[Derived], trained: Sequence[Accuracies]
-) -> tuple[Member, ...]:
-  """Measures all networks, interleaved, and describes each."""
-  net, part = problem.nets.derived, problem.config.latency
-  space = net.space()
-  ids = [architecture.identity(space, n.genotype) for n in networks]
-  genotypes = {
-    name: network.genotype for name, network in zip(ids, networks, strict=True)
-  }
-  compiled = timing.compile_networks(net, genotypes, part.batch_size)
-  measured = timing.measure_networks(compiled, part.repeats)
-  best = best_sample(networks, trained)
-  return tuple(
-    Member(
-      id=name,
-      name=network.name + (", kept" if index == best else ""),
-      kind="random" if network.condition is None else "member",
-      condition=network.condition,
-      architecture=architecture.to_json(space, network.genotype),
-      **_counts(net, network.genotype),
-      latency=measured[name],
-      predicted_ms=tables.predict_ms(problem.table, net, network.genotype)
-      if problem.table
-      else None,
-      accuracies=accuracies,
-      kept=index == best,
-    )
-    for index, (name, network, accuracies) in enumerate(
-      zip(ids, networks, trained, strict=True)
-    )
-  )
-
-
-def _counts(net: Spec, genotype: Genotype) -> dict[str, int]:
-  """Parameters, those of the searched operations, multiply-accumulates."""
-  space = net.space()
-  cost = functools.partial(counts.genotype_cost, net, genotype)
-  searched = counts.site_costs(space, counts.search_params)
-  return {
-    "params": int(cost(counts.site_costs(space, counts.params))),
-    "op_params": int(cost(searched) - space.base_cost(searched)),
-    "macs": int(cost(counts.site_costs(space, counts.macs))),
-  }
-
-
-def best_sample(
-  networks: Sequence[Derived], trained: Sequence[Accuracies]
-) -> int | None:
-  """The index of the sample that is kept: the best on what was held out.
-
-  FBNet trains some samples and keeps the best (Wu et al. 2019, section 3.3).
-  None where nothing was held out of training.
-  """
-  held_out = {
-    index: accuracies.held_out_accuracy
-    for index, (network, accuracies) in enumerate(
-      zip(networks, trained, strict=True)
-    )
-    if network.condition is not None
-    and accuracies.held_out_accuracy is not None
-  }
-  if not held_out:
-    return None
-  best = max(held_out, key=lambda index: held_out[index])
-  print(
-    f"kept {networks[best].name}: {held_out[best]:.1%} on what was held out"
-  )
-  return best

@@ -83,6 +83,10 @@ def profile(
 ) -> LatencyTable:
   """Measures the latency table of a config's space on this device.
 
+  >>> table = hw.profile(config, networks=3, held_out=1)
+  >>> table.device.platform, table.unit
+  ('cpu', 'ms')
+
   Args:
     config: of `load_config`.
     out: where the table is kept while it is measured; a stopped measurement

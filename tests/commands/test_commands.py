@@ -1,0 +1,102 @@
+"""What all commands share, and the small ones among them."""
+
+import json
+import sys
+
+import pytest
+from absl import app, flags
+from jobs import here
+
+from hwnas_jax import commands
+from hwnas_jax.io.run_folder import RunFolder
+
+WORKDIR = "--workdir=runs/digits"
+
+
+@pytest.mark.parametrize("name", commands.COMMANDS)
+def test_flags_of_all_commands_can_live_in_one_process(name):
+  with pytest.raises(flags.Error, match="Unknown command line flag 'none'"):
+    here(name, "--none=1")
+  required = {
+    "query": (WORKDIR, "--latency=1ms"),
+    "export": (WORKDIR, "--id=x", "--out=x"),
+    "scale": (WORKDIR, "--id=x"),
+    "report": (WORKDIR,),
+  }
+  with pytest.raises(app.UsageError, match="argument|give one data set"):
+    here(name, *required.get(name, ()), "one")
+
+
+def test_a_mistake_is_one_line_and_a_fault_has_its_traceback():
+  for mistake in (ValueError("v"), FileNotFoundError("f"), OSError("o")):
+    with pytest.raises(SystemExit, match=rf"^query: {mistake}$"):
+      with commands._one_line("query"):
+        raise mistake
+  for fault in (AttributeError("a"), KeyError("k"), TypeError("t")):
+    with pytest.raises(type(fault)), commands._one_line("query"):
+      raise fault
+
+
+def test_the_script_lists_its_commands(monkeypatch, capsys):
+  for arguments in ([], ["help"], ["serach"]):
+    monkeypatch.setattr(sys, "argv", ["hwnas-jax", *arguments])
+    with pytest.raises(SystemExit) as ended:
+      commands.console()
+    out, err = capsys.readouterr()
+    wrong = arguments == ["serach"]
+    assert ended.value.code == (
+      "hwnas-jax: no command 'serach'" if wrong else 0
+    )
+    for name, what in commands.COMMANDS.items():
+      assert f"{name:8} {what}" in (err if wrong else out)
+
+
+def test_the_script_starts_a_command(monkeypatch):
+  started = []
+  monkeypatch.setattr(commands, "start", started.append)
+  monkeypatch.setattr(sys, "argv", ["hwnas-jax", "query", "--latency=1ms"])
+  commands.console()
+  assert started == ["query"]
+  assert sys.argv == ["hwnas-jax", "--latency=1ms"]
+
+
+def test_a_report_is_written_again(example_run, capsys):
+  folder = RunFolder.at(example_run / "runs/digits")
+  page = folder.report.read_text()
+  folder.report.unlink()
+  here("report", WORKDIR)
+  assert capsys.readouterr().out == "runs/digits/report.html\n"
+  assert folder.report.read_text() == page
+  (folder.path / "family.json").unlink()
+  with pytest.raises(SystemExit, match=r"^report: runs/digits has no family"):
+    here("report", WORKDIR)
+  with pytest.raises(SystemExit, match=r"^report: \S+ is no run folder"):
+    here("report", f"--workdir={example_run}")
+
+
+def test_a_network_is_exported(example_run, capsys):
+  folder = RunFolder.at(example_run / "runs/digits")
+  names = sorted(member.id for member in folder.family().members)
+  with pytest.raises(SystemExit) as ended:
+    here("export", WORKDIR, "--id=none", "--out=out")
+  line = str(ended.value)
+  assert line.startswith("export: ") and "no network 'none'" in line
+  assert line.endswith(f"it has {', '.join(names)}")
+  assert not (example_run / "out").exists()
+  here("export", WORKDIR, f"--id={names[0]}", "--out=out", "--batch_size=2")
+  out = capsys.readouterr().out
+  assert "out/network.onnx: logits differ from JAX by" in out
+  export = json.loads((example_run / "out/export.json").read_text())
+  assert export["shape"] == [2, 8, 8, 1]
+
+
+def test_a_query_prints_its_certificate(example_run, capsys):
+  here("query", WORKDIR, "--latency=1000ms", "--params=1e9")
+  printed, _, path = capsys.readouterr().out.rpartition("network: ")
+  certificate = json.loads(printed)
+  assert certificate["kind"] == "measured"
+  assert certificate["budget"]["limits"] == {"params": 1e9}
+  saved = example_run / path.strip() / "certificate.json"
+  assert json.loads(saved.read_text()) == certificate
+  with pytest.raises(SystemExit, match="^query: latency must be a number > 0"):
+    here("query", WORKDIR, "--latency=fast")
