@@ -4,6 +4,8 @@
 write a `ConfigDict` of the same fields: see `hwnas_jax.config.files`.
 """
 
+import msgspec
+
 from hwnas_jax.io.records import Record
 
 Value = str | int | float | bool
@@ -168,7 +170,8 @@ class Config(Record, frozen=True, kw_only=True):
   tensorboard: bool = False  # also writes TensorBoard events of the search
   space: dict[str, Value] = {}
   data: Data = Data()
-  derive: Derive = Derive()
+  # Not shared: its vectors are a dict.
+  derive: Derive = msgspec.field(default_factory=Derive)
   controller: Controller = Controller()
   condition: Condition = Condition()
   cost: Cost = Cost()
