@@ -21,10 +21,7 @@ def default() -> ConfigDict:
   >>> default().search.num_steps
   1000
   """
-  from hwnas_jax.nets.models import space_fields
-
-  space = {"name": "darts", **space_fields()}
-  return ConfigDict(msgspec.to_builtins(Config(space=space))).lock()
+  return ConfigDict(msgspec.to_builtins(Config(space=_space()))).lock()
 
 
 def load(spec: str) -> ConfigDict:
@@ -87,13 +84,31 @@ def _folder() -> pathlib.Path:
 def typed(config: AnyConfig | dict[str, Any]) -> Config:
   """The fields of a config, typed and frozen; see `checks.check` too.
 
+  A field that is left out has its default.
+
   Raises:
     ValueError: a field is unknown or of another type; the message has it.
   """
-  if isinstance(config, Config):
-    return config
   fields = config.to_dict() if isinstance(config, ConfigDict) else config
   try:
-    return msgspec.convert(fields, Config)
+    if not isinstance(fields, Config):
+      fields = msgspec.convert(fields, Config)
+    space = msgspec.convert({"space": fields.space}, _space_type()).space
   except msgspec.ValidationError as error:
-    raise ValueError(f"the config is wrong: {error}") from error
+    message = str(error).replace("`$.", "`")  # the field as a config has it
+    raise ValueError(f"the config is wrong: {message}") from error
+  return msgspec.structs.replace(fields, space=msgspec.to_builtins(space))
+
+
+def _space_type() -> type[Any]:
+  """A struct with a field `space`, whose own fields are those of all spaces."""
+  fields = [(name, type(value), value) for name, value in _space().items()]
+  space = msgspec.defstruct("Space", fields, forbid_unknown_fields=True)
+  return msgspec.defstruct("Whole", [("space", space)])
+
+
+def _space() -> dict[str, Any]:
+  """config.space with every field at its default."""
+  from hwnas_jax.nets.models import space_fields
+
+  return {"name": "darts", **space_fields()}
