@@ -54,31 +54,18 @@ COMPARABLE = ("processor", "python", "versions", "settings", "tables")
 def configs():
   """{name: FILE:smoke}, files relative to the repository's root."""
   files = sorted([*ROOT.glob("configs/*.py"), *ROOT.glob("configs/methods/*")])
-  by_name = {
+  found = {
     str(f.relative_to(ROOT / "configs").with_suffix("")): f
     for f in files
     if f.suffix == ".py"
   }
-  by_name["custom_space"] = ROOT / "experiments/custom_space/config.py"
-  return {n: f"{f.relative_to(ROOT)}:smoke" for n, f in by_name.items()}
+  found["custom_space"] = ROOT / "experiments/custom_space/config.py"
+  return {n: f"{f.relative_to(ROOT)}:smoke" for n, f in found.items()}
 
 
-def write_table(name, path):
-  """Writes the table that a config is given, in schema 2.
-
-  The files in tables/ are of schema 1, as `before.json` was recorded with:
-  their bytes are a part of the record. The times stay as they are.
-  """
-  file = HERE / "tables" / f"batch_{BATCH.get(name, 8)}.json"
-  made = json.loads(file.read_text())
-  del made["digest"]
-  made |= {"schema": 2, "calibration": None, "errors": None}
-  made["device"] = {"platform": "made up", "device_kind": "made up"}
-  for entry in made["entries"]:
-    entry["iqr_ms"] = entry.pop("spread_ms")
-  text = json.dumps(made, sort_keys=True)
-  made["digest"] = hashlib.sha256(text.encode()).hexdigest()
-  path.write_text(json.dumps(made))
+def table(name):
+  """The table that a config is given."""
+  return HERE / "tables" / f"batch_{BATCH.get(name, 8)}.json"
 
 
 def flags(name):
@@ -115,8 +102,8 @@ def digest_search(folder):
   parts = {}
   for path, leaf in leaves.items():
     parts.setdefault(re.split(r"[/.]", path)[0], []).append(leaf)
-  digests = {part: digest_arrays(arrays) for part, arrays in parts.items()}
-  return digests | {"losses": digest_losses(folder)}
+  found = {part: digest_arrays(arrays) for part, arrays in parts.items()}
+  return found | {"losses": digest_losses(folder)}
 
 
 def digest_losses(folder):
@@ -167,9 +154,7 @@ def record(name, cache):
   with tempfile.TemporaryDirectory() as folder:
     command = [sys.executable, "-m", "hwnas_jax.main"]
     command += [f"--config={configs()[name]}", f"--workdir={folder}/run"]
-    table = pathlib.Path(folder, "table.json")
-    write_table(name, table)
-    command += ["--config.seed=0", f"--config.latency.table={table}"]
+    command += ["--config.seed=0", f"--config.latency.table={table(name)}"]
     command += flags(name)
     start = time.perf_counter()
     done = subprocess.run(
@@ -187,6 +172,16 @@ def record(name, cache):
     }
 
 
+def digest_times(path):
+  """What a table says of each site, however its file is laid out."""
+  names = ("op", "height", "width", "channels_in", "channels_out", "stride")
+  rows = [
+    [row.get(name, "") for name in (*names, "program", "latency_ms")]
+    for row in json.loads(path.read_text())["entries"]
+  ]
+  return digest_json(rows)
+
+
 def about():
   """What the digests depend on beside the code."""
   cpu = pathlib.Path("/proc/cpuinfo")
@@ -201,9 +196,7 @@ def about():
     "python": platform.python_version(),
     "versions": {p: importlib.metadata.version(p) for p in PACKAGES},
     "settings": SETTINGS,
-    "tables": {
-      p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in tables
-    },
+    "tables": {p.name: digest_times(p) for p in tables},
   }
 
 
@@ -219,11 +212,11 @@ def record_all(out, names, cache):
   lock = threading.Lock()
 
   def one(name):
-    digests = record(name, cache)
+    found = record(name, cache)
     with lock:
-      document["configs"][name] = digests
+      document["configs"][name] = found
       out.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
-      print(f"{name}: {digests['wall_s']} s", flush=True)
+      print(f"{name}: {found['wall_s']} s", flush=True)
 
   todo = [n for n in names if n not in document["configs"]]
   with concurrent.futures.ThreadPoolExecutor(2) as pool:

@@ -11,6 +11,11 @@ import importlib
 import sys
 from collections.abc import Iterator
 
+from absl import app, flags, logging
+
+# --help lists the flags of a command as those of the main module.
+flags.disclaim_key_flags()
+
 # By the name after `hwnas-jax`.
 COMMANDS = {
   "search": "searches, derives, trains and reports",
@@ -29,8 +34,6 @@ def start(name: str) -> None:
   What a person can cause (a wrong flag, file or config) ends in one line and
   exit code 1; any other exception keeps its traceback.
   """
-  from absl import app, logging
-
   command = importlib.import_module(f"hwnas_jax.commands.{name}")
   # absl prints the main module's docstring for --help.
   sys.modules["__main__"].__doc__ = command.__doc__

@@ -1,15 +1,13 @@
 """Config files: found by name or path, run, and resolved to typed values."""
 
-import importlib.util
 import pathlib
-import sys
-import types
 from typing import Any, TypeAlias
 
 import msgspec
 from ml_collections import ConfigDict
 
 from hwnas_jax.config.fields import Config
+from hwnas_jax.io.source import run_file
 
 SUFFIX = ".py"
 
@@ -84,17 +82,6 @@ def _folder() -> pathlib.Path:
   package = pathlib.Path(__file__).parents[1]
   installed = package / "configs"
   return installed if installed.is_dir() else package.parent / "configs"
-
-
-def run_file(path: pathlib.Path) -> types.ModuleType:
-  """Runs a Python file as a module of its own, and returns it."""
-  name = str(path.resolve())
-  module_spec = importlib.util.spec_from_file_location(name, path)
-  assert module_spec is not None and module_spec.loader is not None
-  module = importlib.util.module_from_spec(module_spec)
-  sys.modules[name] = module  # where dataclasses look up annotations
-  module_spec.loader.exec_module(module)
-  return module
 
 
 def typed(config: AnyConfig | dict[str, Any]) -> Config:

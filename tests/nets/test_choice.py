@@ -1,4 +1,4 @@
-"""Models of one's own: supernet and networks agree, sites are what is seen."""
+"""A user's model: supernet and networks agree, sites have the shapes seen."""
 
 import dataclasses
 from collections.abc import Callable
@@ -100,17 +100,17 @@ def test_sites_have_the_shapes_that_operations_see():
     module = models.make_network(NET, genotype, "eval")
     with nn.intercept_methods(record):
       jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, *IMAGE)))
-  space, found = NET.space(), set()
+  space, listed = NET.space(), set()
   for name, row in zip(space.choices, space.sites, strict=True):
     for op, sites in zip(space.ops, row, strict=True):
       for s in sites:
-        found.add((name, op, s.height, s.width, s.channels_in, s.channels_out))
+        listed.add((name, op, s.height, s.width, s.channels_in, s.channels_out))
   runs = {
     ("/".join(path[:-1]), path[-1], *x, y[-1])
     for path, x, y in seen
     if "/".join(path[:-1]) in space.choices
   }
-  assert runs == found
+  assert runs == listed
 
 
 @pytest.mark.parametrize("genotype", GENOTYPES)
@@ -121,9 +121,9 @@ def test_one_hot_supernet_equals_derived(supernet, genotype):
   module = models.make_network(NET, genotype, "search")
   fresh = jax.eval_shape(module.init, jax.random.key(0), images)
   assert tree.diff(fresh["params"], params) == []
-  found, aux = jit(module.apply)({"params": params}, images)
-  assert aux is None and float(jnp.ptp(found)) > 0
-  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+  actual, aux = jit(module.apply)({"params": params}, images)
+  assert aux is None and float(jnp.ptp(actual)) > 0
+  np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_paths_are_the_operations_they_name(supernet):
@@ -131,9 +131,9 @@ def test_paths_are_the_operations_they_name(supernet):
   for genotype in GENOTYPES[:2]:
     mix = one_hot(genotype)
     paths = Paths(jnp.asarray(genotype)[:, None])
-    found = apply(weights, mix, images, paths)
+    actual = apply(weights, mix, images, paths)
     expected = apply(weights, mix, images)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_mix_and_its_gradients(supernet):
@@ -170,10 +170,10 @@ def test_costs_are_those_of_the_network(genotype):
 
 def test_multiply_accumulates_are_counted():
   costs = counts.site_costs(NET.space(), counts.macs)
-  found = counts.genotype_cost(NET, (0, 1, 3), costs)
+  actual = counts.genotype_cost(NET, (0, 1, 3), costs)
   stem, head = 8 * 6 * 9 * 2 * 4, 8 * 3
   layers = 8 * 6 * 9 * 4 * 4 + 4 * 3 * 4 * 8 + 4 * 3 * 15 * 8 * 8
-  assert found == stem + layers + head
+  assert actual == stem + layers + head
   assert NET.space().fixed[0].op == OUTSIDE
 
 
@@ -295,7 +295,7 @@ class Modal(nn.Module):
 
 
 class Training(nn.Module):
-  """Is told by its caller what it is run for."""
+  """Has an argument that says what it is run for."""
 
   @nn.compact
   def __call__(self, x, train):
@@ -417,8 +417,10 @@ def test_what_cannot_be_searched_is_refused(model, message):
     ({"a": None}, MODULE % ("None", WRAP)),
     ({"a": Identity}, MODULE % ("the class Identity", r"write Identity\(")),
     ([nn.relu], "is a function, expected a flax.linen module: wrap it in one"),
-    ({"none": Identity()}, "'none', a name of this package's own: rename it"),
-    ({"path": Identity()}, "name 'path' is a name of flax's own: rename it"),
+    ({"none": Identity()},
+      "'none', a name that this package uses itself: rename it"),
+    ({"path": Identity()},
+      "name 'path' is a name that flax uses itself: rename it"),
     ({"a/b": Identity()}, "name 'a/b' has to be text without a slash: rename"),
     ({3: Identity()}, "name 3 has to be text without a slash: rename it"),
     ({}, "layer has .*: give it a dict of modules by name, or a list of them"),

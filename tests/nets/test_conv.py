@@ -60,8 +60,8 @@ def second_order(function, args):
   return jax.grad(slope, every)(*args)
 
 
-def assert_same(derivatives, found, expected, args):
-  run = lambda *args: (derivatives(found, args), derivatives(expected, args))  # noqa: E731
+def assert_same(derivatives, actual, expected, args):
+  run = lambda *args: (derivatives(actual, args), derivatives(expected, args))  # noqa: E731
   for a, b in zip(*map(jax.tree.leaves, jax.jit(run)(*args)), strict=True):
     assert np.any(b != 0)
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
@@ -194,7 +194,7 @@ def test_equal_maxima_share_the_gradient(stride, height, width):
 
 
 @pytest.mark.parametrize(
-  ("found", "expected", "shapes"),
+  ("actual", "expected", "shapes"),
   [
     (
       lambda x, w: conv.depthwise(x, w, 2, 2),
@@ -219,15 +219,17 @@ def test_equal_maxima_share_the_gradient(stride, height, width):
   ],
   ids=["depthwise", "dense", "mean", "max"],
 )
-def test_reverse_over_reverse(found, expected, shapes):
+def test_reverse_over_reverse(actual, expected, shapes):
   args = [normal(seed, *shape) for seed, shape in enumerate(shapes)]
-  assert_same(second_order, found, expected, args)
+  assert_same(second_order, actual, expected, args)
 
 
 def test_one_reduction_sums_every_term():
   terms = [normal(seed, 3, 4, 5, 2) for seed in range(3)]
-  for found, term in zip(conv.sums(terms), terms, strict=True):
-    np.testing.assert_allclose(found, term.sum((0, 1, 2)), rtol=1e-4, atol=1e-5)
+  for actual, term in zip(conv.sums(terms), terms, strict=True):
+    np.testing.assert_allclose(
+      actual, term.sum((0, 1, 2)), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_forward_mode_is_refused():

@@ -78,10 +78,10 @@ def test_a_bottleneck_is_the_published_one(
   module = make_op(site, "search")
   x = 2 * jax.random.normal(jax.random.key(0), (2, *shape[:3]))
   params = jax.jit(module.init)(jax.random.key(1), x)["params"]
-  found = jax.jit(module.apply)({"params": params}, x)
+  actual = jax.jit(module.apply)({"params": params}, x)
   expected = jax.jit(lambda x: plain(x, params, site, groups, high))(x)
-  assert found.shape == (2, *site.out_size, site.channels_out)
-  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+  assert actual.shape == (2, *site.out_size, site.channels_out)
+  np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_relu6_ends_at_six():

@@ -24,7 +24,8 @@ from hwnas_jax.spaces.mobile import (
 )
 from hwnas_jax.train.step import init_variables
 
-# Research 4.5: a word a layer; `s2` is e1 with two groups.
+# FBNet-A, -B and -C, as a reimplementation has them (AnnaAraslanova/FBNet on
+# GitHub): a word for each layer. `s2` is e1 with two groups.
 CELLS = {
   "A": """skip k3e3 k3e1 skip skip k5e6 k3e3 k5e1 k3e3 k5e6 k5e3 k5s2 k5e6
     k3e6 k5s2 k5e1 k3s2 k5e6 k5e6 k5e3 k5e6 k5e6""",
@@ -35,8 +36,8 @@ CELLS = {
 }
 
 
-# A kernel and an expansion a layer, S = skip. Released by the authors of
-# ProxylessNAS as "mobile", and research 7.2.
+# A kernel and an expansion for each layer, S = skip. ProxylessNAS's is the
+# network that its authors released as "mobile"; LightNAS's are in its README.
 PROXYLESS_MOBILE = (
   "53 33 S S 73 33 53 53 76 53 53 53 56 53 53 53 76 76 73 73 76"
 )
@@ -112,12 +113,12 @@ def test_released_macs_of_fbnet(letter, released):
   if letter == "B":
     assert net.ops[genotype[10]] == "mb_k5_e1"
     genotype = (*genotype[:10], net.ops.index("mb_k5_e6"), *genotype[11:])
-  found = cost_of(net, genotype, counts.macs)
+  actual = cost_of(net, genotype, counts.macs)
   for row, op in zip(net.space().sites, genotype, strict=True):
     if net.ops[op].endswith("_e1"):
       (site,) = row[op]
-      found -= site.height * site.width * site.channels_in**2
-  assert abs(found / released - 1) < 0.001
+      actual -= site.height * site.width * site.channels_in**2
+  assert abs(actual / released - 1) < 0.001
 
 
 def test_released_size_of_proxylessnas():
@@ -168,16 +169,16 @@ GENOTYPES = {
   "proxyless": ((0, 1, 2), (2, 0, 1)),
   "lightnas": ((0, 2, 1), (2, 1, 2)),
 }
-CASES = [(name, g) for name, found in GENOTYPES.items() for g in found]
+CASES = [(name, g) for name, genotypes in GENOTYPES.items() for g in genotypes]
 
 
 @functools.cache
 def supernet(name):
   """(apply, weights, images)."""
-  found = models.make_supernet(NETS[name])
-  weights = jax.jit(found.init)(jax.random.key(0))
+  net = models.make_supernet(NETS[name])
+  weights = jax.jit(net.init)(jax.random.key(0))
   images = jax.random.normal(jax.random.key(1), (6, *NETS[name].image))
-  return jit(found.apply), weights, images
+  return jit(net.apply), weights, images
 
 
 def one_hot(net, genotype):
@@ -191,10 +192,10 @@ def test_one_hot_supernet_equals_derived(name, genotype):
   params = models.inherit(net, genotype, weights)
   assert tree.diff(shapes_of(net, genotype, "search"), params) == []
   module = models.make_network(net, genotype, "search")
-  found, aux = jit(module.apply)({"params": params}, images)
-  assert aux is None and found.shape == (6, 3)
-  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
-  assert float(jnp.ptp(found)) > 0
+  actual, aux = jit(module.apply)({"params": params}, images)
+  assert aux is None and actual.shape == (6, 3)
+  np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+  assert float(jnp.ptp(actual)) > 0
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -204,16 +205,16 @@ def test_paths_are_the_mix_of_what_they_name(name):
   mix = one_hot(net, genotype)
   expected = apply(weights, mix, images)
   active = jnp.asarray(genotype)[:, None]
-  found = apply(weights, mix, images, Paths(active))
-  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+  actual = apply(weights, mix, images, Paths(active))
+  np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_mix_of_each_example_is_the_shared_one_where_rows_agree():
   apply, weights, images = supernet("lightnas")
   mix = jax.nn.softmax(jax.random.normal(jax.random.key(2), (3, 3)))
   rows = jnp.broadcast_to(mix, (6, 3, 3))
-  found, expected = apply(weights, rows, images), apply(weights, mix, images)
-  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+  actual, expected = apply(weights, rows, images), apply(weights, mix, images)
+  np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_what_a_layer_lacks_never_runs():
@@ -222,24 +223,24 @@ def test_what_a_layer_lacks_never_runs():
   assert set(weights["layers"][1]) == set(net.ops[:2])
   mix = one_hot(net, (0, 1, 2))
   expected = apply(weights, mix, images)
-  # Neither a weight that a mix gives it, nor a path that names it, counts.
+  # Neither its weight in a mix nor a path that names it has an effect.
   wrong = mix.at[1, 2].set(7.0)
   np.testing.assert_allclose(apply(weights, wrong, images), expected)
   active = jnp.asarray([[0, 1], [1, 2], [2, 0]])
-  found = apply(weights, mix, images, Paths(active))
-  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+  actual = apply(weights, mix, images, Paths(active))
+  np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_an_identity_beside_the_layers():
   apply, weights, images = supernet("proxyless")
   nothing = jnp.zeros((3, 3))
   skips = nothing.at[:, 2].set(0.5).at[1, 2].set(0.0)
-  # Half a skip and half an identity are a whole one. The strided layer has no
-  # skip: there its shortcut is alone, and BN makes nothing of its factor.
-  found = apply(weights, nothing, images, None, jnp.ones(()))
+  # Half a skip and half an identity make a whole one. The strided layer offers
+  # no skip: it has its shortcut alone, whose factor batch norm removes.
+  actual = apply(weights, nothing, images, None, jnp.ones(()))
   halves = apply(weights, skips, images, None, jnp.full((), 0.5))
-  assert float(jnp.ptp(found)) > 0
-  np.testing.assert_allclose(halves, found, rtol=1e-2, atol=1e-2)
+  assert float(jnp.ptp(actual)) > 0
+  np.testing.assert_allclose(halves, actual, rtol=1e-2, atol=1e-2)
 
 
 def test_only_what_is_chosen_gets_a_gradient():

@@ -14,6 +14,7 @@ from hwnas_jax.costs import counts
 from hwnas_jax.nets import models
 from hwnas_jax.nets import nasbench201 as nasbench201_nets
 from hwnas_jax.nets.ops import make_op
+from hwnas_jax.nets.supernet import Selection
 from hwnas_jax.spaces import nasbench201
 from hwnas_jax.spaces.nasbench201 import NasBench201
 from hwnas_jax.spaces.spec import Site
@@ -53,16 +54,16 @@ def test_every_cell_has_its_published_string_and_size():
   cells = [nasbench201.from_index(index) for index in range(15_625)]
   texts = "\n".join(map(nasbench201.to_string, cells))
   assert digest(texts.encode()) == "83abc799e45cf34e"
-  space, found = FULL.space(), {}
+  space, totals = FULL.space(), {}
   for cost in (counts.params, counts.macs):
     costs = counts.site_costs(space, cost)
     table = space.cost_array(costs).astype("<i8")
     of_edges = table[np.arange(len(space.choices)), np.asarray(cells)]
-    found[cost] = int(space.base_cost(costs)) + of_edges.sum(1)
-  assert found[counts.params].sum() == 6_227_406_250
-  assert digest(found[counts.params].tobytes()) == "79a667b1c8d9353e"
-  assert found[counts.macs].sum() == 858_890_000_000
-  assert digest(found[counts.macs].tobytes()) == "1ca5cbde19b751e6"
+    totals[cost] = int(space.base_cost(costs)) + of_edges.sum(1)
+  assert totals[counts.params].sum() == 6_227_406_250
+  assert digest(totals[counts.params].tobytes()) == "79a667b1c8d9353e"
+  assert totals[counts.macs].sum() == 858_890_000_000
+  assert digest(totals[counts.macs].tobytes()) == "1ca5cbde19b751e6"
 
 
 def test_published_sizes_count_what_is_dead():
@@ -77,7 +78,7 @@ def test_published_sizes_count_what_is_dead():
   rows = zip(table, genotype, strict=True)
   published = space.base_cost(costs) + sum(row[op] for row, op in rows)
   assert published == 802_426
-  # Nothing enters node 2, so the convolution 2->3 is for nothing.
+  # Nothing enters node 2, so the convolution 2->3 has no input.
   live = published - table[5, genotype[5]]
   assert counts.genotype_cost(FULL, genotype, costs) == live == 559_386
   assert tree.count(shapes_of(FULL, genotype)) == live
@@ -122,10 +123,10 @@ def test_one_hot_supernet_equals_derived(small, genotype):
   expected = apply(weights, one_hot(genotype), images)
   params = models.inherit(NET, genotype, weights)
   module = models.make_network(NET, genotype, "search")
-  found, aux = jit(module.apply)({"params": params}, images)
-  assert aux is None and found.shape == (6, 3)
-  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
-  assert float(jnp.ptp(found)) > 0 or genotype == NOTHING
+  actual, aux = jit(module.apply)({"params": params}, images)
+  assert aux is None and actual.shape == (6, 3)
+  np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+  assert float(jnp.ptp(actual)) > 0 or genotype == NOTHING
 
 
 @pytest.mark.parametrize("genotype", GENOTYPES)
@@ -149,14 +150,13 @@ def test_cells_of_a_stage_have_weights_of_their_own(small):
 
 @pytest.fixture(scope="module")
 def stage(small):
-  """One stage, as (weights, mix [(B,) E, O]) -> states: cheap to compile."""
+  """One stage, as (weights, mix [(B,) E, O]) -> states: it compiles fast."""
   _, _, weights, _ = small
   x = jax.random.normal(jax.random.key(3), (6, 2, 1, 16))
 
   def run(params, mix):
-    rows = jnp.moveaxis(mix, -2, 0)
-    edges = params["edges"]
-    return nasbench201_nets._stage(NET, 2, edges, rows, x, None, None)
+    selected = Selection(jnp.moveaxis(mix, -2, 0), None, None)
+    return nasbench201_nets._stage(NET, 2, params["edges"], x, selected)
 
   return run, weights["stages"][2]
 
@@ -166,8 +166,8 @@ def test_a_mix_of_each_example_is_the_shared_one_where_rows_agree(stage):
   mix = jax.nn.softmax(jax.random.normal(jax.random.key(2), (6, 5)))
   rows = jnp.broadcast_to(mix, (6, 6, 5))
   run = jit(run)
-  found, expected = run(params, rows), run(params, mix)
-  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+  actual, expected = run(params, rows), run(params, mix)
+  np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_only_what_is_live_gets_a_gradient(stage):
@@ -227,8 +227,8 @@ def test_a_residual_block_is_the_published_one():
   y = layer(y, params["ReluConvNorm_1"], 1)
   corners = [x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
   expected = y + sum(corners) / 4 @ params["shortcut"]
-  found = jax.jit(module.apply)({"params": params}, x)
-  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+  actual = jax.jit(module.apply)({"params": params}, x)
+  np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_search_normalises_no_pool():

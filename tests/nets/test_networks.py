@@ -9,8 +9,8 @@ import pytest
 
 from hwnas_jax.core import tree
 from hwnas_jax.core.types import ABSENT
-from hwnas_jax.nets.darts import make_supernet
 from hwnas_jax.nets.darts_network import Network, inherit
+from hwnas_jax.nets.darts_supernet import make_supernet
 from hwnas_jax.spaces import darts
 
 V1 = (
@@ -96,10 +96,10 @@ def small():
 def assert_derived_gives(net, genotype, weights, images, expected):
   params = inherit(net, genotype, weights)
   module = Network(net, genotype, "search")
-  found, aux = jax.jit(module.apply)({"params": params}, images)
-  assert aux is None and found.shape == (6, 3)
-  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
-  assert float(jnp.ptp(found)) > 0
+  actual, aux = jax.jit(module.apply)({"params": params}, images)
+  assert aux is None and actual.shape == (6, 3)
+  np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+  assert float(jnp.ptp(actual)) > 0
 
 
 def test_one_hot_supernet_equals_derived(small):

@@ -26,8 +26,8 @@ def plain(x):
   return (x - mean) / jnp.sqrt(variance + EPSILON)
 
 
-def assert_close(found, expected, tolerance=1e-4):
-  np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+def assert_close(actual, expected, tolerance=1e-4):
+  np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
 
 
 def variables():
@@ -86,7 +86,9 @@ def test_training_moves_the_statistics_as_pytorch_does():
   unbiased = pixels.var(0, ddof=1)
   assert_close(new["var"], 0.9 * old["var"] + 0.1 * unbiased, 1e-5)
   biased = 0.9 * old["var"] + 0.1 * pixels.var(0)
-  assert np.all(np.abs(new["var"] - biased) > 1e-4)  # the test can tell
+  assert np.all(
+    np.abs(new["var"] - biased) > 1e-4
+  )  # or this test shows nothing
 
 
 def test_a_fresh_module_has_unit_statistics():
@@ -113,8 +115,8 @@ def test_gradients_are_those_of_the_plain_formula():
     slope = lambda x: jnp.vdot(jax.grad(loss)(x), direction)  # noqa: E731
     return jax.jit(lambda x: (jax.grad(loss)(x), jax.grad(slope)(x)))(x)
 
-  found, expected = both(lambda x: normalise(x)[0]), both(plain)
-  for a, b in zip(found, expected, strict=True):
+  actual, expected = both(lambda x: normalise(x)[0]), both(plain)
+  for a, b in zip(actual, expected, strict=True):
     assert jnp.max(jnp.abs(b)) > 1e-2
     assert_close(a, b)
 

@@ -11,6 +11,7 @@ from hwnas_jax.core.types import Paths
 from hwnas_jax.nets import nasbench201
 from hwnas_jax.nets.models import make_supernet
 from hwnas_jax.nets.paths import mix_all, run_paths, shortcut
+from hwnas_jax.nets.supernet import Selection
 from hwnas_jax.spaces.darts import THREE, Darts
 from hwnas_jax.spaces.nasbench201 import NasBench201
 
@@ -20,7 +21,7 @@ PARAMS = np.array([1.0, 2.0, 3.0], np.float32)
 
 
 def make_branches(ran=None):
-  """params[o] * x ** (o + 1), each telling when it runs."""
+  """params[o] * x ** (o + 1); `ran` counts how often each runs."""
 
   def make(o):
     def branch(params, x):
@@ -76,11 +77,11 @@ def test_scored_branches_run_backward_alone():
 def test_all_paths_are_the_mix():
   branches = make_branches()
   wanted = mix_all(branches, PARAMS, X, ROW)
-  found = run_paths(branches, PARAMS, X, ROW, Paths(jnp.arange(3)))
-  np.testing.assert_allclose(found, wanted, rtol=1e-5)
+  actual = run_paths(branches, PARAMS, X, ROW, Paths(jnp.arange(3)))
+  np.testing.assert_allclose(actual, wanted, rtol=1e-5)
   rows = jnp.stack([ROW, 2 * ROW])
-  found = mix_all(branches, PARAMS, X, rows)
-  np.testing.assert_allclose(found[1], 2 * wanted[1], rtol=1e-5)
+  actual = mix_all(branches, PARAMS, X, rows)
+  np.testing.assert_allclose(actual[1], 2 * wanted[1], rtol=1e-5)
 
 
 NETS = [Darts(THREE, 1, 2, 4, (8, 8, 2), 3), NasBench201(1, 2, (4, 4, 2), 3)]
@@ -95,7 +96,8 @@ def part_of(net):
     return supernet.apply, weights, images
 
   def stage(weights, mix, images, paths):
-    return nasbench201._stage(net, 0, weights, mix, images, paths, None)
+    selected = Selection(mix, paths, None)
+    return nasbench201._stage(net, 0, weights, images, selected)
 
   return stage, weights["stages"][0]["edges"], images
 
@@ -111,11 +113,11 @@ def test_a_supernets_path_is_its_one_hot_mix(net):
   def value(weights, mix, paths):
     return jnp.square(apply(weights, mix, images, paths)).sum()
 
-  of = jax.jit(jax.value_and_grad(value, (0, 1)))
-  wanted, (of_weights, of_mix) = of(weights, mix, None)
+  run = jax.jit(jax.value_and_grad(value, (0, 1)))
+  wanted, (of_weights, of_mix) = run(weights, mix, None)
   for paths in (Paths(active), Paths(active, every)):
-    found, (grads, gates) = of(weights, mix, paths)
-    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+    actual, (grads, gates) = run(weights, mix, paths)
+    np.testing.assert_allclose(actual, wanted, rtol=1e-4)
     for a, b in zip(*map(jax.tree.leaves, (grads, of_weights)), strict=True):
       np.testing.assert_allclose(a, b, rtol=1e-2, atol=5e-2)
     expected = of_mix if paths.scored is not None else of_mix * mix
@@ -141,10 +143,10 @@ def test_the_identity_adds_the_input(net):
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_shortcut_has_the_outputs_shape(channels, stride):
   y = jnp.zeros((2, 4 // stride, 4 // stride, channels))
-  found = shortcut(jnp.asarray(X), y)
-  assert found.shape == y.shape
+  actual = shortcut(jnp.asarray(X), y)
+  assert actual.shape == y.shape
   kept = min(channels, 3)
   np.testing.assert_array_equal(
-    found[..., :kept], X[:, ::stride, ::stride, :kept]
+    actual[..., :kept], X[:, ::stride, ::stride, :kept]
   )
-  assert not found[..., 3:].any()
+  assert not actual[..., 3:].any()

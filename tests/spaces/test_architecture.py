@@ -136,7 +136,7 @@ def test_death_travels_along_a_chain():
   net = darts.Darts(darts.EIGHT, 3, 3, 4, (8, 8, 3), 10)
   live = dict.fromkeys(net.edges, SEP)
   chain = {**live, (0, 0): NONE, (1, 0): NONE, (0, 1): NONE, (1, 1): NONE}
-  found = net.live(tuple(chain.values()) * 2)[:9]
+  actual = net.live(tuple(chain.values()) * 2)[:9]
   # Nodes 2 and 3 are zero: only the two edges from the inputs reach node 4.
-  dead = {e for e, alive in zip(net.edges, found, strict=True) if not alive}
+  dead = {e for e, alive in zip(net.edges, actual, strict=True) if not alive}
   assert dead == {*[e for e in net.edges if e[1] < 2], (2, 2), (3, 2)}

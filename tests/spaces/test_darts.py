@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwnas_jax.nets.darts import edge_site
 from hwnas_jax.nets.darts_network import Network
 from hwnas_jax.spaces import darts
 from hwnas_jax.spaces.spec import Site
@@ -100,8 +99,8 @@ def test_odd_sizes_round_up():
 
 def test_factorised_reductions_see_the_larger_image():
   sites = darts.fixed_sites(NETS["odd"])
-  found = [s for s in sites if s.op == "factorized_reduce"]
-  assert found == [
+  reductions = [s for s in sites if s.op == "factorized_reduce"]
+  assert reductions == [
     Site("factorized_reduce", 13, 9, 8, 8, 2),
     Site("factorized_reduce", 7, 5, 16, 16, 2),
   ]
@@ -182,9 +181,9 @@ def test_choice_sites_are_those_of_the_network(net):
   assert seen == dict.fromkeys(run, 1)
 
 
-def test_the_supernet_asks_for_the_same_sites(net):
+def test_an_edge_of_every_cell_has_its_site(net):
   asked = {
-    edge_site(net, cell, source, op)
+    cell.edge_site(source, op)
     for cell in net.cells()
     for source, _ in net.edges
     for op in net.ops

@@ -21,9 +21,9 @@ from hwnas_jax.spaces.mobile import (
   Chain,
   Skeleton,
   Stage,
-  scaled,
   small,
 )
+from hwnas_jax.spaces.sizes import scale_channels
 from hwnas_jax.spaces.spec import Site
 
 # Of each layer its channels, stride and input's side at 224 pixels, as the
@@ -228,9 +228,9 @@ def test_whatever_chooses_keeps_to_what_a_layer_has():
   space = NET.space()
   rng = np.random.default_rng(0)
   for _ in range(20):
-    architecture.check(space, architecture.random_genotype(space, rng))
+    architecture.check_genotype(space, architecture.random_genotype(space, rng))
   with pytest.raises(ValueError, match="layer_03 has no operation identity"):
-    architecture.check(space, (1, 1, 1, 1, 1))
+    architecture.check_genotype(space, (1, 1, 1, 1, 1))
   skips = np.tile([0.0, 5.0], (5, 1))
   assert exact.best(space, "argmax", skips, []) == [(1, 1, 0, 1, 1)]
   assert exact.best(space, "top_k", skips, []) == [(1, 1, 0, 1, 1)]
@@ -255,23 +255,6 @@ def test_every_layer_is_live_and_the_graph_is_a_line():
   assert np.asarray(graphs.runs(graph, mix)).tolist() == [[1.0] * 5] * 3
 
 
-@pytest.mark.parametrize(
-  ("channels", "width", "expected"),
-  [
-    (16, 1.0, 16),
-    (1504, 1.0, 1504),
-    (16, 0.25, 8),
-    (24, 0.5, 16),  # 8 would be 33 % below 12
-    (24, 0.75, 24),  # 16 would be 11 % below 18
-    (96, 1.4, 136),
-    (1984, 0.1, 200),
-    (8, 0.01, 8),
-  ],
-)
-def test_widths_are_multiples_of_eight(channels, width, expected):
-  assert scaled(channels, width) == expected
-
-
 def test_a_width_multiplies_all_channels_but_the_hidden():
   wide = dataclasses.replace(NET, width=2.0).space()
   channels = [site.channels_out for site in wide.fixed]
@@ -292,7 +275,7 @@ def test_width_one_is_the_skeleton(name):
   skeleton = SKELETONS[name]
   given = [skeleton.stem, skeleton.first, skeleton.head]
   given += [stage.channels for stage in skeleton.stages]
-  assert [scaled(c, 1.0) for c in given if c] == [c for c in given if c]
+  assert [scale_channels(c, 1.0) for c in given if c] == [c for c in given if c]
 
 
 @pytest.mark.parametrize("width", [0.0, -1.0, float("nan")])
@@ -312,6 +295,8 @@ def test_an_image_too_small_to_halve_is_refused():
 
 
 def test_a_small_skeleton_keeps_all_else():
-  found = small(SKIPS)
-  assert found.stages == (Stage(8, 2, 1), Stage(16, 2, 1), Stage(16, 1, 1))
-  assert dataclasses.replace(SKIPS, stem_stride=1, stages=found.stages) == found
+  halved = small(SKIPS)
+  assert halved.stages == (Stage(8, 2, 1), Stage(16, 2, 1), Stage(16, 1, 1))
+  assert (
+    dataclasses.replace(SKIPS, stem_stride=1, stages=halved.stages) == halved
+  )

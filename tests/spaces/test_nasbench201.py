@@ -150,8 +150,8 @@ def test_sites_are_what_the_network_runs():
       for name in edges:
         assert cell[name]["__call__"][0].shape == shape
   for stage, site in enumerate(NET.space().fixed[1:3], 1):
-    found = seen[f"block_{stage}"]["__call__"][0].shape
-    assert found == (5, site.height // 2, site.width // 2, site.channels_out)
+    actual = seen[f"block_{stage}"]["__call__"][0].shape
+    assert actual == (5, site.height // 2, site.width // 2, site.channels_out)
 
 
 @pytest.mark.parametrize("image", [(10, 8, 3), (8, 9, 1)])
