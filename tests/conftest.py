@@ -32,6 +32,12 @@ def pytest_configure() -> None:
   flags.FLAGS.mark_as_parsed()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+  """Files with slow tests first: at the end one process would wait for them."""
+  slow = {item.path for item in items if "slow" in item.keywords}
+  items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory):
   """The folder of `shared`, to be read only."""

@@ -130,8 +130,10 @@ def flag_faults(module):
   for name, node in public(module.tree.body):
     if name in READ_FLAGS or not isinstance(node, FUNCTIONS):
       continue
-    names = {ast.unparse(child).split(".")[-1] for child in ast.walk(node)}
-    if "FLAGS" in names:
+    if any(
+      getattr(child, "id", getattr(child, "attr", "")) == "FLAGS"
+      for child in ast.walk(node)
+    ):
       faults.append(f"{module.name}.{name} reads a flag")
   return faults
 

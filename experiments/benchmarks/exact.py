@@ -5,7 +5,7 @@
 Random problems: scores are log softmax of normal logits, of a spread drawn
 from 0.3 to 3; latency, parameters and MACs are gamma-distributed and
 correlated, as in a real space; each budget lies between 5 % and 95 % of the
-way from the cheapest to the dearest architecture. Writes exact.json.
+way from the least to the most expensive architecture. Writes exact.json.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import numpy as np
 
 from hwnas_jax.derive.exact import Constraint, best
 from hwnas_jax.derive.shortlist import log_softmax
-from hwnas_jax.io import versions, writers
+from hwnas_jax.io import records, versions, writers
 from hwnas_jax.spaces.spec import Space
 
 HERE = pathlib.Path(__file__).parent
@@ -63,9 +63,9 @@ def main() -> None:
     scores, constraints = problem(rng)
     for count, row in seconds.items():
       start = time.perf_counter()
-      found = best(space, "argmax", scores, constraints, int(count))
+      genotypes = best(space, "argmax", scores, constraints, int(count))
       row.append(time.perf_counter() - start)
-    infeasible += not found
+    infeasible += not genotypes
   result = {
     "problems": args.problems,
     "infeasible": infeasible,
@@ -78,7 +78,7 @@ def main() -> None:
       for count, row in seconds.items()
     },
     "versions": versions.versions(),
-    "device": versions.device_fingerprint(),
+    "device": records.to_json(versions.device_fingerprint()),
   }
   writers.write_json(args.json, result)
   print(result)

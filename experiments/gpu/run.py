@@ -87,13 +87,13 @@ def main() -> None:
     steps,
   )
   from experiments.gpu import programs as compiled
-  from hwnas_jax.io import versions
+  from hwnas_jax.io import records, versions
 
-  found = versions.versions()
-  found["torch"] = (
+  packages = versions.versions()
+  packages["torch"] = (
     importlib.metadata.version("torch") if steps.HAS_TORCH else None
   )
-  commit = args.commit or found["git"]
+  commit = args.commit or packages["git"]
   head = {
     "seed": 0,
     "commit": commit,
@@ -103,8 +103,8 @@ def main() -> None:
   }
   about = {
     **head,
-    "versions": found,
-    "device": versions.device_fingerprint(),
+    "versions": packages,
+    "device": records.to_json(versions.device_fingerprint()),
     "host_cores": len(os.sched_getaffinity(0)),
     "arguments": {name: str(value) for name, value in vars(args).items()},
     "unix_time_s": time.time(),

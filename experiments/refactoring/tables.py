@@ -11,8 +11,11 @@ import pathlib
 import sys
 import zlib
 
-from hwnas_jax import build, config
-from hwnas_jax.costs import analytic, table, timing
+import hwnas_jax as hw
+from hwnas_jax.config import problem
+from hwnas_jax.costs import counts
+from hwnas_jax.costs.measure.timing import entry_of
+from hwnas_jax.io.records import Device
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -25,7 +28,7 @@ def made_up_ms(site, batch_size):
   if site.op == "none":
     return 0.0
   term = zlib.crc32(site.op.encode()) % 97
-  macs = batch_size * analytic.macs(site)
+  macs = batch_size * counts.macs(site)
   return round(1e-3 + 1e-5 * term + 1e-6 * macs, 9)
 
 
@@ -33,24 +36,24 @@ def main():
   """Collects the sites by batch size and writes tables/batch_N.json."""
   sites = {}
   for spec in record.configs().values():
-    found = config.load(str(record.ROOT / spec))
-    space = build.make_nets(found)[1].space()
-    sites.setdefault(found.latency.batch_size, set()).update(
+    config = problem.resolve(hw.load_config(str(record.ROOT / spec)))
+    space = problem.make_nets(config).derived.space()
+    sites.setdefault(config.latency.batch_size, set()).update(
       space.unique_sites()
     )
   for batch_size, group in sites.items():
-    entries = []
-    for site in sorted(group):
-      ms = made_up_ms(site, batch_size)
-      kind = "fixed" if timing.is_fixed(site) else "op"
-      samples = (ms,) if ms else ()
-      entries.append(table.Entry(site, kind, ms, 0.0, samples))
-    made = table.LatencyTable(
-      {"note": "made up"}, "made-up", {}, batch_size, tuple(entries), True
+    times = {site: made_up_ms(site, batch_size) for site in sorted(group)}
+    table = hw.Table(
+      device=Device(platform="none", device_kind="made up"),
+      fingerprint="made-up",
+      versions={},
+      batch_size=batch_size,
+      entries=tuple(entry_of(s, [ms] if ms else []) for s, ms in times.items()),
+      finished=True,
     )
     out = HERE / "tables" / f"batch_{batch_size}.json"
-    table.save(out, made)
-    print(f"{out}: {len(entries)} sites")
+    table.save(out)
+    print(f"{out}: {len(times)} sites")
 
 
 if __name__ == "__main__":

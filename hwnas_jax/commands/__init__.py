@@ -8,8 +8,14 @@ defines no flag, so several commands can live in one process. `start` runs one;
 
 import contextlib
 import importlib
+import pathlib
 import sys
 from collections.abc import Iterator
+
+from absl import app, flags, logging
+
+# --help lists the flags of a command as those of the main module.
+flags.disclaim_key_flags()
 
 # By the name after `hwnas-jax`.
 COMMANDS = {
@@ -29,8 +35,7 @@ def start(name: str) -> None:
   What a person can cause (a wrong flag, file or config) ends in one line and
   exit code 1; any other exception keeps its traceback.
   """
-  from absl import app, logging
-
+  _refuse_file()
   command = importlib.import_module(f"hwnas_jax.commands.{name}")
   # absl prints the main module's docstring for --help.
   sys.modules["__main__"].__doc__ = command.__doc__
@@ -50,6 +55,20 @@ def start(name: str) -> None:
     with _one_line(name):
       argv = command.arguments(argv)
   app.run(main, argv, flags_parser=parse)
+
+
+def _refuse_file() -> None:
+  """Exits if a file of the package is run by its path.
+
+  Imports would look in the file's folder first, and find `profile.py` there in
+  place of the standard library's `profile`.
+  """
+  main, package = sys.modules["__main__"], pathlib.Path(__file__).parents[1]
+  path = pathlib.Path(getattr(main, "__file__", None) or "").resolve()
+  if not main.__package__ and package in path.parents:
+    parts = path.relative_to(package.parent).with_suffix("").parts
+    module = ".".join(parts).removesuffix(".__main__")
+    sys.exit(f"run it as a module: python -m {module}")
 
 
 @contextlib.contextmanager

@@ -6,12 +6,12 @@ writes tables/<device>.json (schema: costs/table.py), calibrated on whole
 networks, and ends by printing how wrong it is on others. Stopped, the same
 command goes on where it was. For a device that cannot run JAX:
 
-  python -m hwnas_jax.profile --config=... --plan=DIR     (here: costs/plan.py)
+  python -m hwnas_jax.profile --config=... --plan=DIR     (here)
   python runner.py                                        (there, in DIR)
   python -m hwnas_jax.profile --config=... --fit=DIR --out=table.json   (here)
 
 With --transfer=TABLE, of another device, only whole networks are measured
-(--networks=10 will do), here or by a plan: costs/correct/transfer.py.
+(--networks=10 will do), here or by a plan: docs/latency.md#transfer.
 """
 
 import pathlib

@@ -6,10 +6,12 @@ write a `ConfigDict` of the same fields: see `hwnas_jax.config.files`.
 
 import msgspec
 
+from hwnas_jax.io.records import Record
+
 Value = str | int | float | bool
 
 
-class Data(msgspec.Struct, frozen=True, kw_only=True):
+class Data(Record, frozen=True, kw_only=True):
   """What the networks learn from."""
 
   name: str = "digits"  # see `hwnas_jax.data.load`
@@ -18,7 +20,7 @@ class Data(msgspec.Struct, frozen=True, kw_only=True):
   flip: bool = False  # mirrors images at random
 
 
-class Derive(msgspec.Struct, frozen=True, kw_only=True):
+class Derive(Record, frozen=True, kw_only=True):
   """From the search's logits to networks.
 
   A derived network may be deeper and wider than the supernet. Its shapes are
@@ -38,7 +40,7 @@ class Derive(msgspec.Struct, frozen=True, kw_only=True):
   vectors: dict[str, list[float]] = {}
 
 
-class Controller(msgspec.Struct, frozen=True, kw_only=True):
+class Controller(Record, frozen=True, kw_only=True):
   """What maps a condition to logits."""
 
   name: str = "pivots"  # see `hwnas_jax.method.controllers`
@@ -50,7 +52,7 @@ class Controller(msgspec.Struct, frozen=True, kw_only=True):
   classifier: bool = False  # also generates the supernet's classifier
 
 
-class Condition(msgspec.Struct, frozen=True, kw_only=True):
+class Condition(Record, frozen=True, kw_only=True):
   """What the search draws each step: prices on the simplex, and a scale."""
 
   name: str = "cone"  # see `hwnas_jax.method.conditions`
@@ -59,7 +61,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
   num_devices: int = 4  # of devices: drawn prices, the first this device's
 
 
-class Cost(msgspec.Struct, frozen=True, kw_only=True):
+class Cost(Record, frozen=True, kw_only=True):
   """What the search pays for."""
 
   name: str = "latency"
@@ -70,7 +72,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
   predictor: str = ""
 
 
-class Penalty(msgspec.Struct, frozen=True, kw_only=True):
+class Penalty(Record, frozen=True, kw_only=True):
   """How the cost enters the loss."""
 
   name: str = "additive"  # see `hwnas_jax.method.penalty`
@@ -79,7 +81,7 @@ class Penalty(msgspec.Struct, frozen=True, kw_only=True):
   strength: float = 0.0  # 0: the penalty's own default
 
 
-class Sampler(msgspec.Struct, frozen=True, kw_only=True):
+class Sampler(Record, frozen=True, kw_only=True):
   """How an architecture is sampled from the logits."""
 
   name: str = "gumbel_softmax"  # see `hwnas_jax.method.samplers`
@@ -88,7 +90,7 @@ class Sampler(msgspec.Struct, frozen=True, kw_only=True):
   warmup: str = ""  # sampler of the warm-up steps; "": the same
 
 
-class Regularise(msgspec.Struct, frozen=True, kw_only=True):
+class Regularise(Record, frozen=True, kw_only=True):
   """What is added to the search beside its loss and cost."""
 
   # Each choice adds this share of its input (SurgeNAS); fades to 0.
@@ -96,7 +98,7 @@ class Regularise(msgspec.Struct, frozen=True, kw_only=True):
   entropy: float = 0.0  # weight of the logits' entropy in the loss
 
 
-class Temperature(msgspec.Struct, frozen=True, kw_only=True):
+class Temperature(Record, frozen=True, kw_only=True):
   """Of the relaxed samples, over the search."""
 
   name: str = "linear"
@@ -104,7 +106,7 @@ class Temperature(msgspec.Struct, frozen=True, kw_only=True):
   end: float = 0.2
 
 
-class Search(msgspec.Struct, frozen=True, kw_only=True):
+class Search(Record, frozen=True, kw_only=True):
   """The search's steps and optimisers."""
 
   num_steps: int = 1000
@@ -130,7 +132,7 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
   checkpoint_every: int = 500  # steps
 
 
-class Latency(msgspec.Struct, frozen=True, kw_only=True):
+class Latency(Record, frozen=True, kw_only=True):
   """How the device is measured."""
 
   table: str = ""  # path; "" measures first, into the run folder
@@ -140,7 +142,7 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
   calibration_networks: int = 0
 
 
-class Train(msgspec.Struct, frozen=True, kw_only=True):
+class Train(Record, frozen=True, kw_only=True):
   """The recipe that trains each derived network."""
 
   num_steps: int = 1000  # 0 leaves the family untrained
@@ -158,9 +160,7 @@ class Train(msgspec.Struct, frozen=True, kw_only=True):
   checkpoint_every: int = 1000  # steps
 
 
-class Config(
-  msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
-):
+class Config(Record, frozen=True, kw_only=True):
   """A whole config; `space` has `name` and the fields of every space.
 
   Which fields a space has is said by its `nets.models.SpaceKind`.
@@ -170,7 +170,8 @@ class Config(
   tensorboard: bool = False  # also writes TensorBoard events of the search
   space: dict[str, Value] = {}
   data: Data = Data()
-  derive: Derive = Derive()
+  # Not shared: its vectors are a dict.
+  derive: Derive = msgspec.field(default_factory=Derive)
   controller: Controller = Controller()
   condition: Condition = Condition()
   cost: Cost = Cost()

@@ -1,15 +1,13 @@
 """Config files: found by name or path, run, and resolved to typed values."""
 
-import importlib.util
 import pathlib
-import sys
-import types
 from typing import Any, TypeAlias
 
 import msgspec
 from ml_collections import ConfigDict
 
 from hwnas_jax.config.fields import Config
+from hwnas_jax.io.source import run_file
 
 SUFFIX = ".py"
 
@@ -23,10 +21,7 @@ def default() -> ConfigDict:
   >>> default().search.num_steps
   1000
   """
-  from hwnas_jax.nets.models import space_fields
-
-  space = {"name": "darts", **space_fields()}
-  return ConfigDict(msgspec.to_builtins(Config(space=space))).lock()
+  return ConfigDict(msgspec.to_builtins(Config(space=_space()))).lock()
 
 
 def load(spec: str) -> ConfigDict:
@@ -86,27 +81,34 @@ def _folder() -> pathlib.Path:
   return installed if installed.is_dir() else package.parent / "configs"
 
 
-def run_file(path: pathlib.Path) -> types.ModuleType:
-  """Runs a Python file as a module of its own, and returns it."""
-  name = str(path.resolve())
-  module_spec = importlib.util.spec_from_file_location(name, path)
-  assert module_spec is not None and module_spec.loader is not None
-  module = importlib.util.module_from_spec(module_spec)
-  sys.modules[name] = module  # where dataclasses look up annotations
-  module_spec.loader.exec_module(module)
-  return module
-
-
 def typed(config: AnyConfig | dict[str, Any]) -> Config:
   """The fields of a config, typed and frozen; see `checks.check` too.
+
+  A field that is left out has its default.
 
   Raises:
     ValueError: a field is unknown or of another type; the message has it.
   """
-  if isinstance(config, Config):
-    return config
   fields = config.to_dict() if isinstance(config, ConfigDict) else config
   try:
-    return msgspec.convert(fields, Config)
+    if not isinstance(fields, Config):
+      fields = msgspec.convert(fields, Config)
+    space = msgspec.convert({"space": fields.space}, _space_type()).space
   except msgspec.ValidationError as error:
-    raise ValueError(f"the config is wrong: {error}") from error
+    message = str(error).replace("`$.", "`")  # the field as a config has it
+    raise ValueError(f"the config is wrong: {message}") from error
+  return msgspec.structs.replace(fields, space=msgspec.to_builtins(space))
+
+
+def _space_type() -> type[Any]:
+  """A struct with a field `space`, whose own fields are those of all spaces."""
+  fields = [(name, type(value), value) for name, value in _space().items()]
+  space = msgspec.defstruct("Space", fields, forbid_unknown_fields=True)
+  return msgspec.defstruct("Whole", [("space", space)])
+
+
+def _space() -> dict[str, Any]:
+  """config.space with every field at its default."""
+  from hwnas_jax.nets.models import space_fields
+
+  return {"name": "darts", **space_fields()}

@@ -38,13 +38,16 @@ def vary(config: ConfigDict, variant: str) -> ConfigDict:
   if variant == "smoke":
     smoke(config)
   elif variant:
-    raise ValueError(f"no variant {variant!r}; there is smoke")
+    raise ValueError(f"no variant {variant!r}; there is only smoke")
   return config
 
 
 def darts_retraining(config: ConfigDict) -> None:
-  """DARTS's second stage on CIFAR-10: 20 cells, C=36 (research 1.5)."""
-  # A random network costs as much as the one that was found.
+  """DARTS's second stage on CIFAR-10: 20 cells, C=36.
+
+  See docs/methods.md#training-a-derived-network. One random architecture is
+  trained beside the derived one, which takes as long.
+  """
   config.derive.update(rule="top_k", num_cells=20, channels=36, num_random=1)
   config.train.update(
     num_steps=312_000,  # 600 epochs

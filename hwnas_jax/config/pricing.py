@@ -67,11 +67,12 @@ def make_costs(
 
 
 def require_predictor(
-  predictor: Predictor, derived: Spec, raw: np.ndarray
+  name: str, predictor: Predictor, derived: Spec, raw: np.ndarray
 ) -> None:
   """Refuses a predictor of another table or space.
 
   Args:
+    name: cost.predictor.
     predictor: takes the table's place in a search.
     derived: the networks' dimensions.
     raw: [E, O] ms of the table that the search has, before its calibration.
@@ -83,8 +84,8 @@ def require_predictor(
     predictor.reference, raw
   ):
     raise ValueError(
-      "cost.predictor was trained over another table than latency.table, or"
-      " for another space: train one with"
+      f"cost.predictor={name} was trained over another table than"
+      " latency.table, or for another space: train one with"
       " `python -m hwnas_jax.profile --predictor=...`"
     )
 

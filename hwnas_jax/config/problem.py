@@ -161,7 +161,8 @@ def make(
   costs = pricing.make_costs(config, nets.supernet, nets.derived, table)
   if predictor is not None and table is not None:
     raw = nets.derived.space().cost_array(raw_costs(table))
-    pricing.require_predictor(predictor, nets.derived, raw)
+    name = config.cost.predictor
+    pricing.require_predictor(name, predictor, nets.derived, raw)
     costs = costs._replace(predictor=predictor)
   columns = price.priced_columns(np.asarray(costs.reference))
   space = nets.supernet.space()

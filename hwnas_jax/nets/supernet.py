@@ -24,9 +24,9 @@ class Apply(Protocol):
     weights: Params,
     mix: Array,
     images: Array,
+    /,
     paths: Paths | None = None,
     identity: Array | None = None,
-    /,
   ) -> Array:
     """Class logits [B, num_classes].
 

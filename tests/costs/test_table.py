@@ -364,7 +364,7 @@ def test_prices_at_a_one_hot_mix_are_the_prediction(calibrated):
     base = jnp.asarray(tables.base_ms(table, SPACE), jnp.float32)
     prices = CostTable(jnp.asarray(tables.price_array(table, SPACE)), base)
     found = np.asarray([tables.predict_ms(table, NET, g) for g in genotypes])
-    np.testing.assert_allclose(jax.vmap(prices.of)(mixes), found, rtol=1e-6)
+    np.testing.assert_allclose(jax.vmap(prices.cost)(mixes), found, rtol=1e-6)
     predicted[name] = found
   costs, fitted = tables.raw_costs(raw), calibrated.calibration
   found = [calibration.predict_ms(fitted, NET, costs, g) for g in genotypes]

@@ -14,8 +14,9 @@ import numpy as np
 import optax
 import pytest
 from jax import lax
+from toy_config import config
 
-from hwnas_jax.config import checks, fields
+from hwnas_jax.config import checks
 from hwnas_jax.method import (
   conditions,
   controllers,
@@ -147,7 +148,7 @@ COVERING = covering()
 
 def config_of(row):
   """The config that says what the row does."""
-  found, plan = fields.default(), PLANS[row["plan"]]
+  plan = PLANS[row["plan"]]
   given = {name: v for name, v in row.items() if name != "plan"} | {
     "cost.name": "latency" if row["condition.name"] != "simplex" else "paper",
     "penalty.target": "60%" if row["penalty.name"] in TARGETED else "",
@@ -159,13 +160,12 @@ def config_of(row):
     "search.steps_per_dispatch": 1,
     "temperature.end": 1.0,
   }
-  found.update_from_flattened_dict(given)
-  return found
+  return config(**given)
 
 
 @pytest.mark.parametrize("field", [*PARTS, "search.order", "penalty.on"])
 def test_nothing_that_a_config_may_name_is_forgotten(field):
-  assert set(FIELDS[field]) == set(checks.CHOICES[field])
+  assert set(FIELDS[field]) == set(checks.choices()[field])
 
 
 def test_every_row_is_a_config_and_what_is_in_none_is_refused():

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from toy_config import config
 
-from hwnas_jax.config import fields, method
+from hwnas_jax.config import method
 from hwnas_jax.method import (
   conditions,
   controllers,
@@ -97,12 +98,16 @@ WARM = 2
 
 def make_search(**changes):
   """(fresh state, dispatch of one step, what grows as a step is traced)."""
-  found, traces = fields.default(), []
-  found.sampler.update(name="softmax", per_example=False)
-  found.search.update(
-    bilevel=True, num_steps=12, warmup_steps=WARM, steps_per_dispatch=1
+  made = config(
+    sampler__name="softmax",
+    sampler__per_example=False,
+    search__bilevel=True,
+    search__num_steps=12,
+    search__warmup_steps=WARM,
+    search__steps_per_dispatch=1,
+    **changes,
   )
-  found.search.update(changes)
+  traces = []
 
   def apply(weights, mix, images):
     traces.append(mix)
@@ -121,12 +126,12 @@ def make_search(**changes):
     controller_optimiser=optax.sgd(0.1),
     identity=None,
   )
-  init, dispatch = method.make_search(found, parts, Settings(12, 2, WARM))
+  init, dispatch = method.make_search(made, parts, Settings(12, 2, WARM))
   return init(jax.random.key(0)), dispatch, traces
 
 
 def test_a_phase_that_comes_again_is_not_compiled_again():
-  state, dispatch, traces = make_search(epoch_steps=2)
+  state, dispatch, traces = make_search(search__epoch_steps=2)
   counts = []
   for _ in range(12):
     state, _ = dispatch(state, DATA, TABLE)
