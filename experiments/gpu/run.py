@@ -60,6 +60,36 @@ def parse() -> argparse.Namespace:
   return args
 
 
+def describe(args: argparse.Namespace) -> tuple[dict, dict]:
+  """(what every record has, what the call's record has beside it)."""
+  import importlib.metadata
+
+  import jax
+
+  from experiments.gpu import steps
+  from hwnas_jax.io import records, versions
+
+  packages = versions.versions()
+  packages["torch"] = (
+    importlib.metadata.version("torch") if steps.HAS_TORCH else None
+  )
+  head = {
+    "seed": 0,
+    "commit": args.commit or packages["git"],
+    "device_kind": jax.devices()[0].device_kind,
+    "platform": jax.default_backend(),
+    "smoke": args.smoke,
+  }
+  return head, {
+    **head,
+    "versions": packages,
+    "device": records.to_json(versions.device_fingerprint()),
+    "host_cores": len(os.sched_getaffinity(0)),
+    "arguments": {name: str(value) for name, value in vars(args).items()},
+    "unix_time_s": time.time(),
+  }
+
+
 def main() -> None:
   """Runs the stages in the order given."""
   start = time.monotonic()
@@ -74,10 +104,6 @@ def main() -> None:
   if args.smoke:
     os.environ["JAX_PLATFORMS"] = "cpu"
 
-  import importlib.metadata
-
-  import jax
-
   from experiments.gpu import (
     checks,
     convolutions,
@@ -87,28 +113,8 @@ def main() -> None:
     steps,
   )
   from experiments.gpu import programs as compiled
-  from hwnas_jax.io import records, versions
 
-  packages = versions.versions()
-  packages["torch"] = (
-    importlib.metadata.version("torch") if steps.HAS_TORCH else None
-  )
-  commit = args.commit or packages["git"]
-  head = {
-    "seed": 0,
-    "commit": commit,
-    "device_kind": jax.devices()[0].device_kind,
-    "platform": jax.default_backend(),
-    "smoke": args.smoke,
-  }
-  about = {
-    **head,
-    "versions": packages,
-    "device": records.to_json(versions.device_fingerprint()),
-    "host_cores": len(os.sched_getaffinity(0)),
-    "arguments": {name: str(value) for name, value in vars(args).items()},
-    "unix_time_s": time.time(),
-  }
+  head, about = describe(args)
   runner.say(f"{head}, imports took {time.monotonic() - start:.1f} s")
   context = runner.Context(args.out, head, about, start + args.seconds)
   programs, wanted = compiled.Programs(args), args.stages.split(",")
