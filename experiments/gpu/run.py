@@ -60,45 +60,8 @@ def parse() -> argparse.Namespace:
   return args
 
 
-<<<<<<< HEAD
-def describe(args: argparse.Namespace) -> tuple[dict, dict]:
-  """(what every record has, what the call's record has beside it)."""
-  import importlib.metadata
-
-  import jax
-
-  from experiments.gpu import steps
-  from hwnas_jax.io import records, versions
-
-  packages = versions.versions()
-  packages["torch"] = (
-    importlib.metadata.version("torch") if steps.HAS_TORCH else None
-  )
-  head = {
-    "seed": 0,
-    "commit": args.commit or packages["git"],
-    "device_kind": jax.devices()[0].device_kind,
-    "platform": jax.default_backend(),
-    "smoke": args.smoke,
-  }
-  return head, {
-    **head,
-    "versions": packages,
-    "device": records.to_json(versions.device_fingerprint()),
-    "host_cores": len(os.sched_getaffinity(0)),
-    "arguments": {name: str(value) for name, value in vars(args).items()},
-    "unix_time_s": time.time(),
-  }
-
-
-def main() -> None:
-  """Runs the stages in the order given."""
-  start = time.monotonic()
-  args = parse()
-=======
 def prepare(args: argparse.Namespace) -> None:
   """Makes --out, with what --resume has, and sets JAX's environment."""
->>>>>>> exp
   args.out.mkdir(parents=True, exist_ok=True)
   if args.resume:
     for path in args.resume.rglob("*.json"):
@@ -109,18 +72,6 @@ def prepare(args: argparse.Namespace) -> None:
   if args.smoke:
     os.environ["JAX_PLATFORMS"] = "cpu"
 
-<<<<<<< HEAD
-  from experiments.gpu import (
-    checks,
-    convolutions,
-    latency,
-    runner,
-    search,
-    steps,
-  )
-  from experiments.gpu import programs as compiled
-
-=======
 
 def describe(args: argparse.Namespace) -> tuple[dict, dict]:
   """(what every record has, what every stage's file has once)."""
@@ -169,7 +120,6 @@ def main() -> None:
   )
   from experiments.gpu import programs as compiled
 
->>>>>>> exp
   head, about = describe(args)
   runner.say(f"{head}, imports took {time.monotonic() - start:.1f} s")
   context = runner.Context(args.out, head, about, start + args.seconds)

@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-import command_line
+import jobs
 import pytest
 from absl import flags
 
@@ -53,14 +53,14 @@ def test_the_script_hands_on_the_flags(monkeypatch):
   ],
 )
 def test_run_as_a_file_it_says_how_to_run_it(file, module):
-  done = command_line.process(f"hwnas_jax/{file}", "--backend=cpu")
+  done = jobs.process(f"hwnas_jax/{file}", "--backend=cpu")
   assert done.returncode == 1
   assert done.stderr.strip() == f"run it as a module: python -m {module}"
 
 
 def test_the_script_runs_a_command():
   program = "from hwnas_jax.commands import console; console()"
-  done = command_line.process("-c", program, "profile", "--config=none")
+  done = jobs.process("-c", program, "profile", "--config=none")
   assert done.returncode == 1
   (line,) = done.stderr.splitlines()
   assert line.startswith("profile: no config 'none' in the package; it has")
