@@ -84,7 +84,7 @@ def test_a_space_and_a_sampler_go_all_the_way(tmp_path, monkeypatch):
     )
     again = jax.jit(program.call)(np.asarray(pixels, np.float32))
     np.testing.assert_allclose(again, logits, rtol=1e-3, atol=1e-4)
-  with pytest.raises(ValueError, match="space.name must be one of darts"):
+  with pytest.raises(ValueError, match="config.json is not a config of this"):
     hw.load(tmp_path / "run")
 
 
