@@ -184,6 +184,9 @@ def print_table(results: dict[str, Any]) -> None:
   print(f"{'all':16}{''.join(f'{value:23}' for value in sums)}")
   use = np.concatenate([row["use"] for row in results.values()])
   best = np.concatenate([row["possible_use"] for row in results.values()])
+  if not len(use):
+    print("no budget binds: each keeps the best network without a budget")
+    return
   print(
     f"use of binding budgets: median {np.median(use):.3f}, at least 0.9 in"
     f" {np.sum(use >= 0.9)} of {len(use)}, where that is possible"
