@@ -90,7 +90,7 @@ def test_main_ends_with_the_error_on_networks_not_used(
   assert len(table.calibration.networks) == 5
   assert len(set(compiled)) == 9
   lines = capsys.readouterr().out.splitlines()
-  assert lines[-3] == "table against 4 networks not used in the fit:"
+  assert lines[-3] == "errors of the table on 4 networks not used in the fit:"
   raw, calibrated = (float(line.split()[3]) for line in lines[-2:])
   assert raw == 50 and calibrated < 5
   assert all("Spearman" in line for line in lines[-2:])
@@ -212,7 +212,7 @@ def test_plan_measure_elsewhere_fit(tmp_path, capsys):
   table = tables.load(tmp_path / "t.json")
   assert len(table.calibration.networks) == 3
   assert "each predicted by the fit to the others" in capsys.readouterr().out
-  with pytest.raises(SystemExit, match="is there: delete it"):
+  with pytest.raises(SystemExit, match="exists: delete it"):
     profile_main(tmp_path / "t.json", fit=str(folder), **flags)
   with pytest.raises(SystemExit, match="holds a plan"):
     profile_main("", plan=str(folder), **flags)
@@ -271,7 +271,7 @@ def test_a_table_is_transferred_by_networks_alone(
     float(line.split()[3]) for line in capsys.readouterr().out.splitlines()[-2:]
   )
   assert raw == 50 and better < 5
-  with pytest.raises(SystemExit, match=r"here\.json is there: delete it"):
+  with pytest.raises(SystemExit, match=r"here\.json exists: delete it"):
     profile_main(out, **flags)
   with pytest.raises(app.UsageError, match="--transfer needs --networks"):
     profile_main(out, transfer=[str(other)])
@@ -349,7 +349,7 @@ def test_an_absent_backend_is_one_line():
   assert found.returncode == 1
   assert found.stdout == ""
   (line,) = found.stderr.splitlines()
-  assert line.startswith("profile: no tpu here, JAX finds")
+  assert line.startswith("profile: JAX finds no tpu here, but")
   assert "--backend=" in line
 
 
