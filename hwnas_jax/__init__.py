@@ -7,6 +7,13 @@
     answer = run.query("1.5ms")
     logits = answer.network(pixels)
 
+`load_config` gives a config (`python -m hwnas_jax.main --list` prints what it
+may say). `profile` measures the latency table of a device. `search` runs a
+whole search and gives a `Run`, `load` gives it again from its folder. A `Run`
+has `Network`s, a report and `query`, which returns an `Answer`. `Data` is for
+your own arrays, `Choice` for your own model. docs/concepts.md explains the
+parts on one page.
+
 Names are imported when they are first used: `import hwnas_jax` does not load
 JAX.
 """

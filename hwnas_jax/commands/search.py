@@ -1,8 +1,10 @@
-"""Searches, derives, trains and reports: the main job's command line.
+"""Runs a whole search: latency table, search, networks, training, report.
 
 python -m hwnas_jax.main --config=digits --workdir=runs/digits
 python -m hwnas_jax.main --config=methods/fbnet:smoke --config.seed=1
 python -m hwnas_jax.main --list
+
+After a stop the same command goes on where it was.
 """
 
 import shlex
@@ -22,21 +24,22 @@ def define_flags() -> None:
   config_flags.DEFINE_config_file(
     "config",
     None,
-    "NAME or FILE.py, then [:variant]; fields are set by --config.x.y=z",
+    "NAME of a packaged config, or FILE.py, then [:variant]; --config.x.y=z"
+    " sets the field x.y",
   )
   flags.DEFINE_string(
-    "workdir", "", "run folder; by default runs/<config's name>"
+    "workdir", "", "run folder; by default runs/<name of the config>"
   )
   flags.DEFINE_bool(
-    "list", False, "prints every component that a config may name"
+    "list", False, "prints what every field with few values may be, and exits"
   )
 
 
 def arguments(argv: Sequence[str]) -> list[str]:
-  """Arguments in which --config names a file, not a packaged config.
+  """The arguments, with the file of a packaged config in place of its name.
 
   Raises:
-    FileNotFoundError: there is no such config.
+    FileNotFoundError: --config names no config.
   """
   paths = []
   previous = ""
@@ -57,7 +60,7 @@ def _path(spec: str) -> str:
 
 
 def main(argv: Sequence[str]) -> None:
-  """Runs or resumes the job; prints the report's path."""
+  """Runs or resumes a search; prints the report's path."""
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
   values = flags.FLAGS
@@ -85,6 +88,6 @@ def main(argv: Sequence[str]) -> None:
       command=shlex.join(["python", "-m", "hwnas_jax.main", *sys.argv[1:]]),
     )
   except Stopped as stopped:
-    logging.warning("%s; the same command goes on from there", stopped)
+    logging.warning("%s; the same command resumes the run", stopped)
     sys.exit(143)
   print(f"report: {run.report.path}")

@@ -1,4 +1,4 @@
-"""Measures the networks of a run, and describes each of them."""
+"""Measures the networks of a run and makes the record of each."""
 
 import functools
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from hwnas_jax.spaces.spec import Spec
 def describe(
   problem: Problem, networks: Sequence[Derived], trained: Sequence[Accuracies]
 ) -> tuple[Member, ...]:
-  """Measures all networks, interleaved, and describes each.
+  """Measures all networks, interleaved, and makes a `Member` of each.
 
   Args:
-    problem: the search's.
-    networks: the family, then random ones.
-    trained: accuracies of each; one that is untrained has none.
+    problem: the problem of the search.
+    networks: the family, then random architectures.
+    trained: the accuracies of each network; empty of an untrained one.
   """
   net, part = problem.nets.derived, problem.config.latency
   space = net.space()
@@ -55,7 +55,7 @@ def describe(
 
 
 def _counts(net: Spec, genotype: Genotype) -> dict[str, int]:
-  """Parameters, those of the searched operations, multiply-accumulates."""
+  """The fields `params`, `op_params` (of the choices alone) and `macs`."""
   space = net.space()
   cost = functools.partial(counts.genotype_cost, net, genotype)
   searched = counts.site_costs(space, counts.search_params)
@@ -69,10 +69,10 @@ def _counts(net: Spec, genotype: Genotype) -> dict[str, int]:
 def best_sample(
   networks: Sequence[Derived], trained: Sequence[Accuracies]
 ) -> int | None:
-  """The index of the sample that is kept: the best on what was held out.
+  """The index of the sampled network that is kept; None without samples.
 
-  FBNet trains some samples and keeps the best (Wu et al. 2019, section 3.3).
-  None where nothing was held out of training.
+  FBNet trains several sampled architectures and keeps the best (Wu et al. 2019,
+  section 3.3): here the most accurate on held-out training examples.
   """
   held_out = {
     index: accuracies.held_out_accuracy
@@ -86,6 +86,7 @@ def best_sample(
     return None
   best = max(held_out, key=lambda index: held_out[index])
   print(
-    f"kept {networks[best].name}: {held_out[best]:.1%} on what was held out"
+    f"kept {networks[best].name}: {held_out[best]:.1%} accuracy on held-out"
+    " training examples"
   )
   return best

@@ -1,4 +1,4 @@
-"""A network of a run, as a function of pixels, and the answer of a query.
+"""`Network`, a run's network as a function of pixels, and `Answer`, a query's.
 
 answer = run.query("1.5ms")
 logits = answer.network(pixels)
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-  """A derived network of a run: a description, and a function of pixels.
+  """A derived network of a run. Call it on pixels to get class logits.
 
-  member: its record in the family; None of an answer that is not of it.
+  member: its record in the family; None if a query made it.
 
   >>> network = run.networks[0]
   >>> network.latency.median_ms > 0
@@ -58,47 +58,50 @@ class Network:
 
   @property
   def name(self) -> str:
-    """What it is in its family, such as `scale 0.1`; its id outside."""
+    """Its name in the family, such as `scale 0.1`; its id if it has none."""
     return self.member.name if self.member else self.id
 
   @property
   def architecture(self) -> dict[str, str]:
-    """{choice: operation}, kept choices only."""
+    """{choice: operation}, without the choices that the rule dropped."""
     return architecture.to_json(self.run.nets.derived.space(), self.genotype)
 
   @property
   def latency(self) -> Measurement | None:
-    """Measured, of a batch of latency.batch_size; None where it was not."""
+    """Measured latency of a batch of latency.batch_size; None if unmeasured."""
     return self.member.latency if self.member else None
 
   @property
   def predicted_ms(self) -> float | None:
-    """By the run's latency table; None where it has none."""
+    """Latency by the run's table, in ms; None if it was not predicted."""
     return self.member.predicted_ms if self.member else None
 
   @property
   def accuracies(self) -> Accuracies:
-    """Of its training; empty where it was not trained."""
+    """The accuracies after its training; empty if it was not trained."""
     trained = self.run.folder.network(self.id).accuracies()
     return trained or Accuracies()
 
   @property
   def test_accuracy(self) -> float | None:
-    """Mean over the training seeds; None where it was not trained."""
+    """Test accuracy, mean over the training seeds; None if not trained."""
     return self.accuracies.test_accuracy
 
   @property
   def home(self) -> NetworkFolder:
-    """The folder with its weights, trained before inherited.
+    """The folder with its weights: networks/<id>, or else queries/<id>.
 
     Raises:
-      FileNotFoundError: it has none; the message lists those that have.
+      FileNotFoundError: it has no weights; the message lists the networks that
+        have.
     """
     return self.run.folder.find(self.id)
 
   @functools.cached_property
   def infer(self) -> Callable[[Array], Array]:
-    """float32[B, H, W, C] pixels in [0, 255] -> logits; traceable by JAX.
+    """A function float32[B, H, W, C] pixels in [0, 255] -> logits.
+
+    It is not compiled, so it can be part of your own jitted function.
 
     Raises:
       FileNotFoundError: it has no weights.
@@ -117,12 +120,20 @@ class Network:
   def __call__(self, pixels: Array | np.ndarray) -> Array:
     """Class logits [B, num_classes] of pixels [B, H, W, C] in [0, 255].
 
-    Compiled as it was measured: on CPU the optimisation barriers stay.
+    Compiled in the same way as for its measurement: on CPU with the
+    optimisation barriers (docs/decisions.md#barriers-on-cpu).
     """
     return self._compiled(jnp.asarray(pixels, jnp.float32))
 
   def train(self) -> "Network":
-    """Trains it by the run's recipe, or reads what was trained before."""
+    """Trains it from scratch by the run's recipe, unless that was done before.
+
+    Returns:
+      The network with the trained weights.
+
+    Raises:
+      io.loop.Stopped: asked to stop; the same call resumes.
+    """
     run = self.run
     training.train(
       run.config, run.folder, run.dataset, run.nets.derived, [self.genotype]
@@ -136,12 +147,12 @@ class Network:
 
     Args:
       out: the folder to write to.
-      batch_size: images a call; None is that of the run's latencies.
+      batch_size: images a call; None is the run's latency.batch_size.
 
     Raises:
       FileNotFoundError: it has no weights.
-      ValueError: a written program differs from JAX.
-      ModuleNotFoundError: the extra [onnx] is not installed.
+      ValueError: a program differs from JAX; nothing is written.
+      ModuleNotFoundError: the extra [onnx] of this package is not installed.
     """
     net = self.run.nets.derived
     count = batch_size or self.run.config.latency.batch_size
@@ -161,15 +172,20 @@ class Network:
     sides: Sequence[float] = comfort_zone.SIDES,
     tolerance: float = comfort_zone.TOLERANCE,
   ) -> ComfortZone:
-    """Finds the largest scaled network that takes no longer on this device.
+    """Finds a larger network that takes no more time on this device.
+
+    See docs/latency.md#comfort-zone.
 
     Args:
-      widths: factors of its channels, beside 1.
-      sides: factors of its image's sides, beside 1.
-      tolerance: of its latency, that a larger one may take more.
+      widths: factors of the channels; 1 is always measured too.
+      sides: factors of the image's sides; 1 is always measured too.
+      tolerance: share of the latency by which a larger network may exceed it.
+
+    Returns:
+      Every scaled network with its latency, and the knee among them.
 
     Raises:
-      ValueError: a user's own model, whose shapes are its own.
+      ValueError: the space is a user's own model, which has no width to scale.
     """
     part = self.run.config.latency
     return comfort_zone.run(
@@ -206,17 +222,17 @@ class Answer:
 
   @property
   def measured(self) -> Measurement | None:
-    """Its latency on the table's device; None where it is predicted."""
+    """Its latency on the table's device; None if that is not this device."""
     return self.certificate.measured
 
   @property
   def predicted_ms(self) -> float:
-    """Its latency by the table."""
+    """Its latency by the table, in ms."""
     return self.certificate.predicted_ms
 
   @property
   def margin(self) -> Margin | None:
-    """How far the table's predictions are off; None if not calibrated."""
+    """The bound on the table's error; None if the table is not calibrated."""
     return self.certificate.margin
 
   def _repr_html_(self) -> str:

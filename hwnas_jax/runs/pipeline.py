@@ -1,7 +1,7 @@
 """The main job: table, search, networks, training, measurement, report.
 
-Every stage leaves its result in the run folder (`io.run_folder`) and is
-skipped when it is there, so a killed run goes on where it was.
+Every stage writes its result to the run folder (`io.run_folder`). A stage whose
+result is there is skipped, so a run that was killed goes on where it was.
 """
 
 import functools
@@ -53,9 +53,9 @@ class Searched(NamedTuple):
 
 
 class Given(NamedTuple):
-  """What a caller has at hand, in place of what the config names.
+  """Objects that a caller gives in place of what the config names.
 
-  table: the device's, in place of latency.table.
+  table: a latency table of the device, in place of latency.table.
   data: arrays, in place of data.name.
   command: how the run was started, for its records.
   """
@@ -68,7 +68,7 @@ class Given(NamedTuple):
 def run(
   config: AnyConfig, workdir: str | pathlib.Path, given: Given
 ) -> RunFolder:
-  """Runs or resumes everything; returns the run's folder.
+  """Runs or resumes every stage; returns the run's folder.
 
   Raises:
     ValueError: the config, the table or the run folder is wrong.
@@ -89,8 +89,8 @@ def run(
     table = LatencyTable.load(fields.latency.table)
   timed = fields.cost.name == "latency"
   if table is not None or not timed:
-    # What does not fit leaves no folder in which a better config, or table,
-    # would be refused.
+    # Checked before the folder is made: a folder begun with a wrong config or
+    # table would refuse the right one.
     problems.make(fields, nets, table if timed else None)
   folder = RunFolder.at(workdir)
   dataset = dataset or load_dataset(fields)
@@ -148,10 +148,11 @@ def load_dataset(config: Config) -> Dataset:
 def begin(
   folder: RunFolder, config: Config, command: str, dataset: Dataset
 ) -> None:
-  """Writes what runs; refuses a folder of another config or other data.
+  """Writes the config to the run folder, with command, data and versions.
 
   Raises:
-    ValueError: the message names the fields that differ.
+    ValueError: the folder is of another config (the message names the fields
+      that differ) or of other data.
   """
   fields = records.to_json(config)
   if folder.exists():
@@ -161,12 +162,12 @@ def begin(
     differing = [n for n in names if before.get(n) != now.get(n)]
     if differing:
       raise ValueError(
-        f"{folder.path} is of another config: {', '.join(differing)} differ."
-        " Use another --workdir, or delete it."
+        f"{folder.path} holds a run of another config: {', '.join(differing)}"
+        " differ. Use another --workdir, or delete the folder."
       )
     require_data(folder, dataset)
     if folder.family() is not None:
-      return  # it keeps the command and the versions that made it
+      return  # a finished run keeps its command and versions
   folder.write_settings(
     records.Settings(2, fields, command, dataset.digest),
     versions.made_with(),
@@ -177,8 +178,8 @@ def require_data(folder: RunFolder, dataset: Dataset) -> None:
   """Raises ValueError where a run began with other data."""
   if folder.settings().data not in ("", dataset.digest):
     raise ValueError(
-      f"{folder.path} is of other data than this {dataset.name}: give the data"
-      " that it began with, or use another --workdir"
+      f"the run in {folder.path} began with other data than the given"
+      f" {dataset.name}: give the same data, or use another --workdir"
     )
 
 
@@ -188,7 +189,7 @@ def _table(
   derived: Spec,
   given: LatencyTable | None,
 ) -> LatencyTable | None:
-  """The given table, or one measured here; None where nothing reads it.
+  """The given table, or one measured here; None if the cost reads none.
 
   Raises:
     ValueError: the run began with another table.
@@ -220,8 +221,8 @@ def _require_same(folder: RunFolder, given: LatencyTable) -> None:
   before = LatencyTable.read(folder.table)
   if before.finished and tables.costs(before) != tables.costs(given):
     raise ValueError(
-      f"{folder.path} began with another latency table: use another --workdir,"
-      " or delete it"
+      f"the run in {folder.path} began with another latency table: use another"
+      " --workdir, or delete the folder"
     )
 
 
@@ -243,7 +244,9 @@ def _measured(
 def _predictor(
   config: Config, folder: RunFolder, derived: Spec, table: LatencyTable | None
 ) -> Predictor | None:
-  """What cost.predictor names: trained here where it is a kind.
+  """The predictor of cost.predictor, which names a kind or a file.
+
+  A predictor of a kind (`mlp`, `graph`) is trained here, once a run.
 
   Raises:
     FileNotFoundError, ValueError: see `predictor.load`.
@@ -264,8 +267,8 @@ def _predictor(
     predictor.save(folder.predictor, trained)
     held = trained.held_out
     print(
-      f"{kind}: mean error {float(held.mean):.1%} held out, its table"
-      f" {float(held.table_mean):.1%}"
+      f"predictor {kind}: mean error {float(held.mean):.1%} on held-out"
+      f" networks; the table alone has {float(held.table_mean):.1%}"
     )
   return predictor.load(folder.predictor)
 
@@ -305,11 +308,11 @@ def search(problem: Problem, folder: RunFolder, dataset: Dataset) -> Searched:
 
 
 class Swept(NamedTuple):
-  """What a search's conditions give.
+  """What is derived from a search.
 
-  networks: to train, the family and then random ones, all different.
-  points: the id of each condition's network.
-  shares: of operations, over a map of conditions.
+  networks: to train: the family, then random architectures, all different.
+  points: each condition of the sweep, with the id of its network.
+  shares: the mean distribution over operations at many conditions.
   """
 
   networks: list[Derived]
@@ -318,7 +321,7 @@ class Swept(NamedTuple):
 
 
 def derive(problem: Problem, searched: Searched) -> Swept:
-  """The networks of a search, and random ones beside them."""
+  """Derives the family of a search, and draws random architectures."""
   config, space = problem.config, problem.nets.supernet.space()
   logits_at = functools.partial(
     sweep.logits_of,
@@ -350,7 +353,7 @@ def derive(problem: Problem, searched: Searched) -> Swept:
 def _with_collapse(
   problem: Problem, searched: Searched, dataset: Dataset, swept: Swept
 ) -> tuple[SweepPoint, ...]:
-  """Adds the signs of a collapse to each point, and prints the alarms."""
+  """The points of a sweep with their signs of collapse; prints the alarms."""
   parts, space = searched.parts, problem.nets.supernet.space()
   genotypes = {
     architecture.identity(space, network.genotype): network.genotype

@@ -1,4 +1,4 @@
-"""A run and its networks, as Python code uses them.
+"""`Run`, a run folder as a Python object, and `search` and `load` that give it.
 
 run = hw.load("runs/digits")
 answer = run.query("1.5ms")
@@ -32,7 +32,7 @@ from hwnas_jax.spaces import architecture
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """The page of a run; a notebook shows it inline."""
+  """The report of a run: an HTML file that a notebook shows inline."""
 
   path: pathlib.Path
 
@@ -58,7 +58,7 @@ class Run:
 
   @functools.cached_property
   def config(self) -> Config:
-    """The config that ran, typed."""
+    """The run's config, typed and frozen."""
     return problems.read_run(self.folder)
 
   @functools.cached_property
@@ -66,13 +66,13 @@ class Run:
     """The latency table that the search priced with.
 
     Raises:
-      FileNotFoundError: the run priced something else.
+      FileNotFoundError: the run's cost is not latency, so it has no table.
     """
     return LatencyTable.load(self.folder.table)
 
   @property
   def networks(self) -> tuple[Network, ...]:
-    """Every network of the family, then the random ones beside it.
+    """The networks of the family, then the random architectures.
 
     Raises:
       FileNotFoundError: the run is not finished.
@@ -90,10 +90,10 @@ class Run:
     )
 
   def network(self, name: str) -> Network:
-    """A network by its id: of the family, or a query's answer.
+    """The network with this id, of the family or of a query.
 
     Raises:
-      FileNotFoundError: there is none; the message lists those there are.
+      FileNotFoundError: no network has it; the message lists those there are.
     """
     family = self.folder.family()
     members = {m.id: m for m in (family.members if family else ())}
@@ -106,7 +106,7 @@ class Run:
     return Network(self, genotype, members.get(name))
 
   def write_report(self) -> Report:
-    """Writes report.html again, of what lies in the run folder.
+    """Writes report.html again, from the records in the run folder.
 
     Raises:
       FileNotFoundError: the run is not finished.
@@ -130,21 +130,24 @@ class Run:
     """The network for a latency budget, with a certificate.
 
     Writes queries/<id>/ of the run folder: certificate.json,
-    architecture.json and weights.npz.
+    architecture.json and weights.npz. Without `train` the weights are the
+    supernet's, unless this network was trained before.
 
     Args:
       latency: `5ms`, or `0.4x`, `60%` of the largest architecture's.
-      table: of the device; the run's own by default.
+      table: the latency table of the device; None is the run's table.
       train: trains the network by the run's recipe.
-      measure: the device, where it is not the one this runs on.
-      **limits: more budgets: params, macs, memory_mb (compiled).
+      measure: measures a genotype on the device; None measures on this one.
+      **limits: further budgets: params, macs, memory_mb (peak, compiled).
 
     Returns:
-      The answer: measured on the table's own device, else predicted.
+      The answer. Its latency is measured if the table is of this device, else
+      predicted.
 
     Raises:
-      ValueError: a budget that no architecture keeps, an unknown limit, or a
-        prediction by a table without calibration.
+      ValueError: no architecture keeps the budgets, a limit is unknown, the
+        table is of another device and not calibrated, or the search is not one
+        that a query can ask.
     """
     question = Question(latency, table, limits, measure)
     genotype, certificate = query.ask(self.finished, question)
@@ -162,12 +165,12 @@ class Run:
 
   @functools.cached_property
   def dataset(self) -> Dataset:
-    """The data set that the run searched on.
+    """The data set of the search.
 
     Raises:
-      ValueError: it was given in Python and has to be given again; or it is not
-        what the run began with.
-      FileNotFoundError: it is absent.
+      ValueError: it was given as arrays, which `load` has to be given again; or
+        it differs from the data that the run began with.
+      FileNotFoundError: it is not on this machine.
     """
     if self.data is not None:
       dataset = self.data.dataset()
@@ -183,10 +186,10 @@ class Run:
 
   @functools.cached_property
   def finished(self) -> finished.Finished:
-    """The search that queries ask.
+    """The search with its weights, which queries read.
 
     Raises:
-      ValueError: it is not finished, or has no family over scales.
+      ValueError: it is not finished, or not one that a query can ask.
     """
     return finished.load(self.folder, self.dataset)
 
@@ -195,7 +198,7 @@ class Run:
 
 
 def load(workdir: str | pathlib.Path, data: Data | None = None) -> Run:
-  """A run by its folder, finished or not.
+  """The run in a folder, finished or not.
 
   >>> run = hw.load("runs/digits")
   >>> run.networks[0].latency.median_ms > 0
@@ -203,10 +206,10 @@ def load(workdir: str | pathlib.Path, data: Data | None = None) -> Run:
 
   Args:
     workdir: the run folder.
-    data: the arrays that it was searched on, where they were given in Python.
+    data: the arrays of the search, if it was given arrays.
 
   Raises:
-    FileNotFoundError: there is no run.
+    FileNotFoundError: the folder holds no run.
     ValueError: hwnas_jax 0.1 wrote it, or config.json is damaged.
   """
   run = Run(RunFolder.at(workdir), data)
@@ -226,7 +229,9 @@ def search(
   data: Data | None = None,
   command: str = "",
 ) -> Run:
-  """Searches, derives, trains, measures and reports; resumes what was begun.
+  """Runs a whole search: table, search, networks, training, report.
+
+  A folder with an unfinished run of the same config is resumed.
 
   >>> run = hw.search(config, table=table, workdir="runs/digits")
   reachable: ... ms smallest, ... ms typical, ... ms largest of ...
@@ -236,16 +241,16 @@ def search(
   Args:
     config: of `load_config`; its fields may be changed.
     workdir: the run folder.
-    table: of the device, in place of latency.table.
+    table: a latency table of this device, in place of latency.table.
     data: your own arrays, in place of data.name.
-    command: how the run was started, for its records.
+    command: the command that resumes the run, for its records and messages.
 
   Returns:
     The run.
 
   Raises:
     ValueError: the config, the table or the run folder is wrong.
-    FileNotFoundError: the data set is absent.
+    FileNotFoundError: the data set is not on this machine.
     io.loop.Stopped: asked to stop; the same call resumes.
   """
   by = command or f"hwnas_jax.search(config, workdir={str(workdir)!r})"

@@ -45,7 +45,7 @@ def test_the_script_lists_its_commands(monkeypatch, capsys):
     out, err = capsys.readouterr()
     wrong = arguments == ["serach"]
     assert ended.value.code == (
-      "hwnas-jax: no command 'serach'" if wrong else 0
+      "hwnas-jax: there is no command 'serach'" if wrong else 0
     )
     for name, what in commands.COMMANDS.items():
       assert f"{name:8} {what}" in (err if wrong else out)
@@ -85,7 +85,7 @@ def test_a_network_is_exported(example_run, capsys):
   assert not (example_run / "out").exists()
   here("export", WORKDIR, f"--id={names[0]}", "--out=out", "--batch_size=2")
   out = capsys.readouterr().out
-  assert "out/network.onnx: logits differ from JAX by" in out
+  assert "out/network.onnx: logits differ from JAX's by" in out
   export = json.loads((example_run / "out/export.json").read_text())
   assert export["shape"] == [2, 8, 8, 1]
 

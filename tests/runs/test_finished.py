@@ -26,11 +26,11 @@ def begun(path, fields):
     ({"controller.classifier": True}, "controller.classifier=True, one class"),
     (
       {"condition.name": "fixed"},
-      "condition.name=fixed .*: a query needs a family over scales",
+      "condition.name=fixed .*: a query needs a family over prices",
     ),
     (
       {"cost.name": "params"},
-      "cost.name=params: a query needs a family over scales, cone and latency",
+      "cost.name=params: a query needs a family over prices and scales",
     ),
     ({}, "is at step 0 of 40: finish it with .*`python -m the command`"),
   ],

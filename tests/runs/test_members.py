@@ -19,7 +19,9 @@ def test_the_best_on_what_was_held_out_is_kept(capsys):
     Accuracies(0.9, held_out_accuracy=0.9),  # a random one is none of them
   ]
   assert members.best_sample(networks, trained) == 1
-  assert capsys.readouterr().out == "kept b: 80.0% on what was held out\n"
+  assert capsys.readouterr().out == (
+    "kept b: 80.0% accuracy on held-out training examples\n"
+  )
 
 
 def test_without_what_was_held_out_none_is_kept():

@@ -63,7 +63,7 @@ def test_other_arrays_are_refused(run, config, data):
     lambda: loaded.networks,
     lambda: loaded.dataset,
   ):
-    with pytest.raises(ValueError, match="is of other data than this arrays"):
+    with pytest.raises(ValueError, match="other data than the given arrays"):
       use()
   assert run.folder.family() == family
 
