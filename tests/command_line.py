@@ -4,6 +4,7 @@ import importlib
 import os
 import subprocess
 import sys
+from unittest import mock
 
 from absl import flags
 from absl.testing import flagsaver
@@ -22,9 +23,10 @@ def run(name: str, *arguments: str) -> None:
   before = set(values)
   command.define_flags()
   try:
-    with flagsaver.flagsaver(), commands._one_line(name):
-      change = getattr(command, "arguments", list)
-      command.main(values(change([name, *arguments])))
+    with mock.patch.object(sys, "argv", [name, *arguments]):
+      with flagsaver.flagsaver(), commands._one_line(name):
+        change = getattr(command, "arguments", list)
+        command.main(values(change(sys.argv)))
   finally:
     values.remove_flag_values(set(values) - before)
 

@@ -6,12 +6,17 @@ write a `ConfigDict` of the same fields: see `hwnas_jax.config.files`.
 
 import msgspec
 
-from hwnas_jax.io.records import Record
-
 Value = str | int | float | bool
 
 
-class Data(Record, frozen=True, kw_only=True):
+# Not io.records.Record: a command's --help should not wait for JAX.
+class _Part(
+  msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
+):
+  """Fields that cannot be changed; an unknown one is an error."""
+
+
+class Data(_Part, frozen=True, kw_only=True):
   """What the networks learn from."""
 
   name: str = "digits"  # see `hwnas_jax.data.load`
@@ -20,7 +25,7 @@ class Data(Record, frozen=True, kw_only=True):
   flip: bool = False  # mirrors images at random
 
 
-class Derive(Record, frozen=True, kw_only=True):
+class Derive(_Part, frozen=True, kw_only=True):
   """From the search's logits to networks.
 
   A derived network may be deeper and wider than the supernet. Its shapes are
@@ -40,7 +45,7 @@ class Derive(Record, frozen=True, kw_only=True):
   vectors: dict[str, list[float]] = {}
 
 
-class Controller(Record, frozen=True, kw_only=True):
+class Controller(_Part, frozen=True, kw_only=True):
   """What maps a condition to logits."""
 
   name: str = "pivots"  # see `hwnas_jax.method.controllers`
@@ -52,7 +57,7 @@ class Controller(Record, frozen=True, kw_only=True):
   classifier: bool = False  # also generates the supernet's classifier
 
 
-class Condition(Record, frozen=True, kw_only=True):
+class Condition(_Part, frozen=True, kw_only=True):
   """What the search draws each step: prices on the simplex, and a scale."""
 
   name: str = "cone"  # see `hwnas_jax.method.conditions`
@@ -61,7 +66,7 @@ class Condition(Record, frozen=True, kw_only=True):
   num_devices: int = 4  # of devices: drawn prices, the first this device's
 
 
-class Cost(Record, frozen=True, kw_only=True):
+class Cost(_Part, frozen=True, kw_only=True):
   """What the search pays for."""
 
   name: str = "latency"
@@ -72,7 +77,7 @@ class Cost(Record, frozen=True, kw_only=True):
   predictor: str = ""
 
 
-class Penalty(Record, frozen=True, kw_only=True):
+class Penalty(_Part, frozen=True, kw_only=True):
   """How the cost enters the loss."""
 
   name: str = "additive"  # see `hwnas_jax.method.penalty`
@@ -81,7 +86,7 @@ class Penalty(Record, frozen=True, kw_only=True):
   strength: float = 0.0  # 0: the penalty's own default
 
 
-class Sampler(Record, frozen=True, kw_only=True):
+class Sampler(_Part, frozen=True, kw_only=True):
   """How an architecture is sampled from the logits."""
 
   name: str = "gumbel_softmax"  # see `hwnas_jax.method.samplers`
@@ -90,7 +95,7 @@ class Sampler(Record, frozen=True, kw_only=True):
   warmup: str = ""  # sampler of the warm-up steps; "": the same
 
 
-class Regularise(Record, frozen=True, kw_only=True):
+class Regularise(_Part, frozen=True, kw_only=True):
   """What is added to the search beside its loss and cost."""
 
   # Each choice adds this share of its input (SurgeNAS); fades to 0.
@@ -98,7 +103,7 @@ class Regularise(Record, frozen=True, kw_only=True):
   entropy: float = 0.0  # weight of the logits' entropy in the loss
 
 
-class Temperature(Record, frozen=True, kw_only=True):
+class Temperature(_Part, frozen=True, kw_only=True):
   """Of the relaxed samples, over the search."""
 
   name: str = "linear"
@@ -106,7 +111,7 @@ class Temperature(Record, frozen=True, kw_only=True):
   end: float = 0.2
 
 
-class Search(Record, frozen=True, kw_only=True):
+class Search(_Part, frozen=True, kw_only=True):
   """The search's steps and optimisers."""
 
   num_steps: int = 1000
@@ -132,7 +137,7 @@ class Search(Record, frozen=True, kw_only=True):
   checkpoint_every: int = 500  # steps
 
 
-class Latency(Record, frozen=True, kw_only=True):
+class Latency(_Part, frozen=True, kw_only=True):
   """How the device is measured."""
 
   table: str = ""  # path; "" measures first, into the run folder
@@ -142,7 +147,7 @@ class Latency(Record, frozen=True, kw_only=True):
   calibration_networks: int = 0
 
 
-class Train(Record, frozen=True, kw_only=True):
+class Train(_Part, frozen=True, kw_only=True):
   """The recipe that trains each derived network."""
 
   num_steps: int = 1000  # 0 leaves the family untrained
@@ -160,7 +165,7 @@ class Train(Record, frozen=True, kw_only=True):
   checkpoint_every: int = 1000  # steps
 
 
-class Config(Record, frozen=True, kw_only=True):
+class Config(_Part, frozen=True, kw_only=True):
   """A whole config; `space` has `name` and the fields of every space.
 
   Which fields a space has is said by its `nets.models.SpaceKind`.

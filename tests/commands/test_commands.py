@@ -37,6 +37,15 @@ def test_flags_are_defined_on_demand_and_have_help(name):
     flags.FLAGS.remove_flag_values(set(flags.FLAGS) - before)
 
 
+def test_flags_are_known_without_jax():
+  """So that --help and a wrong flag answer at once."""
+  imports = "".join(f"; import hwnas_jax.commands.{name}" for name in NAMES)
+  done = command_line.process("-c", f"import sys{imports}; print(*sys.modules)")
+  modules = set(done.stdout.split())
+  assert f"hwnas_jax.commands.{NAMES[-1]}" in modules
+  assert not {"jax", "numpy", "flax", "matplotlib"} & modules
+
+
 @pytest.mark.parametrize("argument", [[], ["help"], ["--help"]])
 def test_the_script_lists_its_commands(monkeypatch, capsys, argument):
   monkeypatch.setattr(sys, "argv", ["hwnas-jax", *argument])
