@@ -48,6 +48,19 @@ def run(
   )
 
 
+def process(*arguments: str) -> subprocess.CompletedProcess[str]:
+  """Python in a process of its own, on whatever device there is."""
+  environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": ""}
+  return subprocess.run(
+    [sys.executable, *arguments],
+    cwd=ROOT,
+    env=environment,
+    capture_output=True,
+    text=True,
+    timeout=60,
+  )
+
+
 def here(name: str, *arguments: str) -> None:
   """Runs a command in this process, without what an import takes.
 

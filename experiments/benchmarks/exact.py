@@ -17,7 +17,7 @@ import numpy as np
 from hwnas_jax.derive.exact import Constraint, best
 from hwnas_jax.derive.shortlist import log_softmax
 from hwnas_jax.io import records, versions, writers
-from hwnas_jax.spaces.spec import Space
+from hwnas_jax.spaces.spec import Site, Space
 
 HERE = pathlib.Path(__file__).parent
 SHAPE = 22, 9
@@ -27,10 +27,11 @@ NAMES = ("latency", "params", "macs")
 def layers() -> Space:
   """A chain of 22 layers with 9 operations; where they run does not matter."""
   num_layers, num_ops = SHAPE
+  ops = tuple(f"op{o}" for o in range(num_ops))
   return Space(
-    ops=tuple(f"op{o}" for o in range(num_ops)),
+    ops=ops,
     choices=tuple(f"layer{e}" for e in range(num_layers)),
-    sites=(((),) * num_ops,) * num_layers,
+    sites=(tuple((Site(op, 1, 1, 1, 1, 1),) for op in ops),) * num_layers,
     fixed=(),
     group=tuple(range(num_layers)),
     keep=1,

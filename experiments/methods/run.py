@@ -233,7 +233,8 @@ def run_one(
   job: Job, ground: Ground, workdir: pathlib.Path, smoke: bool
 ) -> dict[str, Any]:
   """Searches, and trains the networks that come of it."""
-  folder, cost = RunFolder.at(workdir / job.folder), {}
+  folder = RunFolder.at(workdir / job.folder)
+  cost: dict[str, Any] = {}
   if job.method == "random":
     base = base_config(smoke)
     base.seed = job.seed

@@ -178,12 +178,15 @@ def print_table(results: dict[str, Any]) -> None:
   print(f"{'':16}{''.join(f'{n:>23}' for n in names)}  use (possible)")
   for setting, row in results.items():
     pairs = zip(row["use"], row["possible_use"], strict=True)
-    use = ", ".join(f"{u:.2f} ({p:.2f})" for u, p in pairs)
-    print(f"{setting:16}{''.join(f'{row[n]:23}' for n in names)}  {use}")
+    uses = ", ".join(f"{u:.2f} ({p:.2f})" for u, p in pairs)
+    print(f"{setting:16}{''.join(f'{row[n]:23}' for n in names)}  {uses}")
   sums = [sum(row[n] for row in results.values()) for n in names]
   print(f"{'all':16}{''.join(f'{value:23}' for value in sums)}")
   use = np.concatenate([row["use"] for row in results.values()])
   best = np.concatenate([row["possible_use"] for row in results.values()])
+  if not len(use):
+    print("no budget binds: each keeps the best network without a budget")
+    return
   print(
     f"use of binding budgets: median {np.median(use):.3f}, at least 0.9 in"
     f" {np.sum(use >= 0.9)} of {len(use)}, where that is possible"

@@ -30,7 +30,7 @@ from hwnas_jax.config import problem as problems
 from hwnas_jax.config.fields import Config
 from hwnas_jax.config.problem import Problem
 from hwnas_jax.core.rng import stream
-from hwnas_jax.core.types import Array, Genotype, Params
+from hwnas_jax.core.types import Array, Genotype, Params, Paths
 from hwnas_jax.costs import counts
 from hwnas_jax.costs.measure import timing
 from hwnas_jax.data import arrays
@@ -73,8 +73,14 @@ def shuffle_labels(dataset: arrays.Dataset, seed: int) -> arrays.Dataset:
 def constant_net(num_classes: int) -> Net:
   """A net that answers the same whatever the mix and the images are."""
 
-  def apply(weights: Params, mix: Array, images: Array) -> Array:
-    del mix
+  def apply(
+    weights: Params,
+    mix: Array,
+    images: Array,
+    paths: Paths | None = None,
+    identity: Array | None = None,
+  ) -> Array:
+    del mix, paths, identity
     rows = images.shape[0], num_classes
     return jnp.broadcast_to(weights["bias"], rows)
 
