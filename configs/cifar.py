@@ -1,11 +1,11 @@
-r"""A family for CIFAR-10 in the full DARTS space, priced by the device's table.
+"""A family for CIFAR-10 in the full DARTS space, priced by the device's table.
 
-  python -m hwnas_jax.profile --backend=gpu --config=configs/cifar.py
-  python -m hwnas_jax.main --config=configs/cifar.py --workdir=runs/cifar
-  python -m hwnas_jax.main --config=configs/cifar.py:smoke --workdir=/tmp/s
+  python -m hwnas_jax.profile --backend=gpu --config=cifar
+  python -m hwnas_jax.main --config=cifar --workdir=runs/cifar
+  python -m hwnas_jax.main --config=cifar:smoke --workdir=/tmp/s
 
-Needs a prepared data set: `python -m hwnas_jax.data cifar10`. Written for one
-accelerator; the result is not known yet.
+The data set has to be prepared first: `python -m hwnas_jax.data cifar10`. The
+config is meant for one accelerator; it has not been run at full size yet.
 """
 
 from ml_collections import ConfigDict

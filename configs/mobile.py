@@ -1,13 +1,13 @@
-r"""A family for CIFAR-10 in the space of FBNet, priced by measurement.
+"""A family for CIFAR-10 in the space of FBNet, priced by measurement.
 
-  python -m hwnas_jax.profile --config=configs/mobile.py
-  python -m hwnas_jax.main --config=configs/mobile.py --workdir=runs/mobile
-  python -m hwnas_jax.main --config=configs/mobile.py:smoke --workdir=/tmp/s
+  python -m hwnas_jax.profile --config=mobile
+  python -m hwnas_jax.main --config=mobile --workdir=runs/mobile
+  python -m hwnas_jax.main --config=mobile:smoke --workdir=/tmp/s
 
-The other chains: `--config.space.skeleton=lightnas_32` or `proxyless_32`; the
-names without `_32` are for images of 224x224. Needs a prepared data set:
-`python -m hwnas_jax.data cifar10`. Written for one accelerator; the result is
-not known yet.
+The other chains are `--config.space.skeleton=lightnas_32` and `proxyless_32`;
+the names without `_32` are for images of 224x224. The data set has to be
+prepared first: `python -m hwnas_jax.data cifar10`. The config is meant for one
+accelerator; it has not been run at full size yet.
 """
 
 from ml_collections import ConfigDict

@@ -1,13 +1,14 @@
-r"""A family for CIFAR-10 in the space of NAS-Bench-201, priced by measurement.
+"""A family for CIFAR-10 in the space of NAS-Bench-201, priced by measurement.
 
-python -m hwnas_jax.profile --config=configs/nasbench201.py
-python -m hwnas_jax.main --config=configs/nasbench201.py --workdir=runs/nb201
-python -m hwnas_jax.main --config=configs/nasbench201.py:smoke --workdir=/tmp/s
+python -m hwnas_jax.profile --config=nasbench201
+python -m hwnas_jax.main --config=nasbench201 --workdir=runs/nb201
+python -m hwnas_jax.main --config=nasbench201:smoke --workdir=/tmp/s
 
-Needs a prepared data set: `python -m hwnas_jax.data cifar10`. Networks are
-trained by the benchmark's recipe (200 epochs, batch 256, rate 0.1, decay 5e-4),
-but on all 50,000 images, clipped, and without Nesterov's momentum. Written for
-one accelerator; the result is not known yet.
+The data set has to be prepared first: `python -m hwnas_jax.data cifar10`.
+Networks are trained by the benchmark's recipe (200 epochs, batch 256, rate 0.1,
+decay 5e-4), but on all 50,000 images, with clipped gradients and without
+Nesterov's momentum. The config is meant for one accelerator; it has not been
+run at full size yet (experiments/gpu has its latency table on an H200).
 """
 
 from ml_collections import ConfigDict

@@ -7,6 +7,13 @@
     answer = run.query("1.5ms")
     logits = answer.network(pixels)
 
+`load_config` gives a config (`python -m hwnas_jax.main --list` prints what it
+may say). `profile` measures the latency table of a device. `search` runs a
+whole search and gives a `Run`, `load` gives it again from its folder. A `Run`
+has `Network`s, a report and `query`, which returns an `Answer`. `Data` is for
+your own arrays, `Choice` for your own model. docs/concepts.md explains the
+parts on one page.
+
 Names are imported when they are first used: `import hwnas_jax` does not load
 JAX.
 """
@@ -19,17 +26,18 @@ if TYPE_CHECKING:
   from hwnas_jax.costs.table import LatencyTable as Table
   from hwnas_jax.data.user import Data
   from hwnas_jax.nets.choice import Choice
+  from hwnas_jax.runs.network import Answer, Network
   from hwnas_jax.runs.profile import profile
-  from hwnas_jax.runs.run import Answer, Network, Run, load, search
+  from hwnas_jax.runs.run import Run, load, search
 
 __version__ = "0.2.0"
 
 # The module that each public name comes from, and its name there.
 _HOMES = {
-  "Answer": ("hwnas_jax.runs.run", "Answer"),
+  "Answer": ("hwnas_jax.runs.network", "Answer"),
   "Choice": ("hwnas_jax.nets.choice", "Choice"),
   "Data": ("hwnas_jax.data.user", "Data"),
-  "Network": ("hwnas_jax.runs.run", "Network"),
+  "Network": ("hwnas_jax.runs.network", "Network"),
   "Run": ("hwnas_jax.runs.run", "Run"),
   "Table": ("hwnas_jax.costs.table", "LatencyTable"),
   "load": ("hwnas_jax.runs.run", "load"),

@@ -15,11 +15,9 @@ would change: the fixture `example_run` does.
 import fcntl
 import os
 import pathlib
-import subprocess
-import sys
 
-ROOT = pathlib.Path(__file__).parents[1]
-LONG_S = 600
+import jobs
+
 TINY = """
 import hwnas_jax as hw
 
@@ -71,15 +69,7 @@ def table_of(folder: pathlib.Path) -> pathlib.Path:
 
 
 def command(folder: pathlib.Path, name: str, *flags: str) -> str:
-  """What `python -m hwnas_jax.NAME` prints, run in the folder."""
-  path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-  done = subprocess.run(
-    [sys.executable, "-m", f"hwnas_jax.{name}", *flags],
-    cwd=folder,
-    env={**os.environ, "PYTHONPATH": path},
-    capture_output=True,
-    text=True,
-    timeout=LONG_S,
-  )
+  """What a command prints, run in the folder."""
+  done = jobs.run(name, *flags, cwd=folder)
   assert done.returncode == 0, done.stderr
   return done.stdout

@@ -81,4 +81,4 @@ def test_every_method_has_a_section_with_its_command():
   configs = sorted(ROOT.glob("configs/methods/*.py"))
   assert configs
   for config in configs:
-    assert f"--config=configs/methods/{config.name} " in text
+    assert f"--config=methods/{config.stem} " in text

@@ -9,13 +9,14 @@ import shutil
 import subprocess
 import sys
 
+import jobs
 import numpy as np
 import pytest
 import shared
 
 import hwnas_jax as hw
 
-ROOT = shared.ROOT
+ROOT = jobs.ROOT
 PACKAGE = ROOT / "hwnas_jax"
 PUBLIC = sorted(set(hw.__all__) - {"__version__"})
 HEAVY = {

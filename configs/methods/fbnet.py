@@ -1,23 +1,23 @@
-r"""FBNet (Wu et al., CVPR 2019; research 4).
+"""FBNet (Wu et al., CVPR 2019; docs/methods.md#fbnet).
 
-python -m hwnas_jax.main --config=configs/methods/fbnet.py --workdir=runs/f
-python -m hwnas_jax.main --config=configs/methods/fbnet.py:smoke \
-    --workdir=/tmp/s
+python -m hwnas_jax.main --config=methods/fbnet --workdir=runs/f
+python -m hwnas_jax.main --config=methods/fbnet:smoke --workdir=/tmp/s
 
 On CIFAR-10, in the 32x32 form of its space (HW-NAS-Bench's). Exact: 22 layers
 of 9 operations, a table of logits, one Gumbel-Softmax sample a batch for
 features and latency, CE * log(LAT)^0.6, 80 % of the data for the weights, 10
 epochs of weights alone and then 80 of both in turns, each a pass over its own
 part; temperature 5, after the warm-up times 0.956 an epoch; the logits' decay
-5e-4; six architectures drawn from the logits and trained, the best is kept.
+5e-4; six architectures are drawn from the logits and trained, and the best is
+kept.
 Changed: T, which only scales the loss, is half the largest latency and not e
-ms; the six are compared on a tenth of the training data, held out of it;
-retraining is the library's. The smoke run's penalty is `power`: its latencies
-are below 1 ms, where a logarithm changes its sign.
-Its result here, on small networks for the digits (experiments/methods; random
-architectures within 1.72 ms have 98.0 %, within 1.08 ms 97.7 %): 98.3 % at 1.48
-ms for a target of 1.72, but 98.2 % at 1.61 ms for one of 1.08: the product does
-not feel its target.
+ms; the six are compared on a held-out tenth of the training data; retraining is
+the library's. The smoke run's penalty is `power`: its latencies are below 1 ms,
+where a logarithm changes its sign.
+Result, on small networks for the digits (experiments/methods): 98.3 % at 1.48
+ms for a target of 1.72, but 98.2 % at 1.61 ms for one of 1.08, because the
+target of a product only scales the loss. Random architectures within 1.72 ms
+have 98.0 %, within 1.08 ms 97.7 %.
 """
 
 from ml_collections import ConfigDict

@@ -1,21 +1,20 @@
-r"""LA-DARTS (Xu et al. 2020, arXiv 2001.06392; research 6).
+"""LA-DARTS (Xu et al. 2020, arXiv 2001.06392; docs/methods.md#la-darts).
 
-python -m hwnas_jax.main --config=configs/methods/la_darts.py --workdir=runs/la
-python -m hwnas_jax.main --config=configs/methods/la_darts.py:smoke \
-    --workdir=/tmp/s
+python -m hwnas_jax.main --config=methods/la_darts --workdir=runs/la
+python -m hwnas_jax.main --config=methods/la_darts:smoke --workdir=/tmp/s
 
 Exact: DARTS's space and its first-order bilevel search, plus a differentiable
 latency that a multi-layer regressor predicts from the architecture, times a
 constant.
-Reconstructed, for only the abstract can be read: the regressor's layers (128
-and 64 units over a table), its 200 networks (100,000 as published), and the
-constant. It reads one-hot samples, those it was trained on, so the sampler is
-Gumbel straight-through in place of DARTS's softmax, and every edge keeps its
-likeliest operation in place of the top two of a node.
+Reconstructed, because only the abstract could be read: the regressor's layers
+(128 and 64 units over a table), its 200 networks (published: 100,000), and the
+constant. The regressor was trained on one-hot samples and reads only such. So
+the sampler is Gumbel straight-through in place of DARTS's softmax, and every
+edge keeps its most likely operation in place of the top two of a node.
 The smoke run prices by the table: it measures no networks.
-Its result here, on small networks for the digits (experiments/methods; random
-architectures within 1.72 ms have 98.0 %, within 1.08 ms 97.7 %): 98.4 % at 1.35
-ms with a constant of 0.3 and 98.4 % (deviation 1.0) at 0.87 ms with 3.
+Result, on small networks for the digits (experiments/methods): 98.4 % at 1.35
+ms with a constant of 0.3 and 98.4 % (standard deviation 1.0) at 0.87 ms with 3.
+Random architectures within 1.72 ms have 98.0 %, within 1.08 ms 97.7 %.
 """
 
 from ml_collections import ConfigDict

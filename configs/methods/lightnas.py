@@ -1,26 +1,26 @@
-r"""LightNAS (Luo et al., DAC 2022; research 7.2).
+"""LightNAS (Luo et al., DAC 2022; docs/methods.md#lightnas).
 
-python -m hwnas_jax.main --config=configs/methods/lightnas.py --workdir=runs/l
-python -m hwnas_jax.main --config=configs/methods/lightnas.py:smoke \
-    --workdir=/tmp/s
+python -m hwnas_jax.main --config=methods/lightnas --workdir=runs/l
+python -m hwnas_jax.main --config=methods/lightnas:smoke --workdir=/tmp/s
 
 On CIFAR-10, in a 32x32 form of its space that is ours. Exact: 21 layers of 7
 operations, 10 epochs of weights alone by ordered sampling, then 80 of weights
 and of logits in turns; Gumbel straight-through on one path, temperature 5 times
 e^-0.1 an epoch after the tenth; Adam 1e-3 with decay 1e-3; a regressor predicts
-the latency of the one-hot sample; the multiplier by ascent on the derived
-network's gap to the target, learning slowed near it at the end.
-Changed: the ascent is damped and faster (`search.penalty`), and the network is
-derived so that it takes its target; the regressor corrects a table and has 200
-networks; the logits' rate is not halved every 20 epochs, and is slowed in the
-last fifth of the search, not the last ninth; labels are not smoothed in the
-search, and nothing is dropped before the classifier; the weights of what does
-not run get no gradient of a constant (research 9.1); the architecture set is
-half of the training data, not the test data; retraining takes 200 epochs, not
-360. The smoke run prices by the table: it measures no networks.
-Its result here, on small networks for the digits (experiments/methods; random
-architectures within 1.72 ms have 98.0 %, within 1.08 ms 97.7 %): 97.5 % at 1.57
-ms for a target of 1.72 and 97.2 % at 0.96 ms for 1.08.
+the latency of the one-hot sample; the multiplier follows the derived network's
+gap to the target by gradient ascent, slowed near the target at the end.
+Changed: the ascent is damped and faster (docs/methods.md#dual-ascent), and the
+network is derived so that it takes its target; the regressor corrects a table
+and has 200 networks; the logits' rate is not halved every 20 epochs, and is
+slowed in the last fifth of the search, not the last ninth; labels are not
+smoothed in the search, and nothing is dropped before the classifier; operations
+that do not run give no gradient of a constant
+(docs/methods.md#zero-valued-constants); the architecture set is half of the
+training data, not the test data; retraining takes 200 epochs, not 360. The
+smoke run prices by the table: it measures no networks.
+Result, on small networks for the digits (experiments/methods): 97.5 % at 1.57
+ms for a target of 1.72 and 97.2 % at 0.96 ms for 1.08. Random architectures
+within these budgets have 98.0 % and 97.7 %.
 """
 
 from ml_collections import ConfigDict

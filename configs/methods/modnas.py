@@ -1,24 +1,24 @@
-r"""MODNAS (Sukthanker et al., ICLR 2025; research 8).
+"""MODNAS (Sukthanker et al., ICLR 2025; docs/methods.md#modnas).
 
-python -m hwnas_jax.main --config=configs/methods/modnas.py --workdir=runs/m
-python -m hwnas_jax.main --config=configs/methods/modnas.py:smoke \
-    --workdir=/tmp/s
+python -m hwnas_jax.main --config=methods/modnas --workdir=runs/m
+python -m hwnas_jax.main --config=methods/modnas:smoke --workdir=/tmp/s
 
 Exact: NAS-Bench-201's space, a mixture of pseudo-devices' tables conditioned
 on preference and device, ReinMax at temperature 1 on one path, the controller's
 unit gradients of all devices combined at the point of least norm in their hull,
 then the weights; batch 256, 100 epochs on halves of CIFAR-10; 50 experts.
-Changed: devices are prices on the simplex, drawn once, the first this one
-itself (13 measured devices as published), and a preference is a scale; rows
-along it are interpolated, 11 in place of 101; latency is the table's in place
-of a predictor's, of the sample as published; cross-entropy and latency are not
-rescaled to [0, 1], and latency counts below a constraint too; the weights see
-one device a step, not all, at 0.025 in place of 0.325; nothing is pretrained or
-shares a kernel; the cosine term, which had no gradient, is left out. The smoke
-run's space is a cell of DARTS, which compiles in half the time.
-Its result here, on small networks for the digits (experiments/methods; random
-architectures within 1.72 ms have 98.0 %, within 1.08 ms 97.7 %): 98.5 % at 1.52
-ms for a budget of 1.72 and 97.2 % at 0.86 ms for 1.08, from one search.
+Changed: devices are prices on the simplex, drawn once, and the first is the
+device of the run (published: 13 measured devices); a preference is a scale; an
+expert's rows along the scale are interpolated, 11 in place of 101; latency is
+the table's in place of a predictor's, of the sample as published; cross-entropy
+and latency are not rescaled to [0, 1], and latency counts below a constraint
+too; the weights see one device a step, not all, at a rate of 0.025 in place of
+0.325; nothing is pretrained, and operations share no kernel; the cosine term,
+which had no gradient, is left out. The smoke run's space is a cell of DARTS,
+which compiles in half the time.
+Result, on small networks for the digits (experiments/methods): 98.5 % at 1.52
+ms for a budget of 1.72 and 97.2 % at 0.86 ms for 1.08, from one search. Random
+architectures within these budgets have 98.0 % and 97.7 %.
 """
 
 from ml_collections import ConfigDict

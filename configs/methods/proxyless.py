@@ -1,25 +1,24 @@
-r"""ProxylessNAS (Cai, Zhu, Han; ICLR 2019; research 5).
+"""ProxylessNAS (Cai, Zhu, Han; ICLR 2019; docs/methods.md#proxylessnas).
 
-python -m hwnas_jax.main --config=configs/methods/proxyless.py --workdir=runs/p
-python -m hwnas_jax.main --config=configs/methods/proxyless.py:smoke \
-    --workdir=/tmp/s
+python -m hwnas_jax.main --config=methods/proxyless --workdir=runs/p
+python -m hwnas_jax.main --config=methods/proxyless:smoke --workdir=/tmp/s
 
 On CIFAR-10, in a 32x32 form of its mobile space that is ours. Exact: 21 layers
-of 7 operations, two-path binary gates with the rescaling that leaves the other
-shares alone, the softmax of the two priced, CE * (log L / log T)^0.3,
-a step of the logits every 5 of the weights, 41 epochs of weights alone before
-119; Adam 1e-3 with b1 = 0. `--config.sampler.name=gates` runs all gates,
-`reinforce` the score function.
-Changed: one cosine spans the warm-up (published: one of its own, from 0.05),
-momentum is not Nesterov's, labels are not smoothed in the search, the logits
-step before the weights do, and the weights' loss carries the factor of the
-latency too; the loss of a Zero is not dropped (research 5.9); 10 % of the data
+of 7 operations; two binary gates, rescaled so that the probabilities of the
+other operations stay; the softmax of the two gates is what the cost reads;
+CE * (log L / log T)^0.3; a step of the logits every 5 of the weights, 41 epochs
+of weights alone before 119 of both; Adam 1e-3 with b1 = 0.
+`--config.sampler.name=gates` runs all gates, `reinforce` the score function.
+Changed: one cosine spans the warm-up too (published: the warm-up has its own,
+from 0.05); momentum is not Nesterov's; labels are not smoothed in the search;
+the logits step before the weights do; the weights' loss carries the factor of
+the latency too; a step that samples Zero keeps its gradient; 10 % of the data
 is the architecture set; retraining is the library's. The smoke run's penalty is
-`power`, as its latencies are below 1 ms.
-Its result here, on small networks for the digits (experiments/methods; random
-architectures within 1.72 ms have 98.0 %, within 1.08 ms 97.7 %): 98.4 % at 1.49
-ms for a target of 1.72, but 98.1 % at 1.79 ms for one of 1.08: the product does
-not feel its target.
+`power`, because its latencies are below 1 ms.
+Result, on small networks for the digits (experiments/methods): 98.4 % at 1.49
+ms for a target of 1.72, but 98.1 % at 1.79 ms for one of 1.08, because the
+target of a product only scales the loss. Random architectures within 1.72 ms
+have 98.0 %, within 1.08 ms 97.7 %.
 """
 
 from ml_collections import ConfigDict

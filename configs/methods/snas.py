@@ -1,14 +1,13 @@
-r"""SNAS (Xie, Zheng, Liu, Lin; ICLR 2019; research 9).
+"""SNAS (Xie, Zheng, Liu, Lin; ICLR 2019; docs/methods.md#snas).
 
-python -m hwnas_jax.main --config=configs/methods/snas.py --workdir=runs/snas
-python -m hwnas_jax.main --config=configs/methods/snas.py:smoke \
-    --workdir=/tmp/s
+python -m hwnas_jax.main --config=methods/snas --workdir=runs/snas
+python -m hwnas_jax.main --config=methods/snas:smoke --workdir=/tmp/s
 
 DARTS's space and network. Exact: one-level, a table of logits, one
 Gumbel-Softmax sample a batch, temperature 1 to 0.33 in a straight line.
-Changed: of its three resource constraints the expectation is here, priced by
-the measured table with the constant 1; schedules and retraining are DARTS's.
-It is not among the nine that were compared.
+Changed: SNAS has three resource constraints; this is the expectation, priced by
+the measured table with the constant 1. Schedules and retraining are DARTS's.
+It is not among the nine methods that were compared.
 """
 
 from ml_collections import ConfigDict

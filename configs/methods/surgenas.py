@@ -1,21 +1,21 @@
-r"""SurgeNAS (Luo et al., IEEE TC 2022; research 7.1).
+"""SurgeNAS (Luo et al., IEEE TC 2023; docs/methods.md#surgenas).
 
-python -m hwnas_jax.main --config=configs/methods/surgenas.py --workdir=runs/s
-python -m hwnas_jax.main --config=configs/methods/surgenas.py:smoke \
-    --workdir=/tmp/s
+python -m hwnas_jax.main --config=methods/surgenas --workdir=runs/s
+python -m hwnas_jax.main --config=methods/surgenas:smoke --workdir=/tmp/s
 
-Exact, as far as its abstract and the code of LightNAS tell: one-level, ordered
+Exact, as far as its abstract and the code of LightNAS say: one-level, ordered
 sampling (every operation of every layer once a step, one path live), the
 identity beside every layer decaying linearly to 0, a graph network that
 predicts latency, on straight-through samples.
-Reconstructed, for the paper cannot be read: the space (FBNet's, on CIFAR-10 in
-32x32), the graph network's layers, its 200 networks, the identity's start at
-0.1, the constant of the latency, all schedules. The identity has no weights
-where shapes change. Its Comfort Zone is `python -m hwnas_jax.scale`, on the run
-that this gives. The smoke run prices by the table: it measures no networks.
-Its result here, on small networks for the digits (experiments/methods; random
-architectures within 1.72 ms have 98.0 %, within 1.08 ms 97.7 %): 98.1 % at 1.20
-ms with a constant of 0.3; skips and pools alone, 92.7 % at 0.56 ms, with 3.
+Reconstructed, because the paper could not be read: the space (FBNet's, on
+CIFAR-10 in 32x32), the graph network's layers, its 200 networks, the identity's
+start at 0.1, the constant of the latency, all schedules. The identity has no
+weights where shapes change. Its Comfort Zone is `python -m hwnas_jax.scale`, on
+the run that this config gives. The smoke run prices by the table: it measures
+no networks.
+Result, on small networks for the digits (experiments/methods): 98.1 % at 1.20
+ms with a constant of 0.3; with 3 only skips and pools are left, 92.7 % at 0.56
+ms. Random architectures within 1.72 ms have 98.0 %, within 1.08 ms 97.7 %.
 """
 
 from ml_collections import ConfigDict

@@ -2,10 +2,11 @@
 
   python experiments/benchmarks/conv.py --repeats 50
 
-Writes conv.json beside this file. All ways to run a case take turns, so that
-a drift of the machine's speed meets them alike. `scan` repeats the convolution
-in a lax.scan over weights, as a supernet does over edges; its times are per
-iteration. PyTorch is left out where it is not installed.
+Writes --json, by default conv.json beside this file. All ways to run a case
+take turns, so that a drift of the machine's speed meets them alike. `scan`
+repeats the convolution in a lax.scan over weights, as a supernet does over
+edges; its times are per iteration. PyTorch is left out where it is not
+installed.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from hwnas_jax.io import versions, writers
+from hwnas_jax.io import records, versions, writers
 from hwnas_jax.nets import conv
 
 Case = dict[str, Any]
@@ -134,7 +135,7 @@ def torch_calls(case: Case) -> dict[str, list[Call]]:
   import torch
   import torch_conv
 
-  torch.set_num_threads(versions.device_fingerprint()["cpu_cores"])
+  torch.set_num_threads(versions.device_fingerprint().cpu_cores or 1)
   return {
     "torch": list(torch_conv.make_torch_case(case)),
     "torch channels_last": list(torch_conv.make_torch_case(case, True)),
@@ -220,25 +221,27 @@ def environment(repeats: int) -> dict[str, Any]:
       **versions.versions(),
       "torch": importlib.metadata.version("torch") if HAS_TORCH else None,
     },
-    "fingerprint": versions.device_fingerprint(),
+    "fingerprint": records.to_json(versions.device_fingerprint()),
   }
 
 
 def main() -> None:
-  """Runs the cases that RESULT lacks; prints all."""
+  """Runs the cases that --json lacks; prints all."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--repeats", type=int, default=50, help="timed calls")
-  repeats = parser.parse_args().repeats
-  if repeats < 1:
-    parser.error(f"--repeats must be at least 1, got {repeats}")
-  report = writers.read_json(RESULT) if RESULT.exists() else {}
+  parser.add_argument("--json", type=pathlib.Path, default=RESULT)
+  parser.add_argument("--cases", type=int, help="the first so many alone")
+  args = parser.parse_args()
+  if args.repeats < 1:
+    parser.error(f"--repeats must be at least 1, got {args.repeats}")
+  report = writers.read_json(args.json) if args.json.exists() else {}
   header = ""
-  for case in make_cases():
+  for case in make_cases()[: args.cases]:
     name = case_name(case)
     if name not in report:
-      rows = measure(case, repeats)
-      report[name] = {**environment(repeats), "rows": rows}
-      writers.write_json(RESULT, report)
+      rows = measure(case, args.repeats)
+      report[name] = {**environment(args.repeats), "rows": rows}
+      writers.write_json(args.json, report)
     ways = dict.fromkeys(row["way"] for row in report[name]["rows"])
     if not header:
       header = line("median +- IQR in ms", "", *ways)

@@ -5,7 +5,7 @@
 Random problems: scores are log softmax of normal logits, of a spread drawn
 from 0.3 to 3; latency, parameters and MACs are gamma-distributed and
 correlated, as in a real space; each budget lies between 5 % and 95 % of the
-way from the cheapest to the dearest architecture. Writes exact.json.
+way from the least to the most expensive architecture. Writes exact.json.
 """
 
 import argparse
@@ -16,8 +16,8 @@ import numpy as np
 
 from hwnas_jax.derive.exact import Constraint, best
 from hwnas_jax.derive.shortlist import log_softmax
-from hwnas_jax.io import versions, writers
-from hwnas_jax.spaces.spec import Space
+from hwnas_jax.io import records, versions, writers
+from hwnas_jax.spaces.spec import Site, Space
 
 HERE = pathlib.Path(__file__).parent
 SHAPE = 22, 9
@@ -27,10 +27,11 @@ NAMES = ("latency", "params", "macs")
 def layers() -> Space:
   """A chain of 22 layers with 9 operations; where they run does not matter."""
   num_layers, num_ops = SHAPE
+  ops = tuple(f"op{o}" for o in range(num_ops))
   return Space(
-    ops=tuple(f"op{o}" for o in range(num_ops)),
+    ops=ops,
     choices=tuple(f"layer{e}" for e in range(num_layers)),
-    sites=(((),) * num_ops,) * num_layers,
+    sites=(tuple((Site(op, 1, 1, 1, 1, 1),) for op in ops),) * num_layers,
     fixed=(),
     group=tuple(range(num_layers)),
     keep=1,
@@ -63,9 +64,9 @@ def main() -> None:
     scores, constraints = problem(rng)
     for count, row in seconds.items():
       start = time.perf_counter()
-      found = best(space, "argmax", scores, constraints, int(count))
+      genotypes = best(space, "argmax", scores, constraints, int(count))
       row.append(time.perf_counter() - start)
-    infeasible += not found
+    infeasible += not genotypes
   result = {
     "problems": args.problems,
     "infeasible": infeasible,
@@ -78,7 +79,7 @@ def main() -> None:
       for count, row in seconds.items()
     },
     "versions": versions.versions(),
-    "device": versions.device_fingerprint(),
+    "device": records.to_json(versions.device_fingerprint()),
   }
   writers.write_json(args.json, result)
   print(result)

@@ -29,7 +29,6 @@ from typing import Any
 import numpy as np
 
 HERE = pathlib.Path(__file__).parent
-CONFIGS = HERE.parents[1] / "configs"
 WAYS = ("ours", "torch channels_last", "torch channels_first")
 SMALL = ("simplex_one_level",)
 BIG = ("darts_one_level", "darts_bilevel_first_order")
@@ -38,11 +37,10 @@ Block = Callable[[], object]
 
 
 def make_config(kind: str, batch: int, steps: int) -> Any:
-  """The config whose step is that of `torch_supernet` of this kind."""
-  from hwnas_jax.config import fields as configuration
+  """The ConfigDict whose step is that of `torch_supernet` of this kind."""
+  import hwnas_jax as hw
 
-  name = "fashion_mnist" if kind in SMALL else "cifar"
-  config = configuration.load(f"{CONFIGS / name}.py")
+  config = hw.load_config("fashion_mnist" if kind in SMALL else "cifar")
   config.data.name = f"mock_{config.data.name}"  # only shapes matter
   config.search.update(batch_size=batch, steps_per_dispatch=steps)
   if kind in BIG:
@@ -57,24 +55,27 @@ def our_block(kind: str, batch: int, steps: int) -> tuple[Block, Any]:
   """(a dispatch of `steps` steps, seconds and bytes of its compilation)."""
   import jax
 
-  from hwnas_jax.config import method, pricing
+  from hwnas_jax.config import method
+  from hwnas_jax.config import problem as problems
   from hwnas_jax.core.compile import jit, repeat
   from hwnas_jax.core.rng import stream
   from hwnas_jax.io.cache import use_compilation_cache
   from hwnas_jax.method.step import init_state, make_step
+  from hwnas_jax.runs import pipeline
 
   use_compilation_cache()
-  config = make_config(kind, batch, steps)
-  dataset, (net, _) = method.load_dataset(config), method.make_nets(config)
-  reference = pricing.make_reference(config, net, net, None)
-  parts, settings, _ = method.make_parts(config, net, reference, dataset)
+  config = problems.resolve(make_config(kind, batch, steps))
+  dataset = pipeline.load_dataset(config)
+  net = problems.make_nets(config, dataset).supernet
+  problem = problems.make(config, problems.Nets(net, net), None)
+  parts, settings = method.make_parts(problem, dataset)
   data, _ = method.make_search_data(config, dataset)
   (span,) = spans = method.make_phases(config)
   state = init_state(parts, spans, stream(0, "search"))
   step = make_step(parts, settings, span.phase)
   run = jit(repeat(step, steps), donate_argnums=0)
   times = [time.perf_counter()]
-  traced = run.trace(state, data, reference)
+  traced = run.trace(state, data, problem.costs)
   times.append(time.perf_counter())
   lowered = traced.lower()
   times.append(time.perf_counter())
@@ -90,7 +91,7 @@ def our_block(kind: str, batch: int, steps: int) -> tuple[Block, Any]:
 
   def block() -> object:
     nonlocal state
-    state, metrics = compiled(state, data, reference)
+    state, metrics = compiled(state, data, problem.costs)
     return jax.block_until_ready((state, metrics))
 
   return block, about
@@ -193,8 +194,8 @@ def take_turns(
   for worker in workers.values():
     worker.close()
   ours = np.asarray([row["step_s"] for row in rows[WAYS[0]]])
-  found = {way: summary(some, ours) for way, some in rows.items()}
-  return found, workers[WAYS[0]].about
+  summaries = {way: summary(some, ours) for way, some in rows.items()}
+  return summaries, workers[WAYS[0]].about
 
 
 def measure(kind: str, args: argparse.Namespace) -> dict[str, Any]:
@@ -204,12 +205,12 @@ def measure(kind: str, args: argparse.Namespace) -> dict[str, Any]:
   with tempfile.TemporaryDirectory() as cache:
     first = Worker(WAYS[0], kind, args, cache)
     first.close()
-    found = [take_turns(ways, kind, args, cache) for ways in sessions]
+    results = [take_turns(ways, kind, args, cache) for ways in sessions]
   ways: dict[str, Any] = {}
-  for session, _ in found:
+  for session, _ in results:
     ways = session | ways
   return {
-    "compilation": {"cold": first.about, "warm": found[0][1]},
+    "compilation": {"cold": first.about, "warm": results[0][1]},
     "ways": {way: ways[way] for way in WAYS},
     **environment(args),
   }
@@ -230,16 +231,16 @@ def summary(rows: list[dict[str, float]], ours: np.ndarray) -> dict[str, Any]:
 
 def environment(args: argparse.Namespace) -> dict[str, Any]:
   """What the times depend on; `versions` has the git commit."""
-  from hwnas_jax.io import versions
+  from hwnas_jax.io import records, versions
 
-  found = versions.versions() | {"torch": importlib.metadata.version("torch")}
+  packages = versions.versions()
   return {
     "batch": args.batch,
     "steps_per_block": args.steps,
     "rounds": args.rounds,
     "threads": args.threads,
-    "versions": found,
-    "device": versions.device_fingerprint(),
+    "versions": packages | {"torch": importlib.metadata.version("torch")},
+    "device": records.to_json(versions.device_fingerprint()),
   }
 
 

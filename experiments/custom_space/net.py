@@ -2,7 +2,7 @@
 
 import flax.linen as nn
 
-from hwnas_jax.nets.choice import Choice
+from hwnas_jax import Choice
 from hwnas_jax.nets.norm import BatchNorm, Mode
 from hwnas_jax.nets.ops import Identity
 

@@ -21,14 +21,15 @@ import numpy as np
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
-from hwnas_jax.config import fields as configuration
+import hwnas_jax as hw
 from hwnas_jax.data import load
-from hwnas_jax.io import versions, writers
-from hwnas_jax.report import family
+from hwnas_jax.io import records, versions, writers
+from hwnas_jax.io.records import Family
+from hwnas_jax.io.run_folder import RunFolder
+from hwnas_jax.report import family as reading
 
-HERE = pathlib.Path(__file__).parent
-RESULTS = HERE / "results.json"
-CONFIG = HERE.parents[1] / "configs/digits.py"
+RESULTS = pathlib.Path(__file__).parent / "results.json"
+CONFIG = "digits"
 COLUMNS = (
   "wall_s",
   "spearman",
@@ -49,34 +50,37 @@ def run(config: str, seed: int, workdir: pathlib.Path) -> dict[str, Any]:
   start = time.perf_counter()
   subprocess.run(command, check=True, env=env)
   seconds = time.perf_counter() - start
-  found = writers.read_json(folder / "family.json")
-  return {"wall_s": seconds, "resumed": resumed, **describe(found)}
+  family = RunFolder.at(folder).family()
+  assert family is not None
+  return {"wall_s": seconds, "resumed": resumed, **describe(family)}
 
 
-def describe(found: dict[str, Any]) -> dict[str, Any]:
-  """The numbers of a family.json.
+def describe(family: Family) -> dict[str, Any]:
+  """The numbers of a family.
 
   The largest budget is that of the sweep's least scale; accuracy_random is
-  the mean of the random architectures.
+  the mean of the random architectures, accuracy_cheapest that of the fastest
+  member.
   """
-  members = {m["id"]: m for m in found["members"]}
-  sweep = sorted(found["sweep"], key=lambda point: point["condition"]["scale"])
-  scales = [point["condition"]["scale"] for point in sweep]
-  latency_ms = {name: m["latency"]["median_ms"] for name, m in members.items()}
-  latencies = [latency_ms[point["id"]] for point in sweep]
-  ours, baselines = family.split(members.values())
-  rank = stats.spearmanr(scales, latencies).statistic
-  wins, rivals = family.matched(ours, baselines)
+  members = {member.id: member for member in family.members}
+  sweep = sorted(family.sweep, key=lambda point: point.condition.scale)
+  scales = [point.condition.scale for point in sweep]
+  latencies_ms = [members[point.id].latency_ms or 0.0 for point in sweep]
+  searched, randoms = reading.split(family.members)
+  rank = stats.spearmanr(scales, latencies_ms).statistic
+  wins, rivals = reading.matched(searched, randoms)
   return {
-    "spearman": float(rank) if len(ours) > 1 else None,
-    "num_members": len(ours),
-    "latency_ratio": min(latencies) / max(latencies),
-    "accuracy_largest_budget": family.accuracy(members[sweep[0]["id"]]),
-    "accuracy_cheapest": family.accuracy(ours[0]),
-    "accuracy_random": float(np.mean([family.accuracy(m) for m in baselines])),
+    "spearman": float(rank) if len(searched) > 1 else None,
+    "num_members": len(searched),
+    "latency_ratio": min(latencies_ms) / max(latencies_ms),
+    "accuracy_largest_budget": reading.accuracy(members[sweep[0].id]),
+    "accuracy_cheapest": reading.accuracy(searched[0]),
+    "accuracy_random": float(
+      np.mean([reading.accuracy(member) or 0.0 for member in randoms])
+    ),
     "random_matched": f"{wins} of {rivals}",
-    "members": found["members"],
-    "sweep": found["sweep"],
+    "members": records.to_json(family.members),
+    "sweep": records.to_json(family.sweep),
   }
 
 
@@ -132,11 +136,11 @@ def main() -> None:
   args = parse()
   # As an exception, it ends the run of the moment too.
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-  config = f"{CONFIG}:smoke" if args.smoke else f"{CONFIG}"
+  config = f"{CONFIG}:smoke" if args.smoke else CONFIG
   about = {
-    "config": configuration.load(config).to_dict(),
+    "config": hw.load_config(config).to_dict(),
     "versions": versions.versions(),
-    "device": versions.device_fingerprint(),
+    "device": records.to_json(versions.device_fingerprint()),
   }
   results = writers.read_json(args.json) if args.json.exists() else {}
   if "linear" not in results:

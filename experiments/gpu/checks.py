@@ -9,16 +9,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from hwnas_jax.samplers.relaxed import SAMPLERS
-from hwnas_jax.search.estimators import ON_A_PATH
-from hwnas_jax.search.step import init_state, make_step
 
+import hwnas_jax as hw
 from experiments.gpu.runner import Piece, Record, Save, each, say
-from hwnas_jax import build, checks, presets, pricing
-from hwnas_jax import config as configuration
+from hwnas_jax.config import default, method, presets
+from hwnas_jax.config import problem as problems
 from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import FORBIDDEN
-from hwnas_jax.costs import timing
+from hwnas_jax.costs.measure.chains import random_inputs
+from hwnas_jax.data import load
+from hwnas_jax.method.samplers import SAMPLERS
+from hwnas_jax.method.step import init_state, make_step
 from hwnas_jax.nets.conv import tracing_for
 from hwnas_jax.nets.models import make_network, make_supernet
 from hwnas_jax.spaces import architecture
@@ -27,16 +28,16 @@ from hwnas_jax.spaces.spec import Spec
 ROOT = pathlib.Path(__file__).parents[2]
 BOUND = 1e-4  # largest difference over largest value, float32 "highest"
 SPACES = {
-  "darts": "configs/digits.py:smoke",
-  "nasbench201": "configs/nasbench201.py:smoke",
-  "mobile": "configs/mobile.py:smoke",
-  "custom": "experiments/custom_space/config.py:smoke",
+  "darts": "digits:smoke",
+  "nasbench201": "nasbench201:smoke",
+  "mobile": "mobile:smoke",
+  "custom": f"{ROOT}/experiments/custom_space/config.py:smoke",
 }
 BATCH = 16
 
 
 def environment(save: Save) -> Record:
-  """Device, memory and driver, as JAX and nvidia-smi tell them."""
+  """Device, memory and driver, as JAX and nvidia-smi give them."""
   del save
   device = jax.devices()[0]
   query = "name,memory.total,memory.used,driver_version,clocks.sm,power.limit"
@@ -73,7 +74,7 @@ def _seconds(run: Any, repeats: int) -> float:
 
 def rates(save: Save, smoke: bool) -> Record:
   """Matrix products in TFLOP/s and copies in GB/s (read and written)."""
-  found: Record = {}
+  record: Record = {}
   size = 256 if smoke else 8192
   for name, dtype, precision in (
     ("bfloat16", jnp.bfloat16, "default"),
@@ -84,17 +85,17 @@ def rates(save: Save, smoke: bool) -> Record:
     a, b = (jax.random.normal(k, (size,) * 2, dtype) for k in (key, key))
     product = jax.jit(functools.partial(jnp.matmul, precision=precision))
     seconds = _seconds(lambda f=product, a=a, b=b: f(a, b), 3)
-    found[f"{name} TFLOP/s"] = 2 * size**3 / seconds / 1e12
-    save(found)
+    record[f"{name} TFLOP/s"] = 2 * size**3 / seconds / 1e12
+    save(record)
   x = jnp.zeros((2**20 if smoke else 2**28,), jnp.float32)
   add = jax.jit(lambda x: x + 1)
   seconds = _seconds(lambda: add(x), 3)
-  found["copy GB/s"] = 2 * x.nbytes / seconds / 1e9
+  record["copy GB/s"] = 2 * x.nbytes / seconds / 1e9
   tiny = jnp.zeros(())
-  found["dispatch_and_wait_us"] = 1e6 * float(
+  record["dispatch_and_wait_us"] = 1e6 * float(
     np.median([_one(lambda: add(tiny)) for _ in range(200)])
   )
-  return found | {"matrix": size, "copied_mib": x.nbytes / 2**20}
+  return record | {"matrix": size, "copied_mib": x.nbytes / 2**20}
 
 
 def _one(run: Any) -> float:
@@ -129,7 +130,7 @@ def _difference(function: Any, inputs: Any) -> Record:
 def _derived(net: Spec) -> Record:
   genotype = architecture.random_genotype(net.space(), np.random.default_rng(0))
   module = make_network(net, genotype, "eval")
-  variables, images = timing.random_inputs(module, (BATCH, *net.image))
+  variables, images = random_inputs(module, (BATCH, *net.image))
   return _difference(lambda v, x: module.apply(v, x)[0], (variables, images))
 
 
@@ -146,44 +147,45 @@ def _supernet(net: Spec) -> Record:
 def agreement(save: Save, spaces: dict[str, str]) -> Record:
   """Logits of a derived network and the supernet of every space."""
   nets = {
-    space: build.make_nets(configuration.load(str(ROOT / path)))[1]
-    for space, path in spaces.items()
+    space: problems.make_nets(problems.resolve(hw.load_config(spec))).derived
+    for space, spec in spaces.items()
   }
   kinds = {"derived": _derived, "supernet": _supernet}
   jobs = [(space, kind) for space in nets for kind in kinds]
-  found = {}
+  record = {}
   for (space, kind), row in each(
     lambda job: kinds[job[1]](nets[job[0]]), jobs, 8
   ):
-    found[f"{space} {kind}"] = row
-    save(found)
+    record[f"{space} {kind}"] = row
+    save(record)
     say(f"   {space} {kind}: {row}")
-  return found
+  return record
 
 
 def _sampler_step(name: str) -> Record:
   """One step of a tiny supernet; whether all of its state is finite."""
-  config = configuration.default()
+  config, sampler = default(), SAMPLERS[name]
   config.space.name = "nasbench201"
   presets.smoke(config)
   config.derive.rule = "argmax"
-  config.controller.name = "table" if name == "two_gates" else "pivots"
-  config.condition.name = "fixed" if name == "two_gates" else "cone"
+  config.controller.name = "table" if sampler.moves_logits else "pivots"
+  config.condition.name = "fixed" if sampler.moves_logits else "cone"
   config.cost.name = "macs"
   config.sampler.update(
-    name=name, per_example=name in SAMPLERS and name != "softmax"
+    name=name, per_example=sampler.noisy and not sampler.path
   )
-  if name == "reinmax":
-    config.temperature.end = 1.0
-  checks.check(config)
-  dataset, (net, derived) = build.load_dataset(config), build.make_nets(config)
-  reference = pricing.make_reference(config, net, derived, None)
-  parts, settings, _ = build.make_parts(config, net, reference, dataset)
-  data, _ = build.make_search_data(config, dataset)
-  spans = build.make_phases(config)
+  config.temperature.end = max(
+    config.temperature.end, sampler.least_temperature
+  )
+  fields = problems.resolve(config)
+  dataset = load.load(fields.data.name)
+  problem = problems.make(fields, problems.make_nets(fields, dataset), None)
+  parts, settings = method.make_parts(problem, dataset)
+  data, _ = method.make_search_data(fields, dataset)
+  spans = method.make_phases(fields)
   state = jax.jit(lambda k: init_state(parts, spans, k))(stream(0, "search"))
   step = jax.jit(make_step(parts, settings, spans[-1].phase))
-  state, metrics = step(state, data, reference)
+  state, metrics = step(state, data, problem.costs)
   leaves = [
     leaf
     for leaf in jax.tree.leaves((state, metrics))
@@ -195,18 +197,17 @@ def _sampler_step(name: str) -> Record:
 
 def samplers(save: Save, names: list[str]) -> Record:
   """A search step by every sampler."""
-  found: Record = {}
+  record: Record = {}
   for name, row in each(_sampler_step, names, 12):
-    found[name] = row
-    save(found)
+    record[name] = row
+    save(record)
     say(f"   {name}: {row}")
-  return found
+  return record
 
 
 def pieces(args: Any) -> list[Piece]:
   """The stage's pieces."""
-  names = [*SAMPLERS, *ON_A_PATH, "reinforce"]
-  spaces = SPACES
+  names, spaces = [*SAMPLERS], SPACES
   if args.smoke:
     names, spaces = ["softmax"], {"mobile": SPACES["mobile"]}
   size = {"batch": BATCH, "configs": spaces, "bound": BOUND}

@@ -74,7 +74,7 @@ def _measure(
     for part in PARTS
     for dtype in DTYPES
   ]
-  found: Record = {}
+  record: Record = {}
   calls: dict[Any, Any] = {}
 
   def prepare(name: Any) -> Record:
@@ -84,8 +84,8 @@ def _measure(
 
   start = time.monotonic()
   errors = dict(each(prepare, names, 12))
-  found["compile_s"] = round(time.monotonic() - start, 2)
-  found["rows"] = []
+  record["compile_s"] = round(time.monotonic() - start, 2)
+  record["rows"] = []
   for index, case in enumerate(cases):
     for part in PARTS:
       for dtype in DTYPES:
@@ -104,11 +104,11 @@ def _measure(
           if "error" in errors[index, way, part, dtype]
         }
         head = {"case": case, "part": part, "dtype": dtype}
-        found["rows"].append(head | row)
+        record["rows"].append(head | row)
         name = benchmark.case_name(case)
         say(f"   {name:30}{part:18}{dtype:10}" + _text(row))
-    save(found)
-  return found
+    save(record)
+  return record
 
 
 def _text(row: Record) -> str:
@@ -127,11 +127,11 @@ def _turns(calls: dict[str, Any], repeats: int, rounds: int) -> Record:
       start = time.perf_counter()
       jax.block_until_ready(call())
       times[way].append(1e6 * (time.perf_counter() - start) / repeats)
-  found: Record = {}
+  record: Record = {}
   for way, values in times.items():
     low, median, high = np.percentile(values, (25, 50, 75))
-    found[way] = {"median_us": float(median), "iqr_us": float(high - low)}
-  return found
+    record[way] = {"median_us": float(median), "iqr_us": float(high - low)}
+  return record
 
 
 def pieces(args: Any) -> list[Piece]:

@@ -13,16 +13,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
-from hwnas_jax.search.discretise import RULES
 
-from experiments.benchmarks.supernet import CONFIGS
+import hwnas_jax as hw
 from experiments.gpu.runner import Piece, Record, Save, say
-from hwnas_jax import build
-from hwnas_jax import config as configuration
-from hwnas_jax.costs import networks, timing
-from hwnas_jax.costs import table as tables
-from hwnas_jax.costs.measure import profile_space
-from hwnas_jax.io import versions
+from hwnas_jax.config import problem as problems
+from hwnas_jax.costs.measure import networks, timing
+from hwnas_jax.costs.measure.sites import profile_space
+from hwnas_jax.io import records, versions
 from hwnas_jax.spaces import architecture
 
 WORKERS = 12
@@ -38,8 +35,8 @@ def _ahead(compiled: Callable[[Any], Any], things: Iterable[Any]) -> Any:
 
 
 def load_config(name: str, smoke: bool) -> Any:
-  """configs/<name>.py, or its smoke."""
-  return configuration.load(f"{CONFIGS / name}.py{':smoke' * smoke}")
+  """The ConfigDict of a packaged config, or of its smoke."""
+  return hw.load_config(f"{name}:smoke" if smoke else name)
 
 
 def table_path(name: str, args: Any) -> pathlib.Path:
@@ -52,37 +49,38 @@ def profile(save: Save, name: str, args: Any) -> Record:
   """Sites, then networks; errors of the raw and the calibrated table."""
   if jax.default_backend() != "cpu":
     timing.ahead, networks.GROUP = _ahead, 10  # type: ignore[assignment]
-  config = load_config(name, args.smoke)
-  net = build.make_nets(config)[1]
-  out, found, clock = table_path(name, args), {}, time.monotonic()
+  config = problems.resolve(load_config(name, args.smoke))
+  net = problems.make_nets(config).derived
+  out, clock = table_path(name, args), time.monotonic()
   batch, repeats = config.latency.batch_size, config.latency.repeats
   table = profile_space(net.space(), batch, out, repeats)
-  found |= {
+  record: Record = {
     "table": out.name,
     "sites": len(net.space().unique_sites()),
     "sites_s": round(time.monotonic() - clock, 2),
   }
-  save(found)
-  say(f"   {found}")
+  save(record)
+  say(f"   {record}")
   clock = time.monotonic()
-  rule, count = RULES[config.derive.rule], args.networks
+  rule, count = problems.rule_of(config), args.networks
   measured = networks.profile_chosen(
     net, table, out, rule, count + args.held_out, repeats
   )
-  better, errors = networks.calibrated(net, table, measured, count)
-  tables.save(out, better)
-  assert better.calibration is not None
-  found |= {
+  table = networks.calibrated(net, table, measured, count)
+  table.save(out)
+  assert table.calibration is not None
+  errors = records.to_json(table.errors)
+  record |= {
     "calibrated_on": count,
     "held_out": args.held_out,
     "errors": errors,
     "latencies_ms": measured.latencies_ms,
     "ids": [architecture.identity(net.space(), g) for g in measured.genotypes],
-    "multipliers": better.calibration.multipliers,
+    "multipliers": table.calibration.multipliers,
     "networks_s": round(time.monotonic() - clock, 2),
   }
   say(f"   {errors}")
-  return found
+  return record
 
 
 def pieces(name: str, expected_s: float, args: Any) -> list[Piece]:

@@ -9,19 +9,21 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from hwnas_jax.search.step import init_state, make_step
 
+import hwnas_jax as hw
 from experiments.benchmarks import supernet as benchmark
 from experiments.gpu.runner import Record
-from hwnas_jax import build, pricing
-from hwnas_jax import config as configuration
+from hwnas_jax.config import method
+from hwnas_jax.config import problem as problems
+from hwnas_jax.config.fields import Config
 from hwnas_jax.core.compile import jit, repeat
 from hwnas_jax.core.rng import stream
+from hwnas_jax.data import load
+from hwnas_jax.method.step import init_state, make_step
 from hwnas_jax.nets import conv
 from hwnas_jax.nets.supernet import Net
 
 TWINS = (*benchmark.SMALL, *benchmark.BIG)  # kinds with a step in PyTorch
-CONFIGS = benchmark.CONFIGS
 
 
 class Way(NamedTuple):
@@ -31,15 +33,15 @@ class Way(NamedTuple):
   about: Record
 
 
-def make_config(kind: str, args: Any) -> Any:
+def make_config(kind: str, args: Any) -> Config:
   """The config of a kind of step; mock images, only their shape matters."""
   if kind in TWINS:
     config = benchmark.make_config(kind, 64, args.block)
   elif kind == "nasbench201":
-    config = configuration.load(f"{CONFIGS}/nasbench201.py")
+    config = hw.load_config("nasbench201")
     config.cost.name = "macs"  # no table is needed to time a step
   else:  # fbnet_path, fbnet_mixture: as experiments/samplers/memory.py
-    config = configuration.load(f"{CONFIGS}/mobile.py")
+    config = hw.load_config("mobile")
     config.controller.name, config.condition.name = "table", "fixed"
     config.cost.name, config.penalty.name = "macs", "none"
     name = "gdas" if kind == "fbnet_path" else "softmax"
@@ -50,11 +52,11 @@ def make_config(kind: str, args: Any) -> Any:
   config.search.steps_per_dispatch = args.block
   if args.smoke:
     shrink(config)
-  return config
+  return problems.resolve(config)
 
 
 def shrink(config: Any) -> None:
-  """Sizes of a smoke run."""
+  """Gives a ConfigDict the sizes of a smoke run."""
   config.search.batch_size = 8
   if config.space.name == "mobile":
     config.space.skeleton = "tiny"
@@ -81,28 +83,29 @@ def in_bfloat16(net: Net) -> Net:
       lambda a: a.astype(jnp.bfloat16) if a.dtype == jnp.float32 else a, tree
     )
 
-  def apply(weights: Any, mix: Any, images: Any, **more: Any) -> Any:
-    out = net.apply(cast(weights), cast(mix), cast(images), **more)
+  def apply(weights: Any, mix: Any, images: Any, **options: Any) -> Any:
+    out = net.apply(cast(weights), cast(mix), cast(images), **options)
     return out.astype(jnp.float32)
 
   return Net(net.init, apply)
 
 
-def ours(config: Any, bfloat16: bool = False) -> Way:
+def ours(config: Config, bfloat16: bool = False) -> Way:
   """Compiles `steps_per_dispatch` steps in one dispatch."""
-  dataset, (net, derived) = build.load_dataset(config), build.make_nets(config)
-  reference = pricing.make_reference(config, net, derived, None)
-  parts, settings, _ = build.make_parts(config, net, reference, dataset)
+  dataset = load.load(config.data.name, config.data.data_dir or None)
+  nets = problems.make_nets(config, dataset)
+  problem = problems.make(config, nets, None)
+  parts, settings = method.make_parts(problem, dataset)
   if bfloat16:
     parts = parts._replace(net=in_bfloat16(parts.net))
-  data, _ = build.make_search_data(config, dataset)
-  (span,) = spans = build.make_phases(config)
+  data, _ = method.make_search_data(config, dataset)
+  (span,) = spans = method.make_phases(config)
   key = stream(0, "search")
   state = jit(functools.partial(init_state, parts, spans))(key)
   step = make_step(parts, settings, span.phase)
   run = jit(repeat(step, config.search.steps_per_dispatch), donate_argnums=0)
   times = [time.perf_counter()]
-  traced = run.trace(state, data, reference)
+  traced = run.trace(state, data, problem.costs)
   times.append(time.perf_counter())
   lowered = traced.lower()
   times.append(time.perf_counter())
@@ -118,7 +121,7 @@ def ours(config: Any, bfloat16: bool = False) -> Way:
   holder = [state]  # donated: each block takes the last one's
 
   def block() -> object:
-    holder[0], metrics = compiled(holder[0], data, reference)
+    holder[0], metrics = compiled(holder[0], data, problem.costs)
     return jax.block_until_ready((holder[0], metrics))
 
   return Way(block, about)

@@ -60,10 +60,8 @@ def parse() -> argparse.Namespace:
   return args
 
 
-def main() -> None:
-  """Runs the stages in the order given."""
-  start = time.monotonic()
-  args = parse()
+def prepare(args: argparse.Namespace) -> None:
+  """Makes --out, with what --resume has, and sets JAX's environment."""
   args.out.mkdir(parents=True, exist_ok=True)
   if args.resume:
     for path in args.resume.rglob("*.json"):
@@ -74,9 +72,43 @@ def main() -> None:
   if args.smoke:
     os.environ["JAX_PLATFORMS"] = "cpu"
 
+
+def describe(args: argparse.Namespace) -> tuple[dict, dict]:
+  """(what every record has, what every stage's file has once)."""
   import importlib.metadata
 
   import jax
+
+  from experiments.gpu import steps
+  from hwnas_jax.io import records, versions
+
+  packages = versions.versions()
+  packages["torch"] = (
+    importlib.metadata.version("torch") if steps.HAS_TORCH else None
+  )
+  head = {
+    "seed": 0,
+    "commit": args.commit or packages["git"],
+    "device_kind": jax.devices()[0].device_kind,
+    "platform": jax.default_backend(),
+    "smoke": args.smoke,
+  }
+  about = {
+    **head,
+    "versions": packages,
+    "device": records.to_json(versions.device_fingerprint()),
+    "host_cores": len(os.sched_getaffinity(0)),
+    "arguments": {name: str(value) for name, value in vars(args).items()},
+    "unix_time_s": time.time(),
+  }
+  return head, about
+
+
+def main() -> None:
+  """Runs the stages in the order given."""
+  start = time.monotonic()
+  args = parse()
+  prepare(args)
 
   from experiments.gpu import (
     checks,
@@ -87,28 +119,8 @@ def main() -> None:
     steps,
   )
   from experiments.gpu import programs as compiled
-  from hwnas_jax.io import versions
 
-  found = versions.versions()
-  found["torch"] = (
-    importlib.metadata.version("torch") if steps.HAS_TORCH else None
-  )
-  commit = args.commit or found["git"]
-  head = {
-    "seed": 0,
-    "commit": commit,
-    "device_kind": jax.devices()[0].device_kind,
-    "platform": jax.default_backend(),
-    "smoke": args.smoke,
-  }
-  about = {
-    **head,
-    "versions": found,
-    "device": versions.device_fingerprint(),
-    "host_cores": len(os.sched_getaffinity(0)),
-    "arguments": {name: str(value) for name, value in vars(args).items()},
-    "unix_time_s": time.time(),
-  }
+  head, about = describe(args)
   runner.say(f"{head}, imports took {time.monotonic() - start:.1f} s")
   context = runner.Context(args.out, head, about, start + args.seconds)
   programs, wanted = compiled.Programs(args), args.stages.split(",")

@@ -34,8 +34,8 @@ class Piece:
 class Context:
   """What all pieces share.
 
-  head: what every record says: seed, commit, device kind.
-  about: what every stage's file says once: versions, command line.
+  head: what every record has: seed, commit, device kind.
+  about: what every stage's file has once: versions, command line.
   deadline_s: of `time.monotonic`.
   """
 
@@ -152,9 +152,9 @@ def guarded(function: Callable[..., Record], *args: Any) -> Record:
   """The function's record, or that of its error."""
   start = time.monotonic()
   try:
-    found = function(*args)
+    record = function(*args)
   except TimeoutError:
     raise
   except Exception:
-    found = {"error": traceback.format_exc().strip().splitlines()[-8:]}
-  return found | {"wall_s": round(time.monotonic() - start, 2)}
+    record = {"error": traceback.format_exc().strip().splitlines()[-8:]}
+  return record | {"wall_s": round(time.monotonic() - start, 2)}

@@ -1,9 +1,10 @@
 """Stage d: a search of NAS-Bench-201 over the cone on CIFAR-10.
 
-configs/nasbench201.py as it is, but for what `settings` says: the part of
-CIFAR-10 that was brought along, and as many steps as --search_steps (the
-schedules end there) or --search_seconds allow. Then the shared weights rank
-random cells, which the benchmark's accuracies of trained ones are held against.
+configs/nasbench201.py as it is, but for what the piece's settings have: the
+part of CIFAR-10 that was brought along, and as many steps as --search_steps
+(the schedules end there) or --search_seconds allow. Then the shared weights
+rank random cells, and the ranks are compared with the benchmark's accuracies
+of the same cells, trained.
 """
 
 import functools
@@ -15,16 +16,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from hwnas_jax.search import family
-from hwnas_jax.search.discretise import RULES
 from scipy import stats
 
 from experiments.gpu import latency
 from experiments.gpu.runner import Piece, Record, Save, say
-from hwnas_jax import build, pricing
+from hwnas_jax.config import method
+from hwnas_jax.config import problem as problems
+from hwnas_jax.config.fields import Config
+from hwnas_jax.config.problem import Problem
 from hwnas_jax.core.rng import stream
 from hwnas_jax.costs import table as tables
-from hwnas_jax.data import arrays, augment
+from hwnas_jax.costs.table import LatencyTable
+from hwnas_jax.data import arrays, augment, load
+from hwnas_jax.derive import sweep
+from hwnas_jax.io import records
+from hwnas_jax.method.state import SearchState
+from hwnas_jax.method.step import Parts
 from hwnas_jax.spaces import architecture, nasbench201
 
 LOG_EVERY = 10  # dispatches
@@ -47,7 +54,7 @@ def _batch(path: Any) -> tuple[np.ndarray, np.ndarray]:
 def load_dataset(args: Any) -> arrays.Dataset:
   """CIFAR-10's batches that lie in --data; mock images in a smoke run."""
   if args.smoke:
-    return build.load_dataset(latency.load_config("nasbench201", True))
+    return load.load(latency.load_config("nasbench201", True).data.name)
   paths = sorted(args.data.glob("data_batch_*.npz"))
   train = [_batch(path) for path in paths]
   images, labels = (np.concatenate(p) for p in zip(*train, strict=True))
@@ -56,50 +63,53 @@ def load_dataset(args: Any) -> arrays.Dataset:
   return arrays.make_dataset(name, images, labels, *test)
 
 
-def make_config(args: Any) -> Any:
+def make_config(args: Any) -> Config:
   """The config, with the number of steps; MACs where there is no table."""
   config = latency.load_config("nasbench201", args.smoke)
   config.search.num_steps = 60 if args.smoke else args.search_steps
   if not latency.table_path("nasbench201", args).exists():
     config.cost.name = "macs"
-  return config
+  return problems.resolve(config)
 
 
 def search(save: Save, args: Any, on_timed: Callable[[], None]) -> Record:
   """Searches, derives cells over the cone, ranks random cells."""
   config, dataset = make_config(args), load_dataset(args)
-  net, derived = build.make_nets(config)
   table = None
   if config.cost.name == "latency":
-    table = tables.load(latency.table_path("nasbench201", args))
-  reference = pricing.make_reference(config, net, derived, table)
-  parts, settings, columns = build.make_parts(config, net, reference, dataset)
-  data, _ = build.make_search_data(config, dataset)
-  init, dispatch = build.make_search(config, parts, settings)
-  found: Record = {
+    table = LatencyTable.load(latency.table_path("nasbench201", args))
+  nets = problems.make_nets(config, dataset)
+  problem = problems.make(config, nets, table)
+  parts, settings = method.make_parts(problem, dataset)
+  data, _ = method.make_search_data(config, dataset)
+  init, dispatch = method.make_search(config, parts, settings)
+  record: Record = {
     "data": dataset.name,
     "cost": config.cost.name,
     "num_steps": config.search.num_steps,
-    "search": config.search.to_dict(),
+    "search": records.to_json(config.search),
     "log": [],
   }
   state, clock = init(stream(config.seed, "search")), time.monotonic()
-  state, metrics = jax.block_until_ready(dispatch(state, data, reference))
-  found["first_dispatch_s"] = round(time.monotonic() - clock, 2)
-  save(found)
-  say(f"   first dispatch (trace, compile, run): {found['first_dispatch_s']} s")
-  state = _run(save, found, state, (dispatch, data, reference), args, on_timed)
-  save(found)
-  found["family"] = _family(config, parts, state, columns, derived, table, args)
-  say(f"   family: {found['family']}")
-  save(found)
-  found["ranking"] = _rank(save, found, parts, state, dataset, args)
-  return found
+  inputs = data, problem.costs
+  state, _ = jax.block_until_ready(dispatch(state, *inputs))
+  record["first_dispatch_s"] = round(time.monotonic() - clock, 2)
+  save(record)
+  say(
+    f"   first dispatch (trace, compile, run): {record['first_dispatch_s']} s"
+  )
+  state = _run(save, record, state, (dispatch, *inputs), args, on_timed)
+  save(record)
+  record["family"] = _family(problem, parts, state, args)
+  say(f"   family: {record['family']}")
+  save(record)
+  record["ranking"] = _rank(save, record, parts, state, dataset, args)
+  return record
 
 
 def _run(
   save: Save,
-  found: Record,
+  record: Record,
   state: Any,
   step: tuple[Any, Any, Any],
   args: Any,
@@ -107,29 +117,29 @@ def _run(
 ) -> Any:
   """Steps until they are done or --search_seconds are over."""
   dispatch, *inputs = step
-  start, blocks, told = time.monotonic(), [], False
+  start, blocks, alone = time.monotonic(), [], True
   metrics: Any = {}
-  while int(state.step) < found["num_steps"]:
-    clock, at = time.monotonic(), int(state.step)
-    before = at
+  while int(state.step) < record["num_steps"]:
+    clock, first = time.monotonic(), int(state.step)
+    done = first
     for _ in range(LOG_EVERY):
-      if before < found["num_steps"]:
+      if done < record["num_steps"]:
         state, metrics = dispatch(state, *inputs)
-        before += found["search"]["steps_per_dispatch"]
+        done += record["search"]["steps_per_dispatch"]
     row = {name: float(value) for name, value in metrics.items()}
     row["step"] = int(state.step)
-    blocks.append((time.monotonic() - clock) / (row["step"] - at))
+    blocks.append((time.monotonic() - clock) / (row["step"] - first))
     row["elapsed_s"] = round(time.monotonic() - start, 2)
     if len(blocks) < 5 or len(blocks) % 5 == 0:
-      found["log"].append(row)
-      found |= _of_steps(blocks, row)
-      save(found)
+      record["log"].append(row)
+      record |= _of_steps(blocks, row)
+      save(record)
       say(f"   step {row['step']}: {row['cross_entropy']:.3f},"
-          f" {1e3 * found['median_step_s']:.2f} ms a step")  # fmt: skip
-    if len(blocks) == 6 and not told:
+          f" {1e3 * record['median_step_s']:.2f} ms a step")  # fmt: skip
+    if len(blocks) == 6 and alone:
       # Alone on the host until here; now other programs may compile beside.
-      found["median_step_s_alone"] = float(np.median(blocks[1:]))
-      told = True
+      record["median_step_s_alone"] = float(np.median(blocks[1:]))
+      alone = False
       on_timed()
     if row["elapsed_s"] > args.search_seconds:
       break
@@ -156,36 +166,29 @@ def _benchmark(args: Any) -> Record:
 
 
 def _family(
-  config: Any,
-  parts: Any,
-  state: Any,
-  columns: Any,
-  derived: Any,
-  table: Any,
-  args: Any,
+  problem: Problem, parts: Parts, state: SearchState, args: Any
 ) -> list[Record]:
-  """The cells of scales over the cone, and what the benchmark says of them."""
-  known = _benchmark(args)
-  points = family.scale_grid(
-    len(columns), config.condition.low, config.condition.high, SCALES
-  )
-  logits = family.logits_of(
+  """The cells of scales over the cone, with the benchmark's numbers of them."""
+  published, part = _benchmark(args), problem.config.condition
+  net, rule = problem.nets.derived, problems.rule_of(problem.config)
+  points = sweep.scale_grid(len(problem.columns), part.low, part.high, SCALES)
+  logits = sweep.logits_of(
     parts.controller, parts.conditions, state.controller, points
   )
   rows = []
-  for (_, scale), own in zip(points, logits, strict=True):
-    genotype = RULES[config.derive.rule](derived.space(), own)
+  for point, logits_of_point in zip(points, logits, strict=True):
+    genotype = rule(net.space(), logits_of_point)
     index = nasbench201.to_index(genotype)
-    row = {"scale": scale, "cell": nasbench201.to_string(genotype)}
-    if table is not None:
-      row["predicted_ms"] = tables.predict_ms(table, derived, genotype)
-    row |= {name: float(values[index]) for name, values in known.items()}
+    row = {"scale": point.scale, "cell": nasbench201.to_string(genotype)}
+    if problem.table is not None:
+      row["predicted_ms"] = tables.predict_ms(problem.table, net, genotype)
+    row |= {name: float(values[index]) for name, values in published.items()}
     rows.append(row)
   return rows
 
 
 def _rank(
-  save: Save, found: Record, parts: Any, state: Any, dataset: Any, args: Any
+  save: Save, record: Record, parts: Any, state: Any, dataset: Any, args: Any
 ) -> Record:
   """Shared-weight loss of random cells against benchmark accuracy."""
   count, number = (64, 4) if args.smoke else (EVALUATED, args.cells)
@@ -227,7 +230,7 @@ def _rank(
       ) | {"cells": int((truth > 80).sum())}
   shown = {k: v for k, v in row.items() if isinstance(v, dict)}
   say(f"   ranking: {shown}")
-  save(found | {"ranking": row})
+  save(record | {"ranking": row})
   return row
 
 

@@ -20,13 +20,15 @@ import numpy as np
 from experiments.benchmarks import supernet as benchmark
 from experiments.gpu.programs import TWINS, Programs, Way, make_config
 from experiments.gpu.runner import Piece, Record, Save, guarded, say
-from hwnas_jax import build
+from hwnas_jax.config import problem as problems
+from hwnas_jax.config.fields import Config
+from hwnas_jax.io import records
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 
 def torch_way(
-  kind: str, config: Any, channels_last: bool, amp: bool, compiled: str
+  kind: str, config: Config, channels_last: bool, amp: bool, compiled: str
 ) -> Way:
   """The twin of experiments/benchmarks on the GPU; compiled: a backend."""
   import torch
@@ -38,14 +40,14 @@ def torch_way(
   torch.backends.cudnn.benchmark = True
   torch.manual_seed(0)
   device = "cuda" if torch.cuda.is_available() else "cpu"
-  part, (net, _) = config.space, build.make_nets(config)
+  part, net = config.space, problems.make_nets(config).supernet
   size, _, depth = net.image
   layout = torch.channels_last if channels_last else torch.contiguous_format
   with torch.device(device):
     model: Any = torch_supernet.Supernet(
-      part.num_cells,
-      part.channels,
-      part.num_nodes,
+      part["num_cells"],
+      part["channels"],
+      part["num_nodes"],
       torch_supernet.OPS[len(net.ops)],
       depth,
     ).to(memory_format=layout)
@@ -107,11 +109,11 @@ def take_turns(ways: dict[str, Way], rounds: int, steps: int) -> Record:
       way.block()
       seconds[name].append((time.perf_counter() - start) / steps)
   base = np.asarray(next(iter(seconds.values())))
-  found = {}
+  summaries = {}
   for name, values in seconds.items():
     low, median, high = np.percentile(values, (25, 50, 75))
     ratio = float(np.median(np.asarray(values) / base))
-    found[name] = {
+    summaries[name] = {
       "median_s": float(median),
       "iqr_s": float(high - low),
       "ratio_to_first": ratio,
@@ -121,7 +123,7 @@ def take_turns(ways: dict[str, Way], rounds: int, steps: int) -> Record:
       f"   {name:28}{1e3 * median:9.3f} ms a step (IQR"
       f" {1e3 * (high - low):.3f}), {ratio:.2f} of {next(iter(ways))}"
     )
-  return found
+  return summaries
 
 
 def _device_memory() -> Record:
@@ -139,10 +141,10 @@ def compare(
   save: Save, kind: str, reduced: bool, programs: Programs, args: Any
 ) -> Record:
   """Ours and PyTorch's ways of one kind; reduced: bfloat16 and compiled."""
-  config, found = make_config(kind, args), {"memory_before": _device_memory()}
+  config, record = make_config(kind, args), {"memory_before": _device_memory()}
   ways, about = {}, {}
   rounds = _rounds(kind, args)
-  found["prepared"] = about
+  record["prepared"] = about
 
   def add(name: str, make: Callable[..., Way], *arguments: Any) -> None:
     def prepare() -> Record:
@@ -151,10 +153,10 @@ def compare(
 
     about[name] = guarded(prepare)
     say(f"   prepared {name}: {str(about[name])[:300]}")
-    save(found)
+    save(record)
 
   add("ours float32", programs.get, kind)
-  found["memory_after_ours"] = _device_memory()
+  record["memory_after_ours"] = _device_memory()
   if kind in TWINS and HAS_TORCH:
     backend = "eager" if args.smoke else "inductor"
     torch_ways = {
@@ -168,19 +170,19 @@ def compare(
       add(name, torch_way, kind, config, *flags)
       if len(ways) > 1 and reduced:
         programs.wait()
-        found["turns_first"] = take_turns(ways, rounds, args.block)
-        save(found)
+        record["turns_first"] = take_turns(ways, rounds, args.block)
+        save(record)
   elif kind in TWINS:
-    found["torch"] = "not installed"
+    record["torch"] = "not installed"
   else:
-    found["torch"] = "no twin of this supernet exists"
+    record["torch"] = "no twin of this supernet exists"
   if reduced:
     add("ours bfloat16", programs.get, kind, True)
   programs.wait()
   if ways:
-    found["turns"] = take_turns(ways, rounds, args.block)
-  found["memory_after"] = _device_memory()
-  return found
+    record["turns"] = take_turns(ways, rounds, args.block)
+  record["memory_after"] = _device_memory()
+  return record
 
 
 def _piece(
@@ -194,8 +196,8 @@ def _piece(
     "batch": config.search.batch_size,
     "steps_a_block": args.block,
     "rounds": _rounds(kind, args),
-    "space": config.space.to_dict(),
-    "sampler": config.sampler.to_dict(),
+    "space": config.space,
+    "sampler": records.to_json(config.sampler),
     "bilevel": config.search.bilevel,
     "tf32": "allowed for both",
     "cudnn_benchmark": "on for PyTorch",

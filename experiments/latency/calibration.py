@@ -1,6 +1,6 @@
 """How wrong a table is, raw and calibrated, on networks it was not fitted to.
 
-  python experiments/latency/calibration.py --config=configs/cifar.py \
+  python experiments/latency/calibration.py --config=cifar \
       --batch_size=8 --set derive.num_cells=8 derive.channels=16
 
 Measures a table of the config's space where --table is absent, then 20
@@ -10,9 +10,9 @@ entries, compiled programs from the cache, measurements by passes.
 
 Compared on the held-out networks: the plain sum of the table over all that is
 chosen, the sum over what runs, that sum with a factor and a constant fitted,
-and `costs.calibration`. Also over --splits random choices of 20 among the 50,
-so that the luck of one is seen. Of least and median of the rounds, the one is
-used on which the two passes agree better; both are reported.
+and `costs.correct.calibration`. Also over --splits random choices of 20 among
+the 50, so that the luck of one is seen. Of least and median of the rounds, the
+one is used on which the two passes agree better; both are reported.
 """
 
 import argparse
@@ -23,24 +23,26 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from ml_collections import ConfigDict
 
-from hwnas_jax.config import fields as configuration
-from hwnas_jax.config import method
+import hwnas_jax as hw
+from hwnas_jax.config import problem as problems
+from hwnas_jax.config.fields import Config
 from hwnas_jax.core.types import Genotype
-from hwnas_jax.costs import table
+from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.correct import calibration, multipliers, regression
+from hwnas_jax.costs.correct.features import LIVENESS, features
 from hwnas_jax.costs.measure import sites, timing
-from hwnas_jax.io import versions, writers
+from hwnas_jax.costs.measured import Measured
+from hwnas_jax.costs.table import LatencyTable
+from hwnas_jax.io import records, versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
 from hwnas_jax.io.progress import Progress
 from hwnas_jax.report import style
 from hwnas_jax.spaces import architecture
-from hwnas_jax.spaces.rules import RULES
 from hwnas_jax.spaces.spec import Spec
 
 HERE = pathlib.Path(__file__).parent
-CONFIG = HERE.parents[1] / "configs/cifar.py"
+CONFIG = "cifar"
 PASSES = 2
 STATISTICS = ("min_ms", "median_ms")
 PREDICTORS = ("all", "live", "affine", "calibrated")
@@ -53,11 +55,11 @@ NAMES = {
 
 
 def choose(
-  args: argparse.Namespace, config: ConfigDict, found: table.LatencyTable
+  args: argparse.Namespace, config: Config, table: LatencyTable
 ) -> list[Genotype]:
   """The calibration networks, then the held-out ones: different networks."""
-  net = method.make_nets(config)[1]
-  rule, costs = RULES[config.derive.rule], table.raw_costs(found)
+  net = problems.make_nets(config).derived
+  rule, costs = problems.rule_of(config), tables.raw_costs(table)
   first, second = (np.random.default_rng([args.seed, i]) for i in range(2))
   fitted = calibration.choose(net, costs, rule, first, args.count)
   # As many more as could be drawn twice.
@@ -74,11 +76,11 @@ def measure_all(
   batch_size: int,
   genotypes: Sequence[Genotype],
 ) -> list[dict[str, Any]]:
-  """What `timing.measure_networks` says, a dict of networks for each pass."""
+  """The measurements of every pass, as JSON, by the network's id."""
   path = args.table.with_suffix(".passes.json")
   passes = writers.read_json(path) if path.exists() else []
   names = [architecture.identity(net.space(), g) for g in genotypes]
-  if any(set(found) != set(names) for found in passes):
+  if any(set(measured) != set(names) for measured in passes):
     raise ValueError(f"{path} is of other networks: delete it")
   if len(passes) == PASSES:
     return passes
@@ -88,7 +90,8 @@ def measure_all(
       compiled[name] = timing.compile_network(net, genotype, batch_size)
       progress.update(len(compiled))
   while len(passes) < PASSES:
-    passes.append(timing.measure_networks(compiled, args.repeats))
+    measured = timing.measure_networks(compiled, args.repeats)
+    passes.append(records.to_json(measured))
     writers.write_json(path, passes)
   return passes
 
@@ -105,12 +108,12 @@ def predictions(
   """[N] ms of all networks by each predictor, fitted to some."""
   live_ms = rows["live"].sum(1)
   constant, factor = affine(live_ms[fitted], measured_ms[fitted])
-  found, _ = multipliers.fit(rows["live"][fitted], measured_ms[fitted])
+  factors, _ = multipliers.fit(rows["live"][fitted], measured_ms[fitted])
   return {
     "all": rows["all"].sum(1),
     "live": live_ms,
     "affine": constant + factor * live_ms,
-    "calibrated": rows["live"] @ found,
+    "calibrated": rows["live"] @ factors,
   }
 
 
@@ -139,11 +142,13 @@ def judge(
 ) -> dict[str, Any]:
   """Errors on the networks that were not fitted to, of each predictor."""
   others = np.setdiff1d(np.arange(len(measured_ms)), fitted)
-  found = predictions(rows, measured_ms, fitted)
+  predicted_ms = predictions(rows, measured_ms, fitted)
   return {
     **{
-      name: regression.error_of(ms[others], measured_ms[others])
-      for name, ms in found.items()
+      name: records.to_json(
+        regression.error_of(ms[others], measured_ms[others])
+      )
+      for name, ms in predicted_ms.items()
     },
     "jackknife_plus": margin(rows["live"], measured_ms, fitted),
   }
@@ -234,13 +239,13 @@ def draw(result: dict[str, Any], path: pathlib.Path) -> None:
 def print_table(result: dict[str, Any]) -> None:
   """One line a predictor: the planned split, then the random ones."""
   for statistic in STATISTICS:
-    found = result[statistic]
+    judged = result[statistic]
     chosen = " (used)" if statistic == result["statistic"] else ""
-    again = 100 * found["repeatability"]["median"]
+    again = 100 * judged["repeatability"]["median"]
     print(f"{statistic}{chosen}: two passes differ by {again:.1f} %")
     print(f"  {'':20}{'error':>8}{'bias':>8}{'Spearman':>10}   random splits")
     for name in PREDICTORS:
-      row, many = found["planned"][name], found["random_splits"][name]
+      row, many = judged["planned"][name], judged["random_splits"][name]
       low, high = many["median_absolute_error"]["percentiles_5_95"]
       print(
         f"  {NAMES[name]:20}{100 * row['median_absolute_error']:6.1f} %"
@@ -248,8 +253,8 @@ def print_table(result: dict[str, Any]) -> None:
         f"   {100 * low:.1f} to {100 * high:.1f} %, Spearman "
         f"{many['spearman']['mean']:.3f}"
       )
-    bound = found["planned"]["jackknife_plus"]
-    many = found["random_splits"]["jackknife_plus"]["coverage"]["mean"]
+    bound = judged["planned"]["jackknife_plus"]
+    many = judged["random_splits"]["jackknife_plus"]["coverage"]["mean"]
     print(
       f"  jackknife+ covers {100 * bound['coverage']:.0f} % ({100 * many:.0f} "
       f"% over splits), bound / measured "
@@ -260,26 +265,26 @@ def print_table(result: dict[str, Any]) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
   """Measures, fits and describes."""
   config = load_config(args)
-  net = method.make_nets(config)[1]
+  net = problems.make_nets(config).derived
   space, batch_size = net.space(), config.latency.batch_size
-  found = sites.profile_space(
+  table = sites.profile_space(
     space, batch_size, args.table, config.latency.repeats
   )
-  genotypes = choose(args, config, found)
+  genotypes = choose(args, config, table)
   names = [architecture.identity(space, g) for g in genotypes]
   passes = measure_all(args, net, batch_size, genotypes)
-  costs = table.raw_costs(found)
+  costs = tables.raw_costs(table)
   rows = {
-    liveness: np.stack(
-      [calibration.features(net, costs, g, liveness) for g in genotypes]
-    )
-    for liveness in calibration.LIVENESS
+    liveness: np.stack([features(net, costs, g, liveness) for g in genotypes])
+    for liveness in LIVENESS
   }
   result = analyse(args, rows, passes, names)
   measured = np.asarray(result[result["statistic"]]["measured_ms"])
   predicted = predictions(rows, measured, np.arange(args.count))
   fitted = calibration.calibrate(
-    net, costs, genotypes[: args.count], measured[: args.count].tolist()
+    net,
+    costs,
+    Measured(genotypes[: args.count], measured[: args.count].tolist()),
   )
   result["networks"] = [
     {
@@ -294,34 +299,34 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
   ]
   return {
     **result,
-    "calibration": calibration.to_json(fitted),
+    "calibration": records.to_json(fitted),
     "attained_level": fitted.attained_level,
     "guaranteed_level": fitted.guaranteed_level,
     "seed": args.seed,
     "splits": args.splits,
-    "table_digest": writers.read_json(args.table)["digest"],
-    "config": config.to_dict(),
+    "table_digest": table.digest(),
+    "config": records.to_json(config),
     "versions": versions.versions(),
-    "device": versions.device_fingerprint(),
+    "device": records.to_json(versions.device_fingerprint()),
   }
 
 
-def load_config(args: argparse.Namespace) -> ConfigDict:
+def load_config(args: argparse.Namespace) -> Config:
   """The config of --config, with --batch_size and --set."""
-  config = configuration.load(args.config)
+  config = hw.load_config(args.config)
   changes = dict(pair.split("=", 1) for pair in args.set)
   config.update_from_flattened_dict(
     {name: ast.literal_eval(value) for name, value in changes.items()}
   )
   if args.batch_size:
     config.latency.batch_size = args.batch_size
-  return config
+  return problems.resolve(config)
 
 
 def parse() -> argparse.Namespace:
   """The command line."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--config", default=f"{CONFIG}", help="FILE[:variant]")
+  parser.add_argument("--config", default=CONFIG, help="NAME or FILE.py")
   parser.add_argument("--set", nargs="*", default=[], help="FIELD=VALUE ...")
   parser.add_argument("--batch_size", type=int, help="by default the config's")
   parser.add_argument("--name", help="of the results; the config's by default")

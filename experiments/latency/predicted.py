@@ -1,7 +1,7 @@
 """Predicted against measured latency of whole derived networks.
 
   python experiments/latency/predicted.py --workdir=runs/digits
-  python experiments/latency/predicted.py --config=configs/fashion_mnist.py
+  python experiments/latency/predicted.py --config=fashion_mnist
 
 20 random networks of a config's space and 20 of a family: with the --workdir
 of a finished run, what its controller gives over simplex and scale; else
@@ -17,70 +17,72 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from ml_collections import ConfigDict
 
-from hwnas_jax.config import fields as configuration
-from hwnas_jax.config import method, pricing
+import hwnas_jax as hw
+from hwnas_jax.config import problem as problems
+from hwnas_jax.config.fields import Config
 from hwnas_jax.core.types import Genotype
-from hwnas_jax.costs import counts, table
+from hwnas_jax.costs import counts
+from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import sites, timing
+from hwnas_jax.costs.table import LatencyTable
+from hwnas_jax.derive import family as families
 from hwnas_jax.derive import sweep
-from hwnas_jax.io import versions, writers
+from hwnas_jax.io import records, versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
+from hwnas_jax.io.records import Condition, Measurement, Member
+from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.report import family as reading
 from hwnas_jax.report import plots, style
 from hwnas_jax.runs import pipeline
-from hwnas_jax.spaces import architecture, rules
+from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 
 HERE = pathlib.Path(__file__).parent
-CONFIG = HERE.parents[1] / "configs/digits.py"
+CONFIG = "digits"
 POOL = 1000  # candidates for the family, equal ones included
 PREFERENCE = 2.0  # spread of an operation's logit, where Gumbel noise has 1.3
 
 
 def draw_genotypes(
-  config: ConfigDict,
+  config: Config,
   net: Spec,
   rng: np.random.Generator,
   count: int,
   preference: float,
 ) -> list[Genotype]:
   """Genotypes by the config's rule, of logits that favour some operations."""
-  space, rule = net.space(), rules.RULES[config.derive.rule]
+  space, rule = net.space(), problems.rule_of(config)
   bias = preference * rng.standard_normal((count, 1, len(net.ops)))
   logits = bias + rng.gumbel(size=(count, *space.shape))
   return [rule(space, rows) for rows in logits]
 
 
 def controller_genotypes(
-  config: ConfigDict,
-  workdir: pathlib.Path,
-  nets: tuple[Spec, Spec],
-  found: table.LatencyTable,
-  rng: np.random.Generator,
+  run: hw.Run, table: LatencyTable, rng: np.random.Generator
 ) -> list[Genotype]:
   """What a finished run's controller gives at POOL random conditions."""
-  if not (workdir / "family.json").exists():
-    raise ValueError(f"{workdir} holds no finished run: finish it first")
-  dataset = method.load_dataset(config)
-  reference = pricing.make_reference(config, *nets, found)
-  state, parts, columns = pipeline.search(
-    config, workdir, nets[0], reference, dataset
-  )
+  if run.folder.family() is None:
+    raise ValueError(f"{run.folder.path} is not finished: finish it first")
+  config = run.config
+  problem = problems.make(config, run.nets, table)
+  parts, state = pipeline.search(problem, run.folder, run.dataset)
   low, high = 1.0, 1.0
   if config.condition.name == "cone":
     low, high = config.condition.low, config.condition.high
   scales = np.exp(rng.uniform(np.log(low), np.log(high), POOL))
-  simplex = rng.dirichlet(np.ones(len(columns)), POOL)
+  simplex = rng.dirichlet(np.ones(len(problem.columns)), POOL)
   logits = sweep.logits_of(
     parts.controller,
     parts.conditions,
     state.controller,
-    list(zip(simplex.tolist(), scales.tolist(), strict=True)),
+    [
+      Condition(tuple(prices), scale)
+      for prices, scale in zip(simplex.tolist(), scales.tolist(), strict=True)
+    ],
   )
-  rule = rules.RULES[config.derive.rule]
-  return [rule(nets[0].space(), rows) for rows in logits]
+  rule, space = problems.rule_of(config), run.nets.supernet.space()
+  return [rule(space, rows) for rows in logits]
 
 
 def spread(
@@ -100,36 +102,36 @@ def spread(
 
 
 def choose(
-  args: argparse.Namespace, config: ConfigDict, found: table.LatencyTable
+  args: argparse.Namespace, config: Config, table: LatencyTable
 ) -> list[tuple[str, Genotype]]:
   """(kind, genotype) of all networks, different ones."""
-  nets = method.make_nets(config)
+  net = problems.make_nets(config).derived
   rng = np.random.default_rng(args.seed)
-  costs = table.costs(found)
-  cost = lambda g: counts.genotype_cost(nets[1], g, costs)  # noqa: E731
+  costs = tables.costs(table)
+  cost = lambda g: counts.genotype_cost(net, g, costs)  # noqa: E731
   pool = (
-    controller_genotypes(config, args.workdir, nets, found, rng)
+    controller_genotypes(hw.load(args.workdir), table, rng)
     if args.workdir
-    else draw_genotypes(config, nets[1], rng, POOL, PREFERENCE)
+    else draw_genotypes(config, net, rng, POOL, PREFERENCE)
   )
   members = spread(pool, cost, args.count)
-  draw = lambda: draw_genotypes(config, nets[1], rng, 1, 0.0)[0]  # noqa: E731
-  random = sweep.distinct(members, draw, args.count)
+  draw = lambda: draw_genotypes(config, net, rng, 1, 0.0)[0]  # noqa: E731
+  random = families.distinct(members, draw, args.count)
   return [("member", g) for g in members] + [("random", g) for g in random]
 
 
 def measure_all(
-  config: ConfigDict,
-  found: table.LatencyTable,
+  config: Config,
+  table: LatencyTable,
   networks: list[tuple[str, Genotype]],
   repeats: int,
 ) -> list[dict[str, Any]]:
-  """A row for each network, in the form of family.json's members."""
-  net = method.make_nets(config)[1]
-  space, costs = net.space(), table.costs(found)
+  """A row for each network, as --json has it."""
+  net = problems.make_nets(config).derived
+  space, costs = net.space(), tables.costs(table)
   names = {architecture.identity(space, g): (kind, g) for kind, g in networks}
   genotypes = {name: genotype for name, (_, genotype) in names.items()}
-  compiled = timing.compile_networks(net, genotypes, found.batch_size)
+  compiled = timing.compile_networks(net, genotypes, table.batch_size)
   measured = timing.measure_networks(compiled, repeats)
   return [
     {
@@ -137,33 +139,48 @@ def measure_all(
       "kind": kind,
       "genotype": architecture.to_json(space, genotype),
       "predicted_ms": counts.genotype_cost(net, genotype, costs),
-      "latency": measured[name],
+      "latency": records.to_json(measured[name]),
     }
     for name, (kind, genotype) in names.items()
   ]
 
 
+def as_member(row: dict[str, Any]) -> Member:
+  """A row as the report's figures read it, which need no counts."""
+  return Member(
+    id=row["id"],
+    name=row["id"],
+    kind=row["kind"],
+    condition=None,
+    architecture=row["genotype"],
+    params=0,
+    op_params=0,
+    macs=0,
+    latency=records.from_json(row["id"], row["latency"], Measurement),
+    predicted_ms=row["predicted_ms"],
+  )
+
+
 def statistics(rows: list[dict[str, Any]]) -> dict[str, Any]:
   """Spearman, median absolute and signed relative error, of each kind."""
   kinds = {"all": ("member", "random"), "member": "member", "random": "random"}
-  found = {}
+  by_kind = {}
   for name, wanted in kinds.items():
-    some = [row for row in rows if row["kind"] in wanted]
-    error, spearman = reading.prediction_error(some)
-    ratios = [r["predicted_ms"] / r["latency"]["median_ms"] for r in some]
-    found[name] = {
+    some = [as_member(row) for row in rows if row["kind"] in wanted]
+    error = reading.prediction_error(some)
+    by_kind[name] = {
       "count": len(some),
-      "spearman": spearman,
-      "median_absolute_error": error,
-      "bias": float(np.median(ratios)) - 1.0,
+      "spearman": error.spearman,
+      "median_absolute_error": error.median,
+      "bias": error.bias,
     }
-  return found
+  return by_kind
 
 
 @matplotlib.rc_context(style.RC)
 def draw(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
   """Writes the scatter plot as PNG and SVG."""
-  figure = plots.prediction_figure(rows)
+  figure = plots.prediction_figure([as_member(row) for row in rows])
   figure.savefig(path.with_suffix(".png"), dpi=200)
   figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
 
@@ -179,17 +196,17 @@ def print_table(result: dict[str, Any]) -> None:
     )
 
 
-def load_config(args: argparse.Namespace) -> ConfigDict:
+def load_config(args: argparse.Namespace) -> Config:
   """The config of the finished run, or the one of --config."""
   if args.workdir:
-    return ConfigDict(writers.read_json(args.workdir / "config.json")["config"])
-  return configuration.load(args.config)
+    return problems.read_run(RunFolder.at(args.workdir))
+  return problems.resolve(hw.load_config(args.config))
 
 
 def parse() -> argparse.Namespace:
   """The command line."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--config", default=f"{CONFIG}", help="FILE[:variant]")
+  parser.add_argument("--config", default=CONFIG, help="NAME or FILE.py")
   parser.add_argument("--workdir", type=pathlib.Path, help="of a finished run")
   parser.add_argument("--table", type=pathlib.Path, help="measured if absent")
   parser.add_argument(
@@ -219,21 +236,21 @@ def main() -> None:
   use_compilation_cache()
   if not args.json.exists():
     config = load_config(args)
-    space = method.make_nets(config)[1].space()
-    found = sites.profile_space(
+    space = problems.make_nets(config).derived.space()
+    table = sites.profile_space(
       space, config.latency.batch_size, args.table, config.latency.repeats
     )
-    networks = choose(args, config, found)
-    rows = measure_all(config, found, networks, args.repeats)
+    networks = choose(args, config, table)
+    rows = measure_all(config, table, networks, args.repeats)
     result = {
       "members": rows,
       "statistics": statistics(rows),
       "seed": args.seed,
-      "batch_size": found.batch_size,
-      "table_digest": writers.read_json(args.table)["digest"],
-      "config": config.to_dict(),
+      "batch_size": table.batch_size,
+      "table_digest": table.digest(),
+      "config": records.to_json(config),
       "versions": versions.versions(),
-      "device": versions.device_fingerprint(),
+      "device": records.to_json(versions.device_fingerprint()),
     }
     writers.write_json(args.json, result)
   result = writers.read_json(args.json)

@@ -8,12 +8,12 @@ One table prices for all: measured and calibrated once, with the predictors
 trained on the same networks. The budgets are 40 and 25 % of the largest
 architecture's latency. A penalty that has a target aims at it, by a search of
 its own; a family (DARTS-CC, simplex, MODNAS, and `cone`, configs/digits.py)
-gives the dearest network of its sweep that keeps it by the table, all budgets
-from one search; who has neither is weighed by a constant for each budget. DARTS
-knows no latency. Beside them `fixed`, the cone's search at one price, and
-random architectures that keep the budget. What is found is trained alike, and
-at the end all networks of all seeds are measured in turns. A run that was
-stopped goes on, and what is in --json is skipped.
+gives the slowest network of its sweep that keeps it by the table, all budgets
+from one search; a method that has neither weighs latency by a constant for each
+budget. DARTS knows no latency. Beside them `fixed`, the cone's search at one
+price, and random architectures that keep the budget. What is found is trained
+alike, and at the end all networks of all seeds are measured in turns. A run
+that was stopped goes on, and what is in --json is skipped.
 """
 
 import argparse
@@ -24,24 +24,25 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from hwnas_jax.config import checks, method, pricing
-from hwnas_jax.config import fields as configuration
+import hwnas_jax as hw
+from hwnas_jax.config import files
+from hwnas_jax.config import problem as problems
+from hwnas_jax.config.fields import Config
 from hwnas_jax.core import budget as budgets
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import networks, sites, timing
 from hwnas_jax.costs.predict import predictor
-from hwnas_jax.derive import sweep
-from hwnas_jax.io import versions, writers
+from hwnas_jax.derive import family
+from hwnas_jax.io import records, versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
+from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.runs import pipeline, training
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.rules import RULES
 from hwnas_jax.spaces.spec import Spec
 
-HERE = pathlib.Path(__file__).parent
-CONFIGS = HERE.parents[1] / "configs"
-RESULTS = HERE / "results.json"
+RESULTS = pathlib.Path(__file__).parent / "results.json"
 METHODS = (
   *("darts", "darts_cc", "simplex", "fbnet", "proxyless", "la_darts"),
   *("surgenas", "lightnas", "modnas", "cone", "fixed", "random"),
@@ -94,7 +95,7 @@ class Ground(NamedTuple):
 
 def base_config(smoke: bool) -> ConfigDict:
   """The digits', at a budget."""
-  config = configuration.load(f"{CONFIGS / 'digits.py'}")
+  config = hw.load_config("digits")
   config.derive.update(num_scales=33, num_random=0)
   part = config.search
   part.update(num_steps=STEPS, warmup_steps=WARMUP)
@@ -107,40 +108,40 @@ def base_config(smoke: bool) -> ConfigDict:
 
 def make_ground(workdir: pathlib.Path, smoke: bool) -> Ground:
   """Measures the table and the networks, trains the predictors."""
-  config = base_config(smoke)
-  net = method.make_nets(config)[1]
-  path, part = workdir / "table.json", config.latency
+  config = problems.resolve(base_config(smoke))
+  nets = problems.make_nets(config)
+  net, path, part = nets.derived, workdir / "table.json", config.latency
   workdir.mkdir(parents=True, exist_ok=True)
   table = sites.profile_space(net.space(), part.batch_size, path, part.repeats)
   measured = networks.profile_chosen(
     net, table, path, RULES["argmax"], CALIBRATION + HELD_OUT, part.repeats
   )
-  table, errors = networks.calibrated(net, table, measured, CALIBRATION)
-  tables.save(path, table)
-  reference = pricing.make_reference(config, net, net, table)
-  largest_ms = pricing.make_reach(config, net.space(), reference).largest_ms
+  table = networks.calibrated(net, table, measured, CALIBRATION)
+  table.save(path)
+  largest_ms = problems.make(config, nets, table).reach().largest_ms
   budget_ms = {
     budget: budgets.to_ms(budgets.parse(budget, "budget"), largest_ms)
     for budget in BUDGETS
   }
   ground = Ground(path, table, net, budget_ms)
+  assert table.errors is not None
+  errors = {"raw": table.errors.raw, "calibrated": table.errors.calibrated}
   for kind in ("mlp", "graph"):
     if not ground.predictor(kind).exists():
-      found, errors[kind] = networks.train_predictor(
+      trained, errors[kind] = networks.train_predictor(
         kind, net, table, measured, CALIBRATION
       )
-      predictor.save(ground.predictor(kind), found)
+      predictor.save(ground.predictor(kind), trained)
   for name, error in errors.items():
-    print(f"{name}: {error['median_absolute_error']:.1%} off, held out")
+    print(f"{name}: {error.median_absolute_error:.1%} off, held out")
   return ground
 
 
-def make_config(job: Job, ground: Ground, smoke: bool) -> ConfigDict:
-  """A method's config on the common ground."""
-  base, name = base_config(smoke), job.method
-  own = CONFIGS / "methods" / f"{name}.py"
-  config = configuration.load(f"{own}") if own.exists() else base_config(smoke)
-  if name == "fixed":
+def make_config(job: Job, ground: Ground, smoke: bool) -> Config:
+  """A method's config on the common ground, checked."""
+  base, name = base_config(smoke), f"methods/{job.method}"
+  config = hw.load_config(name) if name in files.names() else base_config(smoke)
+  if job.method == "fixed":
     config.condition.name, config.controller.name = "fixed", "table"
   for part in ("data", "space", "train", "latency"):
     config[part].update(base[part].to_dict())
@@ -169,41 +170,46 @@ def make_config(job: Job, ground: Ground, smoke: bool) -> ConfigDict:
     part.epoch_steps = part.controller_epoch_steps = 20 if smoke else EPOCH
     part.num_steps += part.num_steps - part.warmup_steps
   config.seed = job.seed
-  checks.check(config)
-  return config
+  return problems.resolve(config)
 
 
 def search(
-  job: Job, config: ConfigDict, folder: pathlib.Path, ground: Ground
+  job: Job, config: Config, folder: RunFolder, ground: Ground
 ) -> tuple[list[Genotype], dict[str, Any]]:
   """The networks of one search, and what it took and spans."""
-  net, derived = method.make_nets(config)
-  reference = pricing.make_reference(config, net, derived, ground.table)
-  dataset = method.load_dataset(config)
-  state, parts, columns = pipeline.search(
-    config, folder, net, reference, dataset
+  path = config.cost.predictor
+  problem = problems.make(
+    config,
+    problems.make_nets(config),
+    ground.table,
+    predictor.load(path) if path else None,
   )
-  rule = pricing.make_rule(config, net.space(), reference)
-  members, _, _ = pipeline.derive(config, net, parts, state, columns, rule)
-  found = {m.genotype: ground.predict_ms(m.genotype) for m in members}
-  told = {
+  searched = pipeline.search(problem, folder, pipeline.load_dataset(config))
+  swept = pipeline.derive(problem, searched)
+  predicted_ms = {
+    network.genotype: ground.predict_ms(network.genotype)
+    for network in swept.networks
+  }
+  about = {
     "search_s": round(search_s(folder), 1),
-    "members": len(found),
-    "predicted_ms": [min(found.values()), max(found.values())],
+    "members": len(predicted_ms),
+    "predicted_ms": [min(predicted_ms.values()), max(predicted_ms.values())],
   }
   if job.method not in FAMILIES:
-    return list(found), told
-  keeping = [g for g, ms in found.items() if ms <= ground.budget_ms[job.budget]]
-  cheapest = min(found, key=found.__getitem__)
-  return [max(keeping, key=found.__getitem__, default=cheapest)], told
+    return list(predicted_ms), about
+  limit_ms = ground.budget_ms[job.budget]
+  keeping = [g for g, ms in predicted_ms.items() if ms <= limit_ms]
+  fastest = min(predicted_ms, key=predicted_ms.__getitem__)
+  slowest = max(keeping, key=predicted_ms.__getitem__, default=fastest)
+  return [slowest], about
 
 
-def search_s(folder: pathlib.Path) -> float:
+def search_s(folder: RunFolder) -> float:
   """Seconds of the search's steps, without compilation and pauses.
 
   A dispatch that took five times their median counts as the median.
   """
-  rows = writers.read_jsonl(folder / "search" / "metrics.jsonl")
+  rows = writers.read_jsonl(folder.search / "metrics.jsonl")
   spans = np.diff([row["unix_time_s"] for row in rows])
   median = np.median(spans)
   spans = np.where(spans > 5 * median, median, spans)
@@ -220,31 +226,33 @@ def draw(job: Job, ground: Ground) -> list[Genotype]:
       if ground.predict_ms(genotype) <= ground.budget_ms[job.budget]:
         return genotype
 
-  return list(sweep.distinct([], one, DRAWS))
+  return family.distinct([], one, DRAWS)
 
 
 def run_one(
   job: Job, ground: Ground, workdir: pathlib.Path, smoke: bool
 ) -> dict[str, Any]:
-  """Searches, and trains what was found."""
-  folder, cost = workdir / job.folder, {}
+  """Searches, and trains the networks that come of it."""
+  folder = RunFolder.at(workdir / job.folder)
+  cost: dict[str, Any] = {}
   if job.method == "random":
-    config, genotypes = base_config(smoke), draw(job, ground)
-    config.seed = job.seed
+    base = base_config(smoke)
+    base.seed = job.seed
+    config, genotypes = problems.resolve(base), draw(job, ground)
   else:
     config = make_config(job, ground, smoke)
-    pipeline.record(folder, config, "experiments/methods/run.py")
+    pipeline.begin(folder, config, "experiments/methods/run.py")
     genotypes, cost = search(job, config, folder, ground)
-  dataset, space = method.load_dataset(config), ground.net.space()
+  dataset, space = pipeline.load_dataset(config), ground.net.space()
   trained = training.train(config, folder, dataset, ground.net, genotypes)
   rows = [
     {
       "id": architecture.identity(space, genotype),
       "edges": architecture.to_json(space, genotype),
       "predicted_ms": ground.predict_ms(genotype),
-      **told,
+      **records.to_json(accuracies),
     }
-    for genotype, told in zip(genotypes, trained, strict=True)
+    for genotype, accuracies in zip(genotypes, trained, strict=True)
   ]
   return {**cost, "networks": rows}
 
@@ -252,55 +260,60 @@ def run_one(
 def measure_all(
   results: dict[str, Any], ground: Ground, repeats: int
 ) -> dict[str, Any]:
-  """The latency of every network, all in turns."""
+  """The latency of every network, all in turns, as JSON."""
   space = ground.net.space()
   genotypes = {
     row["id"]: architecture.from_json(space, row["edges"])
-    for one in results["runs"].values()
-    for row in one["networks"]
+    for run in results["runs"].values()
+    for row in run["networks"]
   }
   compiled = timing.compile_networks(
     ground.net, genotypes, ground.table.batch_size
   )
-  return timing.measure_networks(compiled, repeats)
+  return records.to_json(timing.measure_networks(compiled, repeats))
 
 
 def print_method(method: str, budget: str, results: dict[str, Any]) -> None:
   """Means over a seed's networks: their mean and standard deviation."""
   runs = [
-    one
-    for name, one in results["runs"].items()
+    run
+    for name, run in results["runs"].items()
     if (name.split()[0], name.split()[-1]) == (method, budget)
   ]
   if not runs:
     return
   latency, budget_ms = results["latency"], results["budget_ms"][budget]
-  rows = [one["networks"] for one in runs]
-  each = [latency[row["id"]]["median_ms"] for own in rows for row in own]
-  ms, tested = (
-    [np.mean([value(row) for row in own]) for own in rows]
+  by_seed = [run["networks"] for run in runs]
+  each = [latency[row["id"]]["median_ms"] for rows in by_seed for row in rows]
+  ms, accuracies = (
+    [np.mean([value(row) for row in rows]) for rows in by_seed]
     for value in (
       lambda row: latency[row["id"]]["median_ms"],
       lambda row: 100 * row["test_accuracy"],
     )
   )
-  seconds = [one.get("search_s", 0) for one in runs]
+  seconds = [run.get("search_s", 0) for run in runs]
   print(
-    f"{budget} {method:10}{np.mean(ms):6.2f} ms (SD {np.std(ms, ddof=1):.2f}),"
+    f"{budget} {method:10}{np.mean(ms):6.2f} ms (SD {deviation(ms):.2f}),"
     f" {sum(one > budget_ms for one in each)} of {len(each)} over,"
     f" {max(each) / budget_ms:.2f} of the budget at most;"
-    f"{np.mean(tested):6.1f} % (SD {np.std(tested, ddof=1):.1f});"
+    f"{np.mean(accuracies):6.1f} % (SD {deviation(accuracies):.1f});"
     f"{np.median(seconds):6.0f} s of search ({min(seconds)} to {max(seconds)})"
   )
 
 
+def deviation(values: list[Any]) -> float:
+  """Standard deviation over the seeds; not a number for a single one."""
+  return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+
 def jobs(smoke: bool) -> list[Job]:
   """By budget and seed first: what is there when it stops has all methods."""
-  found = itertools.product(BUDGETS, range(1 if smoke else SEEDS), METHODS)
+  names = itertools.product(BUDGETS, range(1 if smoke else SEEDS), METHODS)
   first = next(iter(BUDGETS))
   return [
     job
-    for job in itertools.starmap(Job, found)
+    for job in itertools.starmap(Job, names)
     if job.method != "darts" or job.budget == first
   ]
 
@@ -322,8 +335,7 @@ def main() -> None:
     if job.name in results["runs"]:
       continue
     print(job.name, flush=True)
-    found = run_one(job, ground, args.workdir, args.smoke)
-    results["runs"][job.name] = found
+    results["runs"][job.name] = run_one(job, ground, args.workdir, args.smoke)
     results.pop("latency", None)
     writers.write_json(args.json, results)
   if "latency" not in results:
@@ -331,7 +343,7 @@ def main() -> None:
       "budget_ms": ground.budget_ms,
       "latency": measure_all(results, ground, 3 if args.smoke else 100),
       "versions": versions.versions(),
-      "device": versions.device_fingerprint(),
+      "device": records.to_json(versions.device_fingerprint()),
     }
     writers.write_json(args.json, results)
   for budget, name in itertools.product(BUDGETS, METHODS):

@@ -18,7 +18,7 @@ from hwnas_jax.io import versions, writers
 from hwnas_jax.spaces import nasbench201
 from hwnas_jax.spaces.nasbench201 import NUM_CELLS, NasBench201
 
-OUT = pathlib.Path(__file__).parent / "params.json"
+RESULTS = pathlib.Path(__file__).parent / "params.json"
 FILE = "nb201_cifar10.npz"
 NET = NasBench201(5, 16, (32, 32, 3), 10)  # the benchmark's, on CIFAR-10
 COSTS = {"params": counts.params, "macs": counts.macs}
@@ -43,10 +43,12 @@ def compare(name: str, genotypes: np.ndarray, published: np.ndarray) -> dict:
 
 
 def main() -> None:
-  """Compares, writes params.json, and fails if anything differs."""
-  parser = argparse.ArgumentParser(description=__doc__)
+  """Compares, writes --json, and fails if anything differs."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--data_dir", type=pathlib.Path, required=True)
-  path = parser.parse_args().data_dir / FILE
+  parser.add_argument("--json", type=pathlib.Path, default=RESULTS)
+  args = parser.parse_args()
+  path = args.data_dir / FILE
   with np.load(path) as data:
     texts = [text.decode() for text in data["arch_str"]]
     published = {name: data[f"cifar10_{name}"] for name in COSTS}
@@ -55,7 +57,7 @@ def main() -> None:
   live = [NET.live(genotype) for genotype in genotypes]
   result = {
     "cells": len(texts),
-    "index_equal": sum(i == at for at, i in enumerate(indices)),
+    "index_equal": sum(i == row for row, i in enumerate(indices)),
     "string_equal": sum(
       nasbench201.to_string(g) == t
       for g, t in zip(genotypes, texts, strict=True)
@@ -75,12 +77,12 @@ def main() -> None:
     },
     "versions": versions.versions(),
   }
-  writers.write_json(OUT, result)
+  writers.write_json(args.json, result)
   equal = [result["index_equal"], result["string_equal"]]
   equal += [result[name]["equal"] for name in COSTS]
   print(f"equal indices, strings, {', '.join(COSTS)}: {equal} of {len(texts)}")
   if equal != [NUM_CELLS] * len(equal):
-    raise SystemExit(f"not all equal: see {OUT}")
+    raise SystemExit(f"not all equal: see {args.json}")
 
 
 if __name__ == "__main__":

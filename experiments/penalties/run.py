@@ -13,27 +13,28 @@ that was stopped goes on; one that is in --json is skipped.
 import argparse
 import pathlib
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from hwnas_jax.config import checks, method, pricing
-from hwnas_jax.config import fields as configuration
+import hwnas_jax as hw
+from hwnas_jax.config import method
+from hwnas_jax.config import problem as problems
+from hwnas_jax.config.problem import Problem
 from hwnas_jax.core.rng import stream
-from hwnas_jax.costs import table
+from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import sites
-from hwnas_jax.io import versions, writers
+from hwnas_jax.costs.table import LatencyTable
+from hwnas_jax.io import records, versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
 from hwnas_jax.method.state import SearchState
-from hwnas_jax.method.step import Parts
-from hwnas_jax.spaces import architecture, rules
-from hwnas_jax.spaces.spec import Spec
+from hwnas_jax.method.step import Parts, Step
+from hwnas_jax.runs import pipeline
+from hwnas_jax.spaces import architecture
 
-HERE = pathlib.Path(__file__).parent
-RESULTS = HERE / "results.json"
-CONFIG = HERE.parents[1] / "configs/digits.py"
+RESULTS = pathlib.Path(__file__).parent / "results.json"
+CONFIG = "digits"
 SPREAD = (0.25, 0.5, 0.75)  # targets, between the smallest and the largest
 STRENGTHS = {
   "dual_ascent": (0.5, 5.0, 50.0),
@@ -46,7 +47,7 @@ STRENGTHS = {
 
 def make_config(args: argparse.Namespace) -> ConfigDict:
   """The digits' config, for one network and a short search."""
-  config = configuration.load(f"{CONFIG}:smoke" if args.smoke else f"{CONFIG}")
+  config = hw.load_config(f"{CONFIG}:smoke" if args.smoke else CONFIG)
   config.condition.name = "fixed"
   config.latency.batch_size = 256  # log_product needs more than 1 ms
   if not args.smoke:
@@ -55,38 +56,35 @@ def make_config(args: argparse.Namespace) -> ConfigDict:
   return config
 
 
-def read_table(
-  args: argparse.Namespace, config: ConfigDict
-) -> table.LatencyTable:
+def read_table(args: argparse.Namespace, config: ConfigDict) -> LatencyTable:
   """--table, or one measured on this device."""
-  space, part = method.make_nets(config)[1].space(), config.latency
+  fields = problems.resolve(config)
+  space, part = problems.make_nets(fields).derived.space(), fields.latency
   path = args.table or args.workdir / "table.json"
   if args.table is None:
     path.parent.mkdir(parents=True, exist_ok=True)
     sites.profile_space(space, part.batch_size, path, part.repeats)
-  found = table.load(path)
-  table.require(found, space, part.batch_size)
-  return found
+  table = LatencyTable.load(path)
+  tables.require(table, space, part.batch_size)
+  return table
 
 
 class Searches:
   """Searches by job; one compile serves all targets and strengths."""
 
-  def __init__(
-    self, config: ConfigDict, net: Spec, latency: table.LatencyTable
-  ) -> None:
-    self.config, self.net = config, net
-    self.dataset = method.load_dataset(config)
-    self.reference = pricing.make_reference(config, net, net, latency)
-    self.compiled: dict[Any, Callable] = {}
+  def __init__(self, config: ConfigDict, table: LatencyTable) -> None:
+    """Nothing is compiled yet."""
+    fields = problems.resolve(config)
+    self.config, self.table = config, table
+    self.nets = problems.make_nets(fields)
+    self.dataset = pipeline.load_dataset(fields)
+    self.compiled: dict[Any, Step] = {}
 
   def run(self, job: dict[str, Any]) -> dict[str, Any]:
-    """What one search found, by the table."""
-    config = apply(self.config, job)
-    checks.check(config)
-    parts, settings, _ = method.make_parts(
-      config, self.net, self.reference, self.dataset
-    )
+    """What one search gives, by the table."""
+    config = problems.resolve(apply(self.config, job))
+    problem = problems.make(config, self.nets, self.table)
+    parts, settings = method.make_parts(problem, self.dataset)
     # A scale is a constant of the step, other strengths are in its state.
     key = job["name"], config.condition.high
     init, steps = method.make_search(config, parts, settings)
@@ -94,30 +92,29 @@ class Searches:
     data, _ = method.make_search_data(config, self.dataset)
     state = init(stream(config.seed, "search"))
     while int(state.step) < config.search.num_steps:
-      state, metrics = steps(state, data, self.reference)
-    return self._describe(config, parts, state, metrics)
+      state, metrics = steps(state, data, problem.costs)
+    return _describe(problem, parts, state, metrics)
 
-  def _describe(
-    self,
-    config: ConfigDict,
-    parts: Parts,
-    state: SearchState,
-    metrics: dict[str, Any],
-  ) -> dict[str, Any]:
-    space = self.net.space()
-    drawn = parts.conditions.draw(stream(0, "condition"))
-    features = parts.conditions.features(drawn)
-    logits = np.asarray(parts.controller.apply(state.controller, features))
-    genotype = rules.RULES[config.derive.rule](space, logits)
-    table_ms = np.asarray(self.reference.reference)
-    chosen_ms = table_ms[np.arange(len(genotype)), list(genotype)]
-    return {
-      "latency_ms": float(self.reference.base + chosen_ms.sum()),
-      "expected_latency_ms": float(metrics["expected_cost"]),
-      "cross_entropy": float(metrics["cross_entropy"]),
-      "state": {name: float(v) for name, v in state.penalty.items()},
-      "genotype": architecture.to_json(space, genotype),
-    }
+
+def _describe(
+  problem: Problem, parts: Parts, state: SearchState, metrics: dict[str, Any]
+) -> dict[str, Any]:
+  """The latency of the network that a search gives, and its last metrics."""
+  space = problem.nets.supernet.space()
+  drawn = parts.conditions.draw(stream(0, "condition"))
+  features = parts.conditions.features(drawn)
+  logits = np.asarray(parts.controller.apply(state.controller, features))
+  # The plain rule: `problem.rule` would take what is nearest to the target.
+  genotype = problems.rule_of(problem.config)(space, logits)
+  table_ms = np.asarray(problem.costs.reference)
+  chosen_ms = table_ms[np.arange(len(genotype)), list(genotype)]
+  return {
+    "latency_ms": float(problem.costs.base + chosen_ms.sum()),
+    "expected_latency_ms": float(metrics["expected_cost"]),
+    "cross_entropy": float(metrics["cross_entropy"]),
+    "state": {name: float(v) for name, v in state.penalty.items()},
+    "genotype": architecture.to_json(space, genotype),
+  }
 
 
 def jobs(seeds: list[int], targets_ms: list[float]) -> list[dict[str, Any]]:
@@ -147,14 +144,14 @@ def apply(config: ConfigDict, job: dict[str, Any]) -> ConfigDict:
 
 def gaps(results: dict[str, Any], targets_ms: list[float]) -> dict[str, Any]:
   """{(penalty, strength): |latency / T - 1| [targets, seeds]}."""
-  found: dict[tuple[str, float], list[list[float]]] = {}
+  by_penalty: dict[tuple[str, float], list[list[float]]] = {}
   for row in results["runs"].values():
     key = row["name"], row["strength"]
     for i, target in enumerate(targets_ms):
       if row["target_ms"] in (None, target):
-        cells = found.setdefault(key, [[] for _ in targets_ms])
+        cells = by_penalty.setdefault(key, [[] for _ in targets_ms])
         cells[i].append(abs(row["latency_ms"] / target - 1))
-  return {key: np.asarray(cells) for key, cells in found.items()}
+  return {key: np.asarray(cells) for key, cells in by_penalty.items()}
 
 
 def print_table(results: dict[str, Any]) -> None:
@@ -193,24 +190,23 @@ def main() -> None:
   args = parse()
   use_compilation_cache()
   config = make_config(args)
-  latency = read_table(args, config)
-  net, _ = method.make_nets(config)
-  reference = pricing.make_reference(config, net, net, latency)
-  reach = pricing.make_reach(config, net.space(), reference)
+  table = read_table(args, config)
+  fields = problems.resolve(config)
+  reach = problems.make(fields, problems.make_nets(fields), table).reach()
   low, high = reach.smallest_ms, reach.largest_ms
   about = {
     "config": config.to_dict(),
     "reach_ms": [low, high],
     "targets_ms": [low + part * (high - low) for part in SPREAD],
     "versions": versions.versions(),
-    "device": versions.device_fingerprint(),
+    "device": records.to_json(versions.device_fingerprint()),
     "runs": {},
   }
   results = writers.read_json(args.json) if args.json.exists() else about
   if results["reach_ms"] != about["reach_ms"]:
     sys.exit(f"{args.json} is of another table: give another --json")
   print(reach)
-  searches = Searches(config, net, latency)
+  searches = Searches(config, table)
   for job in jobs(args.seeds, results["targets_ms"]):
     values = (job["name"], job["strength"], job["target_ms"], job["seed"])
     name = "_".join(

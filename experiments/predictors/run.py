@@ -32,7 +32,7 @@ from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Array
 from hwnas_jax.costs.predict import fit
 from hwnas_jax.costs.predict import predictor as predictors
-from hwnas_jax.costs.predict.fit import Settings
+from hwnas_jax.costs.predict.fit import Samples, Settings
 from hwnas_jax.costs.predict.predictor import HeldOut
 from hwnas_jax.io import versions, writers
 
@@ -79,19 +79,20 @@ def predict(
   """Fits to mixes [N, E, O] on all devices [S, N]; ms [S, T] of unseen."""
   reference = jnp.asarray(REFERENCE)
 
-  def by_rule(latency_ms: Array, rule: Array) -> Array:
-    table = fit.fit_table(CELL, reference, mixes, latency_ms, rule)
+  def by_rule(samples: Samples, rule: Array) -> Array:
+    table = fit.fit_table(CELL, samples, rule)
     return fit.table_ms(CELL, reference, table, unseen)
 
   def one(latency_ms: Array) -> tuple[Array, HeldOut | None]:
+    samples = Samples(reference, mixes, latency_ms)
     if model in RULES:
-      return by_rule(latency_ms, jnp.asarray(RULES[model])), None
+      return by_rule(samples, jnp.asarray(RULES[model])), None
     if model == "table":
       folds = fit.split(len(mixes), fit.FOLDS, key)
-      tables = fit.best_tables(CELL, reference, mixes, latency_ms, folds)
-      return by_rule(latency_ms, tables.rule[0]), None
-    found = fit.fit(model, CELL, settings, reference, mixes, latency_ms, key)
-    return predictors.cost(found, unseen), found.held_out
+      tables = fit.best_tables(CELL, samples, folds)
+      return by_rule(samples, tables.rule[0]), None
+    trained = fit.fit(model, CELL, settings, samples, key)
+    return predictors.cost(trained, unseen), trained.held_out
 
   return jax.vmap(one)(latency_ms)
 
@@ -123,14 +124,14 @@ def run_job(
     drawn = np.random.default_rng(seed).choice(pool, size, replace=False)
     data = jnp.asarray(mixes[drawn]), jnp.asarray(latency[:, drawn])
     key = stream(seed, f"predictors {size}")
-    found, held_out = predict(model, settings, *data, unseen, key)
+    predicted_ms, held_out = predict(model, settings, *data, unseen, key)
     for i, name in enumerate(devices):
-      row = scores(np.asarray(found[i]), latency[i, :TEST])
+      row = scores(np.asarray(predicted_ms[i]), latency[i, :TEST])
       if held_out is not None:
-        own = jax.tree.map(lambda leaf, i=i: leaf[i], held_out)
-        row["held_out"] = round(float(own.mean), 5)
-        row["table_held_out"] = round(float(own.table_mean), 5)
-        row["recommended"] = predictors.recommended(own)
+        errors = jax.tree.map(lambda leaf, i=i: leaf[i], held_out)
+        row["held_out"] = round(float(errors.mean), 5)
+        row["table_held_out"] = round(float(errors.table_mean), 5)
+        row["recommended"] = predictors.recommended(errors)
       rows[name].append(row)
   return {
     "devices": rows,
@@ -168,8 +169,8 @@ def print_recommended(jobs: dict[str, Any]) -> None:
   for model in ("mlp", "graph"):
     rows = [
       (row["recommended"], row["mean"] < base["mean"])
-      for device, found in jobs[model]["devices"].items()
-      for row, base in zip(found, table[device], strict=True)
+      for device, rows_of_seeds in jobs[model]["devices"].items()
+      for row, base in zip(rows_of_seeds, table[device], strict=True)
     ]
     said, true = np.asarray(rows).T
     print(

@@ -7,29 +7,34 @@ DIR holds help_latency_nb201.npz ({setting: float32[15625] ms}, published with
 HELP, MIT) and nb201_cifar10.npz (`ops[15625, 6]`). The run is any finished one
 of NAS-Bench-201's space (README.md has a small one's command); its table is
 that of the machine it ran on. Each setting's table is made from that one and 20
-measured cells, by `costs.transfer` with a prior from all settings but those of
-the same device, for the liveness rule under which the cells predict each other
-better. Budgets are uniform between the smallest and the largest predicted
-latency there; the published latencies are the measuring function. Settings that
---json has are skipped.
+measured cells, by `costs.correct.transfer` with a prior from all settings but
+those of the same device, for the liveness rule under which the cells predict
+each other better. Budgets are uniform between the smallest and the largest
+predicted latency there; the published latencies are the measuring function.
+Settings that --json has are skipped.
 """
 
 import argparse
-import dataclasses
+import functools
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 
+import hwnas_jax as hw
+from hwnas_jax.config import problem as problems
 from hwnas_jax.core.types import Genotype
-from hwnas_jax.costs import table
+from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.correct import calibration, devices, regression, transfer
-from hwnas_jax.derive.shortlist import Measurement
+from hwnas_jax.costs.correct.features import LIVENESS
+from hwnas_jax.costs.measured import Measured
+from hwnas_jax.costs.table import LatencyTable
+from hwnas_jax.derive.settle import Measure
 from hwnas_jax.io import versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
-from hwnas_jax.runs import family
-from hwnas_jax.spaces import rules
+from hwnas_jax.io.records import Measurement
+from hwnas_jax.runs import query
 
 HERE = pathlib.Path(__file__).parent
 NUM_CALIBRATION = 20
@@ -54,70 +59,66 @@ def device_of(setting: str) -> str:
   return name if batch in ("1", "32", "256") else setting
 
 
-def prior_without(of: family.Family, setting: str) -> regression.Prior:
+def prior_without(run: hw.Run, setting: str) -> regression.Prior:
   """What the other devices say of log multipliers on the run's table."""
-  own = devices.of_costs(of.derived, {"R": table.raw_costs(of.table)})
-  known = devices.shipped()
+  costs = {"R": tables.raw_costs(run.table)}
+  reference = devices.from_costs(run.nets.derived, costs)
+  shipped = devices.shipped()
   others = {
     name: row
-    for name, row in known.coefficients_ms.items()
+    for name, row in shipped.coefficients_ms.items()
     if device_of(name) != device_of(setting)
   }
-  known = known._replace(coefficients_ms=others)
-  shapes = known.shapes()[:, [known.names.index(n) for n in own.names]]
-  logs = own.shapes()
-  prior = transfer.learn_prior(logs, logs[0], [shapes])
+  shipped = shipped._replace(coefficients_ms=others)
+  columns = [shipped.names.index(name) for name in reference.names]
+  logs = reference.shapes()
+  prior = transfer.learn_prior(logs, logs[0], [shipped.shapes()[:, columns]])
   assert prior is not None
   return prior
 
 
 def table_of(
-  of: family.Family, setting: str, latencies_ms: Latencies
-) -> table.LatencyTable:
+  run: hw.Run, setting: str, latencies_ms: Latencies
+) -> LatencyTable:
   """The setting's table: the run's, and 20 cells measured there."""
-  costs, prior = table.raw_costs(of.table), prior_without(of, setting)
-  rule = rules.RULES[of.config.derive.rule]
-  rng = np.random.default_rng(0)
-  chosen = calibration.choose(of.derived, costs, rule, rng, NUM_CALIBRATION)
+  net, costs = run.nets.derived, tables.raw_costs(run.table)
+  rule, rng = problems.rule_of(run.config), np.random.default_rng(0)
+  chosen = calibration.choose(net, costs, rule, rng, NUM_CALIBRATION)
+  measured = Measured(chosen, [latencies_ms[g] for g in chosen])
+  fit = functools.partial(transfer.fit, prior_without(run, setting))
   fits = [
-    calibration.calibrate(
-      of.derived,
-      costs,
-      chosen,
-      [latencies_ms[g] for g in chosen],
-      liveness=liveness,
-      fit=lambda rows, ms: transfer.fit(prior, rows, ms),
-    )
-    for liveness in calibration.LIVENESS
+    calibration.calibrate(net, costs, measured, liveness=liveness, fit=fit)
+    for liveness in LIVENESS
   ]
-  found = min(fits, key=lambda fit: error(fit)["median_absolute_error"])
-  moved = transfer.move(of.table, {**of.table.device, "device_kind": setting})
-  return dataclasses.replace(moved, calibration=found)
+  best = min(fits, key=error)
+  device = msgspec.structs.replace(run.table.device, device_kind=setting)
+  moved = transfer.move(run.table, device)
+  return msgspec.structs.replace(moved, calibration=best)
 
 
-def error(found: calibration.Calibration) -> dict[str, float]:
-  """Of its cells, each predicted by the fit to the others."""
-  return calibration.errors(found)["calibrated"]
+def error(fitted: calibration.Calibration) -> float:
+  """Median error of its cells, each predicted by the fit to the others."""
+  return calibration.errors(fitted).calibrated.median_absolute_error
 
 
 def ask(
-  of: family.Family,
-  found: table.LatencyTable,
-  budget_ms: float,
-  measure: Callable[[Genotype], Measurement],
+  run: hw.Run, table: LatencyTable, budget_ms: float, measure: Measure
 ) -> dict[str, Any]:
   """One budget: what was tried, or why it was refused."""
+  question = query.Question(f"{budget_ms}ms", table, measure=measure)
   try:
-    answer = of.query(f"{budget_ms}ms", table=found, measure=measure)
+    genotype, certificate = query.ask(run.finished, question)
   except ValueError as refusal:
     return {"budget_ms": budget_ms, "refused": str(refusal)}
-  certificate = answer.certificate
+  assert certificate.measured is not None
   return {
     "budget_ms": budget_ms,
-    "genotype": list(answer.genotype),
-    "measured_ms": certificate["measured"]["median_ms"],
-    "tried_ms": [row["median_ms"] for row in certificate["tried"]],
-    "unconstrained_best_fits": certificate["unconstrained_best_fits"],
+    "genotype": list(genotype),
+    "measured_ms": certificate.measured.median_ms,
+    "tried_ms": [
+      tried.measured.median_ms for tried in certificate.tried if tried.measured
+    ],
+    "unconstrained_best_fits": certificate.unconstrained_best_fits,
   }
 
 
@@ -152,37 +153,40 @@ def summarise(
   }
 
 
-def run(
-  of: family.Family, setting: str, latencies_ms: Latencies, budgets: int
+def ask_setting(
+  run: hw.Run, setting: str, latencies_ms: Latencies, budgets: int
 ) -> dict[str, Any]:
   """One setting."""
-  found = table_of(of, setting, latencies_ms)
-  assert found.calibration is not None
-  low, high = family.reach_ms(of, found)
+  table = table_of(run, setting, latencies_ms)
+  assert table.calibration is not None
+  low, high = query.reach_ms(run.nets.derived, table, run.config.derive.rule)
   drawn = np.random.default_rng(1).uniform(low, high, budgets)
   measure = lambda g: Measurement(latencies_ms[g], 0.0)  # noqa: E731
-  rows = [ask(of, found, float(ms), measure) for ms in drawn]
+  rows = [ask(run, table, float(ms), measure) for ms in drawn]
   return {
     **summarise(rows, latencies_ms),
     "reach_ms": [low, high],
-    "liveness": found.calibration.liveness,
-    "calibration_error": error(found.calibration)["median_absolute_error"],
+    "liveness": table.calibration.liveness,
+    "calibration_error": error(table.calibration),
     "rows": rows,
   }
 
 
-def tell(results: dict[str, Any]) -> None:
-  """A line a setting, and their sums."""
+def print_table(results: dict[str, Any]) -> None:
+  """One line a setting, and their sums."""
   names = ("budgets", "refused", "over", "over_before_measuring", "binding")
   print(f"{'':16}{''.join(f'{n:>23}' for n in names)}  use (possible)")
   for setting, row in results.items():
     pairs = zip(row["use"], row["possible_use"], strict=True)
-    use = ", ".join(f"{u:.2f} ({p:.2f})" for u, p in pairs)
-    print(f"{setting:16}{''.join(f'{row[n]:23}' for n in names)}  {use}")
+    uses = ", ".join(f"{u:.2f} ({p:.2f})" for u, p in pairs)
+    print(f"{setting:16}{''.join(f'{row[n]:23}' for n in names)}  {uses}")
   sums = [sum(row[n] for row in results.values()) for n in names]
   print(f"{'all':16}{''.join(f'{value:23}' for value in sums)}")
   use = np.concatenate([row["use"] for row in results.values()])
   best = np.concatenate([row["possible_use"] for row in results.values()])
+  if not len(use):
+    print("no budget binds: each keeps the best network without a budget")
+    return
   print(
     f"use of binding budgets: median {np.median(use):.3f}, at least 0.9 in"
     f" {np.sum(use >= 0.9)} of {len(use)}, where that is possible"
@@ -199,19 +203,20 @@ def main() -> None:
     "--json", type=pathlib.Path, default=HERE / "devices.json"
   )
   parser.add_argument("--budgets", type=int, default=10, help="of each setting")
+  parser.add_argument("--settings", nargs="+", help="these alone")
   args = parser.parse_args()
   use_compilation_cache()
   results = writers.read_json(args.json) if args.json.exists() else {}
   rows = results.setdefault("settings", {})
-  of = family.load(args.workdir)
+  run = hw.load(args.workdir)
   for setting, latencies_ms in load(args.data_dir).items():
-    if setting not in rows:
-      rows[setting] = run(of, setting, latencies_ms, args.budgets)
+    if setting not in rows and setting in (args.settings or [setting]):
+      rows[setting] = ask_setting(run, setting, latencies_ms, args.budgets)
       results["versions"] = versions.versions()
       results["calibration_cells"] = NUM_CALIBRATION
       writers.write_json(args.json, results)
       print(setting, rows[setting]["use"], flush=True)
-  tell(rows)
+  print_table(rows)
 
 
 if __name__ == "__main__":

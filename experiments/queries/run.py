@@ -4,81 +4,90 @@
 
 Budgets are uniform between the smallest and the largest predicted latency of
 the run's space. The run's table is calibrated first. Every budget is answered
-by `finished.Family.query` on this device; then a fresh process measures every
-answer again, all of them in turn. Stopped, the same command goes on.
+as by `Run.query` on this device; then a fresh process measures every answer
+again, all of them in turn. Stopped, the same command goes on; where --json is
+finished, its summary is printed and nothing is asked.
 
-Reported: answers whose second measurement breaks the budget, by any amount
-and by more than the spread that was stated; first candidates that broke it
-before anything was measured; the budget's use, over budgets that the best
-architecture without a budget does not keep.
+Reported: answers whose second measurement breaks the budget, by any amount and
+by more than the interquartile range that was stated; first candidates that
+broke it before anything was measured; the budget's use, over budgets that the
+best architecture without a budget does not keep.
 """
 
 import argparse
-import dataclasses
 import pathlib
 import subprocess
 import sys
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from hwnas_jax.costs import table
+import hwnas_jax as hw
+from hwnas_jax.config import problem as problems
+from hwnas_jax.core.types import Genotype
+from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.correct import calibration
 from hwnas_jax.costs.measure import timing
-from hwnas_jax.io import versions, writers
+from hwnas_jax.costs.measured import Measured
+from hwnas_jax.costs.table import LatencyTable
+from hwnas_jax.io import records, versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
-from hwnas_jax.runs import family
-from hwnas_jax.spaces import architecture, rules
+from hwnas_jax.runs import query
+from hwnas_jax.spaces import architecture
 
-HERE = pathlib.Path(__file__).parent
-RESULTS = HERE / "results.json"
+RESULTS = pathlib.Path(__file__).parent / "results.json"
 NUM_CALIBRATION = 20
+KEPT = ("predicted_ms", "measured", "unconstrained_best_fits")
 
 
-def calibrated(
-  of: family.Family, path: pathlib.Path, repeats: int
-) -> table.LatencyTable:
+def calibrated(run: hw.Run, path: pathlib.Path, repeats: int) -> LatencyTable:
   """The run's table, calibrated on networks measured now; kept at `path`."""
   if path.exists():
-    return table.load(path)
-  costs = table.raw_costs(of.table)
-  rule = rules.RULES[of.config.derive.rule]
-  rng = np.random.default_rng(0)
-  chosen = calibration.choose(of.derived, costs, rule, rng, NUM_CALIBRATION)
-  measured = measure(of, chosen, repeats)
-  found = calibration.calibrate(of.derived, costs, chosen, measured)
-  result = dataclasses.replace(of.table, calibration=found)
-  table.save(path, result)
-  return result
+    return LatencyTable.load(path)
+  net, costs = run.nets.derived, tables.raw_costs(run.table)
+  rule, rng = problems.rule_of(run.config), np.random.default_rng(0)
+  chosen = calibration.choose(net, costs, rule, rng, NUM_CALIBRATION)
+  measured = Measured(chosen, measure(run, chosen, repeats))
+  fitted = calibration.calibrate(net, costs, measured)
+  table = msgspec.structs.replace(run.table, calibration=fitted)
+  table.save(path)
+  return table
 
 
-def measure(of: family.Family, genotypes: list, repeats: int) -> list[float]:
+def measure(
+  run: hw.Run, genotypes: list[Genotype], repeats: int
+) -> list[float]:
   """Median latencies in ms, all measured in turn."""
-  size = of.table.batch_size
+  size = run.table.batch_size
   named = {str(i): genotype for i, genotype in enumerate(genotypes)}
-  compiled = timing.compile_networks(of.derived, named, size)
+  compiled = timing.compile_networks(run.nets.derived, named, size)
   rows = timing.measure_networks(compiled, repeats)
-  return [rows[str(i)]["median_ms"] for i in range(len(genotypes))]
+  return [rows[str(i)].median_ms for i in range(len(genotypes))]
 
 
-def ask(of: family.Family, found: table.LatencyTable, ms: float) -> dict:
-  """One budget's certificate and genotype, or why it was refused."""
+def ask(run: hw.Run, table: LatencyTable, ms: float) -> dict[str, Any]:
+  """One budget's certificate and architecture, or why it was refused."""
   try:
-    answer = of.query(f"{ms}ms", table=found)
+    # `Run.query` would write the weights of every answer too.
+    genotype, answer = query.ask(run.finished, query.Question(f"{ms}ms", table))
   except ValueError as error:
     return {"budget_ms": ms, "refused": str(error)}
-  edges = architecture.to_json(of.derived.space(), answer.genotype)
-  kept = ("predicted_ms", "measured", "tried", "unconstrained_best_fits")
-  certificate = {name: answer.certificate[name] for name in kept}
-  return {"budget_ms": ms, "genotype": edges, **certificate}
+  certificate = records.to_json(answer)
+  return {
+    "budget_ms": ms,
+    "genotype": architecture.to_json(run.nets.derived.space(), genotype),
+    "tried": [tried["measured"] for tried in certificate["tried"]],
+    **{name: certificate[name] for name in KEPT},
+  }
 
 
-def again(of: family.Family, rows: list[dict], repeats: int) -> list[float]:
+def again(run: hw.Run, rows: list[dict[str, Any]], repeats: int) -> list[float]:
   """Measures the answers of `rows`, a different network once: ms a row."""
-  space = of.derived.space()
+  space = run.nets.derived.space()
   genotypes = [architecture.from_json(space, r["genotype"]) for r in rows]
   different = list(dict.fromkeys(genotypes))
-  ms = dict(zip(different, measure(of, different, repeats), strict=True))
+  ms = dict(zip(different, measure(run, different, repeats), strict=True))
   return [ms[g] for g in genotypes]
 
 
@@ -86,7 +95,7 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
   """The counts that the module's docstring names."""
   answered = [r for r in rows if "refused" not in r]
   over = [r["again_ms"] - r["budget_ms"] for r in answered]
-  spread = [r["measured"]["spread_ms"] for r in answered]
+  iqr = [r["measured"]["iqr_ms"] for r in answered]
   binding = [r for r in answered if not r["unconstrained_best_fits"]]
   use = [r["measured"]["median_ms"] / r["budget_ms"] for r in binding]
   first = [r["tried"][0]["median_ms"] > r["budget_ms"] for r in answered]
@@ -94,7 +103,7 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     "budgets": len(rows),
     "refused": len(rows) - len(answered),
     "over": int(np.sum(np.asarray(over) > 0)),
-    "over_by_more_than_the_spread": int(np.sum(np.greater(over, spread))),
+    "over_by_more_than_the_iqr": int(np.sum(np.greater(over, iqr))),
     "over_before_measuring": int(np.sum(first)),
     "binding": len(binding),
     "median_use": float(np.median(use)) if use else None,
@@ -119,26 +128,32 @@ def main() -> None:
   args = parse()
   use_compilation_cache()
   results = writers.read_json(args.json) if args.json.exists() else {}
-  of = family.load(args.workdir)
+  if len(results.get("rows", [])) >= args.budgets and "summary" in results:
+    print(results["summary"])
+    return
+  run = hw.load(args.workdir)
   if args.again:
     answered = [r for r in results["rows"] if "refused" not in r]
     for row, ms in zip(
-      answered, again(of, answered, args.repeats), strict=True
+      answered, again(run, answered, args.repeats), strict=True
     ):
       row["again_ms"] = ms
     results["summary"] = summarise(results["rows"])
     writers.write_json(args.json, results)
     return
-  found = calibrated(of, args.workdir / "table_calibrated.json", args.repeats)
-  low, high = family.reach_ms(of, found)
+  table = calibrated(run, args.workdir / "table_calibrated.json", args.repeats)
+  assert table.calibration is not None
+  low, high = query.reach_ms(run.nets.derived, table, run.config.derive.rule)
   budgets = np.random.default_rng(1).uniform(low, high, args.budgets)
   rows = results.setdefault("rows", [])
+  results.pop("summary", None)
   for number in range(len(rows), args.budgets):
-    rows.append(ask(of, found, float(budgets[number])))
-    results["calibration"] = calibration.errors(found.calibration)
+    rows.append(ask(run, table, float(budgets[number])))
+    errors = records.to_json(calibration.errors(table.calibration))
+    results["calibration"] = errors
     results["reach_ms"] = [low, high]
     results["versions"] = versions.versions()
-    results["device"] = versions.device_fingerprint()
+    results["device"] = records.to_json(versions.device_fingerprint())
     writers.write_json(args.json, results)
     print(f"{number + 1}/{args.budgets}", rows[-1], flush=True)
   subprocess.run(

@@ -16,17 +16,20 @@ import argparse
 import dataclasses
 import pathlib
 import time
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from hwnas_jax.config import checks, method, pricing
-from hwnas_jax.config import fields as configuration
+from hwnas_jax import config as configuration
+from hwnas_jax.config import method
+from hwnas_jax.config import problem as problems
+from hwnas_jax.config.fields import Config
+from hwnas_jax.config.problem import Nets
 from hwnas_jax.core.compile import jit
 from hwnas_jax.core.rng import stream
 from hwnas_jax.io import versions, writers
 from hwnas_jax.method.step import init_state, make_step
+from hwnas_jax.runs import pipeline
 from hwnas_jax.spaces.mobile import SKELETONS, Chain
 
 RESULTS = pathlib.Path(__file__).parent / "memory.json"
@@ -38,7 +41,7 @@ WAYS = {
 }
 
 
-def make_config(sampler: str, batch: int) -> Any:
+def make_config(sampler: str, batch: int) -> Config:
   """One-level search steps on mock CIFAR-10."""
   config = configuration.default()
   config.data.name = "mock_cifar10"
@@ -48,8 +51,7 @@ def make_config(sampler: str, batch: int) -> Any:
   config.sampler.update(name=sampler, per_example=False)
   config.derive.rule = "argmax"
   config.search.update(batch_size=batch, steps_per_dispatch=1)
-  checks.check(config)
-  return config
+  return problems.resolve(config)
 
 
 def compiled(
@@ -57,19 +59,20 @@ def compiled(
 ) -> dict[str, float]:
   """Bytes and seconds of one compiled step."""
   config = make_config(sampler, batch)
-  dataset, (net, _) = method.load_dataset(config), method.make_nets(config)
+  dataset = pipeline.load_dataset(config)
+  net = problems.make_nets(config).supernet
   assert isinstance(net, Chain)
   changes = {"ops": ops} if ops else {}
   frame = dataclasses.replace(SKELETONS[skeleton], **changes)
   net = dataclasses.replace(net, skeleton=frame)
-  reference = pricing.make_reference(config, net, net, None)
-  parts, settings, _ = method.make_parts(config, net, reference, dataset)
+  problem = problems.make(config, Nets(net, net), None)
+  parts, settings = method.make_parts(problem, dataset)
   data, _ = method.make_search_data(config, dataset)
   (span,) = spans = method.make_phases(config)
   state = jax.eval_shape(lambda: init_state(parts, spans, stream(0, "search")))
   step = jit(make_step(parts, settings, span.phase), donate_argnums=0)
   start = time.perf_counter()
-  memory = step.lower(state, data, reference).compile().memory_analysis()
+  memory = step.lower(state, data, problem.costs).compile().memory_analysis()
   return {
     "temp_bytes": memory.temp_size_in_bytes,
     "compile_s": round(time.perf_counter() - start, 1),
@@ -92,10 +95,10 @@ def main() -> None:
     for batch in (args.batch // 2, args.batch):
       name = f"{way} {args.skeleton} batch={batch}"
       if name not in results:
-        found = compiled(sampler, ops, batch, args.skeleton)
-        results[name] = found | {"versions": versions.versions()}
+        memory = compiled(sampler, ops, batch, args.skeleton)
+        results[name] = memory | {"versions": versions.versions()}
         writers.write_json(args.json, results)
-        print(name, found, flush=True)
+        print(name, memory, flush=True)
   growth = {}
   for way in WAYS:
     half, whole = (

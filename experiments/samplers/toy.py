@@ -20,17 +20,16 @@ import optax
 
 from hwnas_jax.core.types import Array, Mix, Params
 from hwnas_jax.io import versions, writers
-from hwnas_jax.method import estimators
-from hwnas_jax.method.estimators import BOTH, Estimator
-from hwnas_jax.method.relaxed import SAMPLERS
+from hwnas_jax.method.estimators import BOTH, Estimator, Sampling, Variables
+from hwnas_jax.method.samplers import SAMPLERS, make_estimator
 from hwnas_jax.nets.paths import mix_all, run_paths
 
 RESULTS = pathlib.Path(__file__).parent / "toy.json"
 SEEDS, LIMIT, BATCH = 10, 2000, 64
+NUM_SAMPLES = 10  # of reinforce, paths a step
 ESTIMATORS: dict[str, Estimator] = {
-  **{name: estimators.reparameterised(s) for name, s in SAMPLERS.items()},
-  **estimators.ON_A_PATH,
-  "reinforce": estimators.reinforce(10),
+  name: make_estimator(sampler, None, NUM_SAMPLES)
+  for name, sampler in SAMPLERS.items()
 }
 
 
@@ -71,8 +70,8 @@ def loss_on(key: Array) -> Any:
       if mix.paths is None:
         features += mix_all(branches, params, images, row)
       else:
-        own = jax.tree.map(lambda p, c=choice: p[c], mix.paths)
-        features += run_paths(branches, params, images, row, own)
+        paths = jax.tree.map(lambda p, c=choice: p[c], mix.paths)
+        features += run_paths(branches, params, images, row, paths)
     logits = features.mean((1, 2)) @ weights["linear"]
     error = optax.softmax_cross_entropy_with_integer_labels(
       logits, labels
@@ -98,7 +97,11 @@ def search(name: str, seed: Array) -> Array:
     count, weights, logits, states, kept, _ = carry
     data_key, noise_key = jax.random.split(jax.random.fold_in(run_key, count))
     grads, _, kept = estimator.grads(
-      loss_on(data_key), BOTH, weights, logits, noise_key, jnp.ones(()), kept
+      loss_on(data_key),
+      BOTH,
+      Variables(weights, logits),
+      Sampling(noise_key, jnp.ones(())),
+      kept,
     )
     updates, first = of_weights.update(grads.weights, states[0])
     weights = optax.apply_updates(weights, updates)
@@ -119,17 +122,18 @@ def main() -> None:
   """Runs what --json lacks; prints the table."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--json", type=pathlib.Path, default=RESULTS)
+  parser.add_argument("--seeds", type=int, default=SEEDS)
   args = parser.parse_args()
   results = writers.read_json(args.json) if args.json.exists() else {}
   for name in ESTIMATORS:
     if name not in results:
       run = jax.jit(lambda seed, name=name: search(name, seed))
-      steps = [int(run(seed)) for seed in range(SEEDS)]
+      steps = [int(run(seed)) for seed in range(args.seeds)]
       results[name] = {"steps": steps, "versions": versions.versions()}
       writers.write_json(args.json, results)
     steps = results[name]["steps"]
     print(
-      f"{name:18} found by {sum(s < LIMIT for s in steps)} of {len(steps)}"
+      f"{name:18} done in {sum(s < LIMIT for s in steps)} of {len(steps)}"
       f" seeds, {np.median(steps):6.0f} steps in the median, {max(steps)} at"
       " most",
       flush=True,

@@ -23,44 +23,43 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
-from hwnas_jax.config import checks, method, pricing
-from hwnas_jax.config import fields as configuration
+import hwnas_jax as hw
+from hwnas_jax.config import method
+from hwnas_jax.config import problem as problems
+from hwnas_jax.config.fields import Config
+from hwnas_jax.config.problem import Problem
 from hwnas_jax.core.rng import stream
-from hwnas_jax.core.types import Array, Genotype, Params
+from hwnas_jax.core.types import Array, Genotype, Params, Paths
 from hwnas_jax.costs import counts
 from hwnas_jax.costs.measure import timing
 from hwnas_jax.data import arrays
-from hwnas_jax.io import versions, writers
+from hwnas_jax.io import records, versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
-from hwnas_jax.method.state import SearchState
-from hwnas_jax.method.step import Parts
+from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.nets.supernet import Net
 from hwnas_jax.runs import pipeline, training
+from hwnas_jax.runs.pipeline import Searched
 from hwnas_jax.spaces import architecture
-from hwnas_jax.spaces.rules import RULES
 from hwnas_jax.spaces.spec import Spec
 
-HERE = pathlib.Path(__file__).parent
-RESULTS = HERE / "results.json"
-CONFIG = HERE.parents[1] / "configs/fashion_mnist.py"
+RESULTS = pathlib.Path(__file__).parent / "results.json"
+CONFIG = "fashion_mnist"
 VARIANTS = ("corrected", "published", "penalty_only", "shuffled_labels")
-# The operation that each vector makes dear; research 3.4.
+# The operation that each vector makes expensive (docs/methods.md#simplex).
 PENALISED = {"B": "sep_conv_3x3", "C": "avg_pool_3x3", "D": "skip_connect"}
-Found = tuple[SearchState, Parts, tuple[int, ...]]
 
 
-def make_config(args: argparse.Namespace) -> ConfigDict:
-  """The experiment's config; --smoke is its smoke variant."""
-  config = configuration.load(f"{CONFIG}:smoke" if args.smoke else f"{CONFIG}")
+def make_problem(args: argparse.Namespace) -> Problem:
+  """The problem of the experiment's config; --smoke is its smoke variant."""
+  config = hw.load_config(f"{CONFIG}:smoke" if args.smoke else CONFIG)
   config.seed = args.seed
   config.search.batch_size = args.batch_size
   config.controller.sign = 1 if args.variant == "published" else -1
   if args.variant == "penalty_only":
     config.data.name = "mock_fashion_mnist"  # never reaches the controller
-  checks.check(config)
-  return config
+  fields = problems.resolve(config)
+  return problems.make(fields, problems.make_nets(fields), None)
 
 
 def shuffle_labels(dataset: arrays.Dataset, seed: int) -> arrays.Dataset:
@@ -74,40 +73,42 @@ def shuffle_labels(dataset: arrays.Dataset, seed: int) -> arrays.Dataset:
 def constant_net(num_classes: int) -> Net:
   """A net that answers the same whatever the mix and the images are."""
 
-  def apply(weights: Params, mix: Array, images: Array) -> Array:
-    del mix
+  def apply(
+    weights: Params,
+    mix: Array,
+    images: Array,
+    paths: Paths | None = None,
+    identity: Array | None = None,
+  ) -> Array:
+    del mix, paths, identity
     rows = images.shape[0], num_classes
     return jnp.broadcast_to(weights["bias"], rows)
 
   return Net(lambda key: {"bias": jnp.zeros(num_classes)}, apply)
 
 
-def search_by_penalty(
-  config: ConfigDict, net: Spec, dataset: arrays.Dataset
-) -> Found:
-  """The search of `run.search`, same draws, without a supernet."""
-  reference = pricing.make_reference(config, net, net, None)
-  parts, settings, columns = method.make_parts(config, net, reference, dataset)
-  parts = parts._replace(net=constant_net(net.num_classes))
+def search_by_penalty(problem: Problem, dataset: arrays.Dataset) -> Searched:
+  """`pipeline.search` with the same draws, without a supernet."""
+  config = problem.config
+  parts, settings = method.make_parts(problem, dataset)
+  num_classes = problem.nets.supernet.num_classes
+  parts = parts._replace(net=constant_net(num_classes))
   data, _ = method.make_search_data(config, dataset)
   init, steps = method.make_search(config, parts, settings)
   state = init(stream(config.seed, "search"))
   while int(state.step) < config.search.num_steps:
-    state, _ = steps(state, data, reference)
-  return state, parts, columns
+    state, _ = steps(state, data, problem.costs)
+  return Searched(parts, state)
 
 
-def search(
-  config: ConfigDict, variant: str, folder: pathlib.Path, net: Spec
-) -> Found:
+def search(problem: Problem, variant: str, folder: RunFolder) -> Searched:
   """Runs or resumes the search of a variant."""
-  dataset = method.load_dataset(config)
+  dataset = pipeline.load_dataset(problem.config)
   if variant == "penalty_only":
-    return search_by_penalty(config, net, dataset)
+    return search_by_penalty(problem, dataset)
   if variant == "shuffled_labels":
-    dataset = shuffle_labels(dataset, config.seed)
-  reference = pricing.make_reference(config, net, net, None)
-  return pipeline.search(config, folder, net, reference, dataset)
+    dataset = shuffle_labels(dataset, problem.config.seed)
+  return pipeline.search(problem, folder, dataset)
 
 
 def describe(net: Spec, genotype: Genotype) -> dict[str, Any]:
@@ -128,7 +129,7 @@ def describe(net: Spec, genotype: Genotype) -> dict[str, Any]:
 
 
 def acceptance(networks: dict[str, Any]) -> dict[str, bool]:
-  """What the paper's tables let expect of A, B, C and D (research 3.5)."""
+  """What the paper's tables let expect of A, B, C and D (see the page)."""
   counts = {name: row["op_counts"] for name, row in networks.items()}
   flags = {
     f"{name}: at most 1 {op}": counts[name][op] <= 1
@@ -137,9 +138,9 @@ def acceptance(networks: dict[str, Any]) -> dict[str, bool]:
   return flags | {"A: all operations": min(counts["A"].values()) > 0}
 
 
-def last_metrics(folder: pathlib.Path) -> dict[str, float]:
+def last_metrics(folder: RunFolder) -> dict[str, float]:
   """The search's last row and its seconds a step, where it logged any."""
-  path = folder / "search" / "metrics.jsonl"
+  path = folder.search / "metrics.jsonl"
   if not path.exists():
     return {}
   rows = writers.read_jsonl(path)
@@ -150,57 +151,59 @@ def last_metrics(folder: pathlib.Path) -> dict[str, float]:
 
 
 def run_search(
-  config: ConfigDict, variant: str, folder: pathlib.Path
+  problem: Problem, variant: str, folder: RunFolder
 ) -> dict[str, Any]:
   """Searches and describes the networks at A, B, C and D."""
-  net, _ = method.make_nets(config)
+  net = problem.nets.derived
   start = time.perf_counter()
-  state, parts, columns = search(config, variant, folder, net)
-  jax.block_until_ready(state)
+  searched = search(problem, variant, folder)
+  jax.block_until_ready(searched.state)
   seconds = time.perf_counter() - start
-  members, sweep, _ = pipeline.derive(
-    config, net, parts, state, columns, RULES[config.derive.rule]
-  )
+  swept = pipeline.derive(problem, searched)
   space = net.space()
-  found = {architecture.identity(space, m.genotype): m for m in members}
+  genotypes = {
+    architecture.identity(space, network.genotype): network.genotype
+    for network in swept.networks
+  }
   networks = {
-    point["name"][0]: describe(net, found[point["id"]].genotype)
-    for point in sweep
+    point.name[0]: describe(net, genotypes[point.id]) for point in swept.points
   }
   return {
     "networks": networks,
     "acceptance": acceptance(networks),
     "search": last_metrics(folder),
     "last_session_s": seconds,
-    "config": config.to_dict(),
+    "config": records.to_json(problem.config),
     "versions": versions.versions(),
-    "device": versions.device_fingerprint(),
+    "device": records.to_json(versions.device_fingerprint()),
   }
 
 
 def retrain(
-  config: ConfigDict, folder: pathlib.Path, networks: dict[str, Any]
+  config: Config, net: Spec, folder: RunFolder, networks: dict[str, Any]
 ) -> dict[str, Any]:
   """Trains the networks on the whole training split; tests and times them."""
-  net, _ = method.make_nets(config)
-  space, dataset = net.space(), method.load_dataset(config)
+  space, dataset = net.space(), pipeline.load_dataset(config)
   genotypes = {
     name: architecture.from_json(space, row["genotype"])
     for name, row in networks.items()
   }
-  tested = training.train(
-    config, folder, dataset, net, list(genotypes.values())
-  )
-  accuracies = dict(zip(genotypes, tested, strict=True))
+  # Two prices may give the same network.
+  different = list(dict.fromkeys(genotypes.values()))
+  trained = training.train(config, folder, dataset, net, different)
+  accuracies = dict(zip(different, trained, strict=True))
   compiled = timing.compile_networks(net, genotypes, config.latency.batch_size)
   measured = timing.measure_networks(compiled, config.latency.repeats)
   return {
     "networks": {
-      name: {**accuracies[name], "latency": measured[name]}
-      for name in genotypes
+      name: {
+        **records.to_json(accuracies[genotype]),
+        "latency": records.to_json(measured[name]),
+      }
+      for name, genotype in genotypes.items()
     },
     "versions": versions.versions(),
-    "device": versions.device_fingerprint(),
+    "device": records.to_json(versions.device_fingerprint()),
   }
 
 
@@ -244,19 +247,21 @@ def main() -> None:
   """Searches, retrains where asked, writes --json and prints it all."""
   args = parse()
   use_compilation_cache()
-  config = make_config(args)
+  problem = make_problem(args)
   key = f"{args.variant} seed={args.seed} batch={args.batch_size}"
-  folder = args.workdir / key.replace(" ", "_")
+  folder = RunFolder.at(args.workdir / key.replace(" ", "_"))
   results = writers.read_json(args.json) if args.json.exists() else {}
   if key not in results:
-    results[key] = run_search(config, args.variant, folder)
+    results[key] = run_search(problem, args.variant, folder)
     writers.write_json(args.json, results)
   if args.retrain is not None:
     networks = results[key]["networks"]
     wanted = {name: networks[name] for name in args.retrain or networks}
     known = results[key].get("retrained", {"networks": {}})["networks"]
     if not wanted.keys() <= known.keys():
-      results[key]["retrained"] = retrain(config, folder, wanted)
+      results[key]["retrained"] = retrain(
+        problem.config, problem.nets.derived, folder, wanted
+      )
       writers.write_json(args.json, results)
   print_table(writers.read_json(args.json))
 

@@ -39,7 +39,7 @@ PUBLISHED = {  # HELP's README, table 3, 10 samples
   **dict(pixel2=0.802, raspi4=0.890, eyeriss=0.940, mean=0.932),
 }
 POOL, QUERIES = (0, 900), (900, 1900)  # cells that may be measured; predicted
-KEPT = (0.1, 0.9)  # quantiles of the setting's own latencies that are used
+KEPT = (0.1, 0.9)  # quantiles of the setting's latencies that are used
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 CANDIDATES = 200  # of which a design chooses; others at every draw
@@ -63,7 +63,7 @@ class Variant(NamedTuple):
   noise: str = "fitted"
   samples: str = "random"
   shrink: float = transfer.SHRINK
-  minimum: float = transfer.OWN
+  minimum: float = transfer.INDIVIDUAL
   least: float = devices.LEAST
   count: int = 10
 
@@ -149,11 +149,11 @@ def coefficients(rows: np.ndarray, latencies_ms: np.ndarray) -> np.ndarray:
   relative = rows * (typical / latencies_ms)[:, None]
   ridge = 0.01 * np.eye(rows.shape[1])  # only where there is no other reason
   wanted = np.r_[np.ones(len(rows)), np.zeros(len(ridge))]
-  found = optimize.nnls(np.vstack([relative, ridge]), wanted)[0] * typical
-  least = found[1:6].min()
-  found[0] += 6 * least
-  found[1:6] -= least
-  return found
+  values_ms = optimize.nnls(np.vstack([relative, ridge]), wanted)[0] * typical
+  least_ms = values_ms[1:6].min()
+  values_ms[0] += 6 * least_ms
+  values_ms[1:6] -= least_ms
+  return values_ms
 
 
 class Method:
@@ -171,13 +171,13 @@ class Method:
 
   def prior(self, settings: Sequence[str]) -> regression.Prior:
     """Of a new device, learned from settings."""
-    found = {name: self.coefficients[name] for name in settings}
+    coefficients_ms = {name: self.coefficients[name] for name in settings}
     typical = self.rows.mean(0)
-    known = devices.Devices((BASE, *OPS), typical, found)
+    measured = devices.Devices((BASE, *OPS), typical, coefficients_ms)
     if self.variant.form == "linear":
-      return linear_prior(known, self.variant.shrink)
+      return linear_prior(measured, self.variant.shrink)
     prior = transfer.learn_prior(
-      known.shapes(self.variant.least),
+      measured.shapes(self.variant.least),
       np.zeros(len(typical)),
       shrink=self.variant.shrink,
       minimum=self.variant.minimum,
@@ -206,9 +206,9 @@ class Method:
     return cells[transfer.choose(prior, self.rows[cells], self.variant.count)]
 
 
-def linear_prior(known: devices.Devices, shrink: float) -> regression.Prior:
+def linear_prior(measured: devices.Devices, shrink: float) -> regression.Prior:
   """Gaussian coefficients, a typical network taking 1 ms."""
-  shares = np.exp(known.shapes(1e-9))
+  shares = np.exp(measured.shapes(1e-9))
   scatter = np.cov(shares.T)
   covariance = (1 - shrink) * scatter + shrink * np.diag(np.diag(scatter))
   covariance += 1e-6 * np.eye(len(scatter))
@@ -235,18 +235,18 @@ def linear_fit(
 
 
 def evaluate(
-  method: Method, known: Sequence[str], setting: str, draws: int
+  method: Method, seen: Sequence[str], setting: str, draws: int
 ) -> dict[str, Any]:
   """Spearman and median error on a setting, over draws of measured cells.
 
   Args:
     method: the variant.
-    known: settings whose latencies the prior may see; those of the same
+    seen: settings whose latencies the prior may see; those of the same
       device are left out.
     setting: the new one.
     draws: sets of measured cells.
   """
-  others = [s for s in known if device_of(s) != device_of(setting)]
+  others = [s for s in seen if device_of(s) != device_of(setting)]
   prior = method.prior(others)
   latencies_ms = method.data.latencies_ms[setting]
   pool, queries = kept(latencies_ms, POOL), kept(latencies_ms, QUERIES)
@@ -254,12 +254,13 @@ def evaluate(
   spearman, error = [], []
   for _ in range(draws):
     cells = method.draw(prior, pool, rng)
-    found = method.fit(prior, cells, latencies_ms[cells])
+    values_ms = method.fit(prior, cells, latencies_ms[cells])
     wrong = regression.error_of(
-      method.rows[queries] @ found, latencies_ms[queries]
+      method.rows[queries] @ values_ms, latencies_ms[queries]
     )
-    spearman.append(wrong["spearman"])
-    error.append(wrong["median_absolute_error"])
+    assert wrong.spearman is not None
+    spearman.append(wrong.spearman)
+    error.append(wrong.median_absolute_error)
   return {
     "spearman": float(np.mean(spearman)),
     "spearman_standard_deviation": float(np.std(spearman, ddof=1)),
@@ -280,13 +281,13 @@ def ceiling(method: Method, setting: str) -> float:
 def run(
   data: Data,
   variant: Variant,
-  known: Sequence[str],
+  seen: Sequence[str],
   settings: Sequence[str],
   draws: int,
 ) -> dict[str, Any]:
   """A variant on settings, with the means over them."""
   method = Method(data, variant)
-  rows = {s: evaluate(method, known, s, draws) for s in settings}
+  rows = {s: evaluate(method, seen, s, draws) for s in settings}
   for setting, row in rows.items():
     row["spearman_of_720_samples"] = ceiling(method, setting)
   return {
@@ -309,8 +310,8 @@ def with_samples(winner: Variant) -> dict[str, Variant]:
   }
 
 
-def tell(title: str, results: Mapping[str, Any]) -> None:
-  """Prints a line a variant."""
+def print_table(title: str, results: Mapping[str, Any]) -> None:
+  """Prints one line a variant."""
   print(title)
   for name, row in results.items():
     each = " ".join(f"{r['spearman']:.3f}" for r in row["settings"].values())
@@ -326,8 +327,8 @@ def shipped(data: Data) -> dict[str, Any]:
     "names": names,
     "typical": [1.0, *[6 / 5] * 5],
     "coefficients_ms": {
-      setting: dict(zip(names, np.round(found, 5).tolist(), strict=True))
-      for setting, found in method.coefficients.items()
+      setting: dict(zip(names, np.round(values_ms, 5).tolist(), strict=True))
+      for setting, values_ms in method.coefficients.items()
     },
     "source": "latencies of NAS-Bench-201's cells on 27 devices and batch "
     "sizes published with HELP (Lee et al. 2021, "
@@ -367,27 +368,27 @@ def main() -> None:
   if args.prior:
     writers.write_json(args.prior, shipped(data))
     return
-  found = writers.read_json(args.json) if args.json.exists() else {}
-  found |= {"published": PUBLISHED, "draws": args.draws}
+  results = writers.read_json(args.json) if args.json.exists() else {}
+  results |= {"published": PUBLISHED, "draws": args.draws}
 
   def part(
     title: str,
     variants: Mapping[str, Variant],
-    known: Sequence[str],
+    seen: Sequence[str],
     settings: Sequence[str],
   ) -> None:
-    rows = found.setdefault(title, {})
+    rows = results.setdefault(title, {})
     for name, variant in variants.items():
       if name not in rows:
-        rows[name] = run(data, variant, known, settings, args.draws)
-        found["versions"] = versions.versions()
-        writers.write_json(args.json, found)
-    tell(title, {name: rows[name] for name in variants})
+        rows[name] = run(data, variant, seen, settings, args.draws)
+        results["versions"] = versions.versions()
+        writers.write_json(args.json, results)
+    print_table(title, {name: rows[name] for name in variants})
 
   part("training", VARIANTS, TRAINING, TRAINING)
-  found["winner"] = winner_of(found["training"])
-  print(f"winner: {found['winner']}")
-  samples = with_samples(VARIANTS[found["winner"]])
+  results["winner"] = winner_of(results["training"])
+  print(f"winner: {results['winner']}")
+  samples = with_samples(VARIANTS[results["winner"]])
   every = tuple(data.latencies_ms)
   part("training_samples", samples, TRAINING, TRAINING)
   part("test", samples, TRAINING, TEST)

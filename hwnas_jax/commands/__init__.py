@@ -1,9 +1,9 @@
-"""The command lines: every flag and everything that is printed for a person.
+"""The command lines: every flag, and most of what is printed.
 
 A command is a module with `define_flags()` and `main(argv)`. Importing one
-defines no flag, so several commands can live in one process. `start` runs one;
-`hwnas_jax/main.py` and its like are its callers, one a documented
-`python -m` name, and `console` is the script `hwnas-jax`.
+defines no flag, so several commands can be imported in one process. `start`
+runs a command. Its callers are `hwnas_jax/main.py`, `profile.py` and the like,
+each a documented `python -m` name, and `console`, the script `hwnas-jax`.
 """
 
 import contextlib
@@ -17,13 +17,13 @@ from absl import app, flags, logging
 # --help lists the flags of a command as those of the main module.
 flags.disclaim_key_flags()
 
-# By the name after `hwnas-jax`.
+# {name after `hwnas-jax`: what the command does}
 COMMANDS = {
   "search": "searches, derives, trains and reports",
   "profile": "measures the latency table of a device",
-  "query": "asks a finished run for the network of a budget",
+  "query": "answers a latency budget from a finished run",
   "export": "writes a network as ONNX and StableHLO",
-  "scale": "widens a network while the device takes no longer",
+  "scale": "finds a larger network that takes no more time",
   "report": "writes a run's report again",
   "data": "prepares a data set",
 }
@@ -32,8 +32,8 @@ COMMANDS = {
 def start(name: str) -> None:
   """Runs a command of COMMANDS on `sys.argv`, and exits.
 
-  What a person can cause (a wrong flag, file or config) ends in one line and
-  exit code 1; any other exception keeps its traceback.
+  A user's mistake (a wrong flag, file or config) ends in one line and exit
+  code 1; any other exception keeps its traceback.
   """
   _refuse_file()
   command = importlib.import_module(f"hwnas_jax.commands.{name}")
@@ -46,18 +46,22 @@ def start(name: str) -> None:
     with _one_line(name):
       command.main(argv)
 
+  def parse(argv: list[str]) -> list[str]:
+    with _one_line(name):
+      return app.parse_flags_with_usage(argv)
+
   argv = sys.argv
   if hasattr(command, "arguments"):
     with _one_line(name):
       argv = command.arguments(argv)
-  app.run(main, argv)
+  app.run(main, argv, flags_parser=parse)
 
 
 def _refuse_file() -> None:
   """Exits if a file of the package is run by its path.
 
-  Imports would look in the file's folder first, and find `profile.py` there in
-  place of the standard library's `profile`.
+  Python would then look for imports in the file's folder first, and find
+  `profile.py` there in place of the standard library's `profile`.
   """
   main, package = sys.modules["__main__"], pathlib.Path(__file__).parents[1]
   path = pathlib.Path(getattr(main, "__file__", None) or "").resolve()
@@ -69,7 +73,7 @@ def _refuse_file() -> None:
 
 @contextlib.contextmanager
 def _one_line(name: str) -> Iterator[None]:
-  """Ends with one line where a person's mistake raised an error."""
+  """Turns the errors of a user's mistake into one line and an exit."""
   try:
     yield
   except (
@@ -79,6 +83,12 @@ def _one_line(name: str) -> Iterator[None]:
     FloatingPointError,
   ) as error:
     sys.exit(f"{name}: {error}")
+  except AttributeError as error:
+    if not isinstance(error.args[0], KeyError):
+      raise
+    # A ConfigDict without the field; its message proposes another name.
+    text = str(error.args[0].args[0]).replace("\n", ". ")
+    sys.exit(f"{name}: the config has no field {text}")
 
 
 def console() -> None:
@@ -88,9 +98,9 @@ def console() -> None:
     rows = [f"  {known:8} {what}" for known, what in COMMANDS.items()]
     wrong = name not in ("", "-h", "--help", "help")
     print(
-      "\n".join(["hwnas-jax COMMAND --flags; COMMAND is one of", *rows]),
+      "\n".join(["usage: hwnas-jax COMMAND --flags; COMMAND is one of", *rows]),
       file=sys.stderr if wrong else sys.stdout,
     )
-    sys.exit(f"hwnas-jax: no command {name!r}" if wrong else 0)
+    sys.exit(f"hwnas-jax: there is no command {name!r}" if wrong else 0)
   del sys.argv[1]
   start(name)

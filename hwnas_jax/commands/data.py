@@ -16,16 +16,19 @@ def define_flags() -> None:
   flags.DEFINE_string(
     "archive",
     None,
-    "cifar-10-binary.tar.gz, or the folder of the original files; without it"
-    " they are looked for in DATA_DIR/downloads, then downloaded",
+    "cifar-10-binary.tar.gz, or the folder of the original files; by default"
+    " they are searched in DATA_DIR/downloads, else downloaded",
   )
   flags.DEFINE_string(
-    "data_dir", None, "default: TFDS_DATA_DIR, or ~/tensorflow_datasets"
+    "data_dir",
+    None,
+    "folder of prepared data sets; by default the environment variable"
+    " TFDS_DATA_DIR, or ~/tensorflow_datasets",
   )
 
 
 def main(argv: Sequence[str]) -> None:
-  """Prints where the data set was prepared."""
+  """Prepares the data set and prints its folder."""
   from hwnas_jax.data import originals, prepare
 
   if len(argv) != 2 or argv[1] not in originals.CHECKSUMS:

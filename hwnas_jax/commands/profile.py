@@ -2,16 +2,17 @@
 
   python -m hwnas_jax.profile --backend=cpu --config=cifar
 
-writes tables/<device>.json (schema: costs/table.py), calibrated on whole
-networks, and ends by printing how wrong it is on others. Stopped, the same
+writes tables/<device>.json (its fields are in costs/table.py), calibrated on
+some whole networks, and prints its errors on others. After a stop the same
 command goes on where it was. For a device that cannot run JAX:
 
   python -m hwnas_jax.profile --config=... --plan=DIR     (here)
   python runner.py                                        (there, in DIR)
   python -m hwnas_jax.profile --config=... --fit=DIR --out=table.json   (here)
 
-With --transfer=TABLE, of another device, only whole networks are measured
-(--networks=10 will do), here or by a plan: docs/latency.md#transfer.
+With --transfer=TABLE, the latency table of another device, only whole networks
+are measured (--networks=10 suffices), here or by a plan
+(docs/latency.md#transfer).
 """
 
 import pathlib
@@ -34,51 +35,59 @@ def define_flags() -> None:
     "backend",
     None,
     ["cpu", "gpu", "tpu"],
-    "what to measure on; by default what JAX finds first",
+    "what to measure on; by default JAX's default backend",
   )
   flags.DEFINE_string(
-    "config", "cifar", "config of the search space, as main takes it"
+    "config",
+    "cifar",
+    "config with the search space: NAME or FILE.py, then [:variant]",
   )
   flags.DEFINE_string(
-    "out", None, "table to write; tables/<device>.json by default"
+    "out", None, "file of the table; by default tables/<device>.json"
   )
   flags.DEFINE_integer(
     "repeats", 20, "samples of each site and network", lower_bound=3
   )
   flags.DEFINE_integer(
-    "networks", 20, "whole networks to calibrate on; 0: none", lower_bound=0
+    "networks",
+    20,
+    "whole networks to calibrate on, at least 3; 0: no calibration",
+    lower_bound=0,
   )
   flags.DEFINE_integer(
     "held_out",
     10,
-    "more networks, that the error is measured on",
+    "more networks, on which the table's error is measured",
     lower_bound=0,
   )
   flags.DEFINE_string(
     "plan",
     None,
-    "new folder: writes what to measure elsewhere, measures nothing",
+    "new folder: writes there what to measure on another device, and measures"
+    " nothing",
   )
   flags.DEFINE_string(
-    "fit", None, "folder of a plan with timings.json: makes its table"
+    "fit",
+    None,
+    "folder of a plan with timings.json: makes the table of that device",
   )
   flags.DEFINE_multi_string(
     "transfer",
     [],
-    "table of another device: only whole networks are measured, and move it to"
-    " this device; more tables say how devices differ",
+    "table of another device, which a few measured networks turn into this"
+    " device's; give it again for more tables, which show how devices differ",
   )
   flags.DEFINE_enum(
     "predictor",
     None,
     ["mlp", "graph"],
-    "also trains this predictor on the networks, beside the table: "
-    "<out>.predictor.npz",
+    "also trains a predictor of this kind on the networks; it is written beside"
+    " the table, as <table>.predictor.npz",
   )
 
 
 def main(argv: Sequence[str]) -> None:
-  """Measures the space of --config, plans it, or fits what was measured."""
+  """Measures the space of --config, writes a plan, or fits a measured one."""
   values = flags.FLAGS
   _check(argv, values)
   import hwnas_jax as hw
@@ -114,28 +123,29 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _check(argv: Sequence[str], values: flags.FlagValues) -> None:
-  """Raises UsageError where flags exclude each other."""
+  """Raises UsageError for flags that exclude or need each other."""
   if len(argv) > 1:
-    raise app.UsageError(f"unknown argument: {argv[1]}")
+    raise app.UsageError(f"unexpected argument: {argv[1]}")
   if values.plan and values.fit:
     raise app.UsageError("--plan and --fit exclude each other")
   if 0 < values.networks < 3:
-    raise app.UsageError("--networks has to be 0, or 3 at least")
+    raise app.UsageError("--networks must be 0, or at least 3")
   if values.transfer and not values.networks:
     raise app.UsageError("--transfer needs --networks, 10 or more")
   if values.predictor and (values.plan or values.fit or values.transfer):
     raise app.UsageError(
-      "--predictor needs --networks and --held_out, all measured here, with"
-      " the sites"
+      "--predictor needs a table and networks that are measured here: leave out"
+      " --plan, --fit and --transfer"
     )
 
 
 def _print_plan(folder: str, num_entries: int, transfer: Sequence[str]) -> None:
   size = sum(p.stat().st_size for p in pathlib.Path(folder).rglob("*.onnx"))
   print(
-    f"{folder}: {num_entries} entries, {size / 1e6:.0f} MB of"
-    " ONNX. On the device: pip install onnxruntime numpy; python runner.py;"
-    f" then bring timings.json back into {folder} and give --fit={folder}"
+    f"{folder}: {num_entries} entries to measure, {size / 1e6:.0f} MB of ONNX."
+    " Copy the folder to the device and run there: pip install onnxruntime"
+    " numpy; python runner.py. Then copy timings.json back into"
+    f" {folder} and give --fit={folder}"
     + "".join(f" --transfer={path}" for path in transfer)
   )
 
@@ -143,7 +153,7 @@ def _print_plan(folder: str, num_entries: int, transfer: Sequence[str]) -> None:
 def _print(
   table: "LatencyTable", config: "Config", path: str, note: str
 ) -> None:
-  """The slowest and fastest sites, the base, and where the table is."""
+  """Prints the slowest and fastest sites, the base and the table's path."""
   from hwnas_jax.config import problem
   from hwnas_jax.costs import table as tables
 
@@ -157,7 +167,8 @@ def _print(
       else "  ..."
     )
   print(
-    f"  base {tables.base_ms(table, space):.3f} ms: what every network runs"
+    f"  base {tables.base_ms(table, space):.3f} ms: the operations of every"
+    " network"
   )
   print(f"{path}{note}")
 
@@ -167,10 +178,10 @@ def _print_errors(
   kind: str | None = None,
   error: "Error | None" = None,
 ) -> None:
-  """How wrong the table is, and the predictor beside it."""
+  """Prints the errors of the table, and of a predictor beside it."""
   if table.errors is None:
     return
-  print(f"table against {table.errors.measured_on}:")
+  print(f"errors of the table on {table.errors.measured_on}:")
   rows = {"raw": table.errors.raw, "calibrated": table.errors.calibrated}
   if kind and error:
     rows[kind] = error

@@ -1,10 +1,11 @@
-"""Asks a finished run for the network of a budget.
+"""Answers a latency budget by a network of a finished run.
 
 python -m hwnas_jax.query --workdir=runs/digits --latency=0.6x
 python -m hwnas_jax.query --workdir=runs/digits --latency=5ms --params=1e5 \
     --table=tables/phone.json --train
 
-Prints the certificate. The network is in the run's queries/<id>/.
+Prints the certificate, which says how the latency is known. The network's
+architecture and weights are in queries/<id>/ of the run folder.
 """
 
 from collections.abc import Sequence
@@ -17,23 +18,23 @@ flags.disclaim_key_flags()
 _LIMITS = {
   "params": "parameters at most",
   "macs": "multiply-accumulates at most",
-  "memory_mb": "peak memory at most, of the compiled network",
+  "memory_mb": "peak memory of the compiled network at most, in MB",
 }
 
 
 def define_flags() -> None:
   """Defines the command's flags; call it once a process."""
   flags.DEFINE_string(
-    "workdir", None, "folder of a finished run", required=True
+    "workdir", None, "run folder of a finished run", required=True
   )
   flags.DEFINE_string(
     "latency",
     None,
-    "5ms, or 0.4x or 60% of the largest architecture's",
+    "budget: 5ms, or 0.4x or 60% of the largest architecture's latency",
     required=True,
   )
   flags.DEFINE_string(
-    "table", None, "latency table of the device; by default the run's own"
+    "table", None, "latency table of the device; by default the run's"
   )
   for name, meaning in _LIMITS.items():
     flags.DEFINE_float(name, None, meaning)

@@ -1,6 +1,10 @@
-"""Scales a network up while the device takes no longer for it.
+"""Finds a larger network that takes no more time on this device.
 
 python -m hwnas_jax.scale --workdir=runs/digits --id=1a2b3c4d
+
+Scales the network in width and image size, measures every scaled network, and
+marks the knee: the one of most multiply-accumulates that is no slower
+(docs/latency.md#comfort-zone).
 """
 
 from collections.abc import Sequence
@@ -17,18 +21,26 @@ flags.disclaim_key_flags()
 def define_flags() -> None:
   """Defines the command's flags; call it once a process."""
   flags.DEFINE_string("workdir", None, "run folder", required=True)
-  flags.DEFINE_string("id", None, "id of a network", required=True)
-  flags.DEFINE_list(
-    "widths", ["1.25", "1.5", "1.75", "2", "2.5", "3"], "times its channels"
+  flags.DEFINE_string(
+    "id", None, "id of a network: the report has them", required=True
   )
-  flags.DEFINE_list("sides", ["1.25", "1.5"], "times its image's sides")
+  flags.DEFINE_list(
+    "widths",
+    ["1.25", "1.5", "1.75", "2", "2.5", "3"],
+    "factors of the network's channels, besides 1",
+  )
+  flags.DEFINE_list(
+    "sides", ["1.25", "1.5"], "factors of the image's sides, besides 1"
+  )
   flags.DEFINE_float(
-    "tolerance", 0.02, "share of its latency that a larger one may take more"
+    "tolerance",
+    0.02,
+    "share of the network's latency by which a larger one may exceed it",
   )
 
 
 def main(argv: Sequence[str]) -> None:
-  """Prints every scaled network's latency, and how to make the knee."""
+  """Prints every scaled network's latency, and the flags that make the knee."""
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
   # After the flags, so that `--help` and a wrong flag answer at once.
@@ -42,7 +54,7 @@ def main(argv: Sequence[str]) -> None:
     [float(v) for v in texts] for texts in (values.widths, values.sides)
   )
   if min([1.0, *widths, *sides]) <= 0 or values.tolerance < 0:
-    raise ValueError("--widths, --sides and --tolerance are factors above 0")
+    raise ValueError("--widths and --sides must be > 0, --tolerance >= 0")
   run = hw.load(values.workdir)
   zone = run.network(values.id).scale(widths, sides, values.tolerance)
   for point in sorted(zone.points, key=lambda p: p.macs):
@@ -59,9 +71,9 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _print_knee(knee: "ScaledNetwork") -> None:
-  """How to make the knee, as far as flags can."""
+  """Prints the flags that make the knee, as far as flags can."""
   if knee.overrides:
-    print(f"the knee is of the run's config with {' '.join(knee.overrides)}")
+    print(f"the knee is the run's config with {' '.join(knee.overrides)}")
   if knee.needs_images:
     size = "x".join(map(str, knee.needs_images))
     print(
@@ -69,4 +81,4 @@ def _print_knee(knee: "ScaledNetwork") -> None:
       " size by --config.data.name=folder:PATH or npz:PATH"
     )
   if not (knee.overrides or knee.needs_images):
-    print("the knee is the network itself: nothing larger takes as little time")
+    print("the knee is the network itself: every larger network is slower")

@@ -3,6 +3,8 @@
 python -m hwnas_jax.main --config=digits --workdir=runs/digits
 python -m hwnas_jax.main --config=methods/fbnet:smoke --config.seed=1
 python -m hwnas_jax.main --list
+
+After a stop the same command goes on where it was.
 """
 
 import difflib

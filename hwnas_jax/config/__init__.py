@@ -1,6 +1,7 @@
-"""From a config file to objects: the only part that reads a ConfigDict.
+"""Turns a config file into typed fields and objects.
 
-What a config file needs is here: `default`, and `presets` beside it.
+Nothing outside this folder and `commands` reads a `ConfigDict`. A config file
+begins with `default()` and may use `config.presets`.
 """
 
 from hwnas_jax.config.files import default, load

@@ -1,4 +1,4 @@
-"""What a config may say: all of it is checked before anything runs."""
+"""Checks the fields of a config, all of them before anything runs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -54,7 +54,7 @@ _RATES = (
 
 
 def choices() -> dict[str, tuple[Any, ...]]:
-  """The values that each named field may have, by the field's path."""
+  """{path of a field: the values it may have}."""
   return {
     **{path: tuple(registry) for path, registry in _REGISTRIES.items()},
     "controller.sign": (-1, 1),
@@ -73,14 +73,14 @@ def value(config: Config, path: str) -> Any:
 
 
 def check(config: Config) -> None:
-  """Raises ValueError that names every field that is wrong."""
+  """Raises a ValueError whose message names every wrong field."""
   problems = [
     f"{path} must be one of {', '.join(map(str, allowed))}, got"
     f" {value(config, path)!r}"
     for path, allowed in choices().items()
     if value(config, path) not in allowed
   ]
-  if problems:  # what follows looks these names up
+  if problems:  # the checks below look these names up
     raise ValueError("the config is wrong: " + "; ".join(problems))
   problems += [
     f"{path} must be > 0, got {value(config, path)}"
@@ -113,7 +113,7 @@ def check(config: Config) -> None:
 
 
 def _dispatches(config: Config) -> list[str]:
-  """Steps are counted in whole dispatches."""
+  """Faults of step counts: each is a whole number of dispatches."""
   problems = []
   for part in ("search", "train"):
     fields = msgspec.structs.asdict(getattr(config, part))
@@ -131,7 +131,7 @@ def _dispatches(config: Config) -> list[str]:
 
 
 def _space(config: Config) -> list[str]:
-  """The space's own fields are valid; fields of other spaces are untouched."""
+  """Faults of the space's fields; fields of other spaces stay at defaults."""
   defaults = {
     **{f"space.{field}": default for field, default in space_fields().items()},
     **{
@@ -146,8 +146,8 @@ def _space(config: Config) -> list[str]:
     "controller.classifier": False,
   }
   problems = [
-    f"{path} is for space.name={' or '.join(_readers(path))} alone: leave it"
-    f" at {default!r}, got {value(config, path)!r}"
+    f"{path} is only for space.name={' or '.join(_readers(path))}: leave it at"
+    f" {default!r}, got {value(config, path)!r}"
     for path, default in defaults.items()
     if config.space["name"] not in _readers(path)
     and value(config, path) != default
@@ -156,7 +156,7 @@ def _space(config: Config) -> list[str]:
 
 
 def _readers(path: str) -> list[str]:
-  """The spaces that read a field."""
+  """Names of the spaces that read a field."""
   part, _, field = path.partition(".")
   if part == "controller":
     return [name for name, kind in SPACES.items() if kind.classifier]
@@ -173,38 +173,39 @@ def _readers(path: str) -> list[str]:
 
 
 def _condition(config: Config) -> list[str]:
-  """Prices, scale and what is done with them."""
+  """Faults of the condition, against the cost and the derivation."""
   problems = []
   paper, condition = config.cost.name == "paper", config.condition.name
   if paper and CONDITIONS[condition].scaled:
     problems.append(
-      "cost.name=paper prices by the simplex alone: condition.name must be"
-      f" simplex or fixed, got {condition}"
+      "cost.name=paper has no scale: condition.name must be simplex or fixed,"
+      f" got {condition}"
     )
   if not paper and condition == "simplex":
     problems.append(
-      f"condition.name=simplex has no scale: cost.name={config.cost.name}"
-      f" needs fixed, {', '.join(_scaled())}"
+      "condition.name=simplex has no scale: with"
+      f" cost.name={config.cost.name}, condition.name must be one of fixed,"
+      f" {', '.join(_scaled())}"
     )
   if config.derive.num_samples and not CONDITIONS[condition].single:
     problems.append(
-      "derive.num_samples samples from one network's logits: condition.name"
-      f" must be fixed, got {condition}"
+      "derive.num_samples samples from the logits of a single condition:"
+      f" condition.name must be fixed, got {condition}"
     )
   if CONDITIONS[condition].several_devices and not config.search.bilevel:
     problems.append(
-      f"condition.name={condition} combines the gradients of the controller's"
-      " own steps: search.bilevel must be True"
+      f"condition.name={condition} combines gradients of the controller alone:"
+      " search.bilevel must be True"
     )
   count = config.latency.calibration_networks
   if count < 0 or 0 < count < 3:
     problems.append(
-      f"latency.calibration_networks must be 0, or 3 at least, got {count}"
+      f"latency.calibration_networks must be 0, or at least 3, got {count}"
     )
   low, high = config.condition.low, config.condition.high
   if not 0 < low < high:
     problems.append(
-      "condition.low and condition.high must be 0 < low < high, got"
+      "condition.low and condition.high must satisfy 0 < low < high, got"
       f" {low} and {high}"
     )
   return problems
@@ -216,7 +217,7 @@ def _scaled() -> list[str]:
 
 
 def _controller(config: Config) -> list[str]:
-  """A controller must be able to read the condition."""
+  """Faults of the controller: whether it can read the condition."""
   condition, problems = config.condition.name, []
   name = config.controller.name
   kind = CONTROLLERS[name]
@@ -245,21 +246,22 @@ def _controller(config: Config) -> list[str]:
 
 
 def _sampler(config: Config) -> list[str]:
-  """The step must be able to use what the sampler gives."""
+  """Faults of the sampler, against the step and the controller."""
   part, problems = config.sampler, []
   sampler = SAMPLERS[part.name]
   if part.per_example and sampler.path:
     problems.append(
-      f"sampler.name={part.name} runs one path for the whole batch: set"
-      " sampler.per_example=False"
+      f"sampler.name={part.name} runs one path for the whole batch:"
+      " sampler.per_example must be False"
     )
   elif part.per_example and not sampler.noisy:
     problems.append(
-      f"sampler.per_example needs a sampler with noise, not {part.name}"
+      "sampler.per_example=True needs a sampler that draws at random, which"
+      f" sampler.name={part.name} does not: set it to False"
     )
   if sampler.moves_logits and config.controller.name != "table":
     problems.append(
-      f"sampler.name={part.name} changes the logits themselves:"
+      f"sampler.name={part.name} moves logits after the optimiser's step:"
       f" controller.name must be table, got {config.controller.name}"
     )
   problems += [
@@ -274,7 +276,7 @@ def _sampler(config: Config) -> list[str]:
 
 
 def _schedule(config: Config) -> list[str]:
-  """Phases end where a dispatch ends, and orders can be differentiated."""
+  """Faults of the schedule: warm-up, levels, turns and order."""
   part, problems = config.search, []
   warmup, num_steps = part.warmup_steps, part.num_steps
   if not 0 <= warmup < max(num_steps, 1):
@@ -284,10 +286,12 @@ def _schedule(config: Config) -> list[str]:
     )
   if config.sampler.warmup and not warmup:
     problems.append(
-      f"sampler.warmup={config.sampler.warmup} needs search.warmup_steps"
+      f"sampler.warmup={config.sampler.warmup} needs search.warmup_steps > 0"
     )
   if part.controller_epoch_steps and not part.epoch_steps:
-    problems.append("search.controller_epoch_steps needs search.epoch_steps")
+    problems.append(
+      "search.controller_epoch_steps needs search.epoch_steps > 0"
+    )
   one_level = {"order": "first", "every": 1, "epoch_steps": 0}
   problems += [
     f"search.{name}={getattr(part, name)} needs search.bilevel=True"
@@ -296,27 +300,28 @@ def _schedule(config: Config) -> list[str]:
   ]
   if part.epoch_steps and (part.order != "first" or part.every != 1):
     problems.append(
-      "search.epoch_steps alternates whole epochs: search.order must be first"
-      " and search.every 1"
+      "search.epoch_steps lets weights and controller take turns: search.order"
+      " must be first and search.every must be 1"
     )
   if part.order != "first" and SAMPLERS[config.sampler.name].path:
     mixtures = [name for name, s in SAMPLERS.items() if not s.path]
     problems.append(
-      f"search.order={part.order} differentiates the mixture: sampler.name"
-      f" must be one of {', '.join(mixtures)}, got {config.sampler.name}"
+      f"search.order={part.order} needs a sampler that runs all operations:"
+      f" sampler.name must be one of {', '.join(mixtures)}, got"
+      f" {config.sampler.name}"
     )
   fraction = part.weights_fraction
   upper = fraction < 1 if part.bilevel else fraction <= 1
   if not (0 < fraction and upper):
     problems.append(
       f"search.weights_fraction ({fraction}) must be in (0, 1], and below 1"
-      " with search.bilevel"
+      " with search.bilevel=True"
     )
   return problems
 
 
 def _predictor(config: Config) -> list[str]:
-  """A predictor was trained on whole one-hot networks, of one device."""
+  """Faults of a predictor: it was trained on one-hot mixes, for one device."""
   predictor, problems = config.cost.predictor, []
   if not predictor:
     return []
@@ -333,13 +338,13 @@ def _predictor(config: Config) -> list[str]:
   ]
   if config.derive.rule == "top_k":
     problems.append(
-      "cost.predictor reads a sample of every choice, and derive.rule=top_k"
-      " drops some: use argmax"
+      "cost.predictor reads an operation at every choice, and derive.rule=top_k"
+      " drops some choices: derive.rule must be argmax"
     )
   trained_here = predictor in PREDICTORS
   if not trained_here and not config.latency.table:
     problems.append(
-      "cost.predictor needs the latency.table that it was trained over"
+      "cost.predictor needs the latency.table that it was trained with"
     )
   if trained_here and config.latency.calibration_networks < MIN_SAMPLES:
     problems.append(
@@ -356,23 +361,23 @@ def _predictor(config: Config) -> list[str]:
 
 
 def _penalty(config: Config) -> list[str]:
-  """A target needs a penalty that aims at it, and one network to aim with."""
+  """Faults of the penalty and its target."""
   part, problems = config.penalty, []
   if part.on == "sampled" and not SAMPLERS[config.sampler.name].noisy:
     problems.append(
-      "penalty.on=sampled needs a sampler with noise, not"
-      f" {config.sampler.name}"
+      "penalty.on=sampled needs a sampler that draws at random, which"
+      f" sampler.name={config.sampler.name} does not: use penalty.on=expected"
     )
   if PENALTIES[part.name].hits_target and config.derive.max_skips:
     problems.append(
-      f"penalty.name={part.name} derives the network that takes its target:"
-      " derive.max_skips must be 0"
+      f"penalty.name={part.name} derives the network by its target, without a"
+      " limit of skips: derive.max_skips must be 0"
     )
   if not PENALTIES[part.name].targeted:
     targeted = [name for name, kind in PENALTIES.items() if kind.targeted]
     problems += [
-      f"penalty.{field} is not read by penalty.name={part.name}; use one of"
-      f" {', '.join(targeted)}, or leave it out"
+      f"penalty.{field} has no effect with penalty.name={part.name}: leave it"
+      f" out, or use one of {', '.join(targeted)}"
       for field in ("target", "strength")
       if getattr(part, field)
     ]
@@ -380,11 +385,11 @@ def _penalty(config: Config) -> list[str]:
   try:
     budget.parse(part.target, "penalty.target")
   except ValueError as error:
-    problems.append(f"penalty.name={part.name} aims at a target: {error}")
+    problems.append(f"penalty.name={part.name} needs a target: {error}")
   if config.cost.name != "latency":
     problems.append(
-      f"penalty.name={part.name} reads latencies in ms: cost.name must be"
-      f" latency, got {config.cost.name}"
+      f"penalty.name={part.name} has a target in ms: cost.name must be latency,"
+      f" got {config.cost.name}"
     )
   if not CONDITIONS[config.condition.name].single:
     problems.append(

@@ -1,7 +1,7 @@
 """Every field of a config with its type, default and unit.
 
-`Config` is frozen and typed: what everything below `config` reads. People
-write a `ConfigDict` of the same fields: see `hwnas_jax.config.files`.
+`Config` is frozen and typed; the rest of the package reads it. A config file
+makes a `ConfigDict` of the same fields, which `config.files.typed` converts.
 """
 
 import msgspec
@@ -17,165 +17,173 @@ class _Part(
 
 
 class Data(_Part, frozen=True, kw_only=True):
-  """What the networks learn from."""
+  """The data set and its augmentation."""
 
-  name: str = "digits"  # see `hwnas_jax.data.load`
-  data_dir: str = ""  # of TFDS; "" is TFDS's own default
-  pad: int = 0  # pixels of the random crop
-  flip: bool = False  # mirrors images at random
+  name: str = "digits"  # digits, cifar10, ...: see `hwnas_jax.data.load`
+  data_dir: str = ""  # folder of prepared TFDS data; "": TFDS's default
+  pad: int = 0  # pixels added at each side, then cropped away at random
+  flip: bool = False  # mirrors images left to right at random
 
 
 class Derive(_Part, frozen=True, kw_only=True):
-  """From the search's logits to networks.
+  """How networks are derived from the logits, and which.
 
   A derived network may be deeper and wider than the supernet. Its shapes are
   the ones that are measured and priced.
   """
 
-  rule: str = "top_k"  # see `hwnas_jax.spaces.rules`
-  num_cells: int = 0  # 0: as space.num_cells
-  channels: int = 0  # 0: as space.channels
-  num_scales: int = 8  # members at the uniform simplex, cone only
-  # Architectures sampled from the logits in place of the rule, and trained on
-  # 90 % of the training split; the best on the rest is kept (FBNet).
+  rule: str = "top_k"  # logits to architecture: `hwnas_jax.spaces.rules`
+  num_cells: int = 0  # cells of a derived network; 0: space.num_cells
+  channels: int = 0  # channels of a derived network; 0: space.channels
+  num_scales: int = 8  # scales at which members are derived, uniform prices
+  # Architectures drawn from the logits instead of derived by the rule, and
+  # trained on 90 % of the training split; the one of best accuracy on the rest
+  # is kept (FBNet). 0: the rule.
   num_samples: int = 0
   num_random: int = 4  # random architectures trained beside the family
-  max_skips: int = 0  # skip connections in a derived network; 0: no limit
-  # name -> prices, one for each priced operation (cost.name=paper)
+  max_skips: int = 0  # most skip connections in a derived network; 0: any
+  # {member's name: prices, one for each priced operation}; cost.name=paper.
   vectors: dict[str, list[float]] = {}
 
 
 class Controller(_Part, frozen=True, kw_only=True):
-  """What maps a condition to logits."""
+  """The controller: what maps a condition to logits."""
 
   name: str = "pivots"  # see `hwnas_jax.method.controllers`
-  num_pivots: int = 5  # of each group of choices; knots of piecewise
-  num_experts: int = 10  # of mixture
-  sign: int = -1  # of the pivots' distances
-  reference_std: float = 1e-3  # of the pivots' logits at initialisation
-  train_pivots: bool = False
+  num_pivots: int = 5  # for each group of choices; `piecewise`: knots
+  num_experts: int = 10  # `mixture` only
+  sign: int = -1  # of the distance to a pivot; -1: near pivots count
+  reference_std: float = 1e-3  # standard deviation of the first pivot logits
+  train_pivots: bool = False  # False: pivots stay where they start
   classifier: bool = False  # also generates the supernet's classifier
 
 
 class Condition(_Part, frozen=True, kw_only=True):
-  """What the search draws each step: prices on the simplex, and a scale."""
+  """The condition drawn at each step: prices on the simplex, and a scale."""
 
   name: str = "cone"  # see `hwnas_jax.method.conditions`
   low: float = 0.001  # smallest scale
-  high: float = 10.0  # largest scale, and the only one of fixed
-  num_devices: int = 4  # of devices: drawn prices, the first this device's
+  high: float = 10.0  # largest scale; the only scale of `fixed`
+  num_devices: int = 4  # `devices` only: points drawn once, the first uniform
 
 
 class Cost(_Part, frozen=True, kw_only=True):
-  """What the search pays for."""
+  """The cost of a mix."""
 
-  name: str = "latency"
-  kappa: float = 50.0  # cost.name=paper only
-  # Predicts the sampled network in place of the table: `mlp` or `graph`,
-  # trained on latency.calibration_networks, or the path of a predictor that
+  name: str = "latency"  # latency, params, macs, or paper (the simplex paper)
+  kappa: float = 50.0  # factor of the prices; `paper` only
+  # "": the latency table. `mlp` or `graph`: a predictor of the sampled network,
+  # trained on latency.calibration_networks. Or the path of a predictor that
   # `profile --predictor` wrote for latency.table.
   predictor: str = ""
 
 
 class Penalty(_Part, frozen=True, kw_only=True):
-  """How the cost enters the loss."""
+  """The penalty: how the cost enters the loss."""
 
   name: str = "additive"  # see `hwnas_jax.method.penalty`
-  on: str = "expected"  # expected or sampled: which mix is priced
-  target: str = ""  # 5ms, or 0.4x or 60% of the largest architecture's
-  strength: float = 0.0  # 0: the penalty's own default
+  on: str = "expected"  # the mix that is priced: expected or sampled
+  target: str = ""  # latency: 5ms, or 0.4x or 60% of the largest architecture's
+  strength: float = 0.0  # factor or exponent; 0: the penalty's default
 
 
 class Sampler(_Part, frozen=True, kw_only=True):
-  """How an architecture is sampled from the logits."""
+  """The sampler: how a mix is drawn from the logits."""
 
   name: str = "gumbel_softmax"  # see `hwnas_jax.method.samplers`
-  per_example: bool = True  # one sample an example; a path has one a batch
-  num_samples: int = 10  # paths a step of reinforce
-  warmup: str = ""  # sampler of the warm-up steps; "": the same
+  per_example: bool = True  # a sample for each example; False: one a batch
+  num_samples: int = 10  # sampled paths a step; `reinforce` only
+  warmup: str = ""  # sampler of the warm-up steps; "": sampler.name
 
 
 class Regularise(_Part, frozen=True, kw_only=True):
-  """What is added to the search beside its loss and cost."""
+  """Regularisation of the search."""
 
-  # Each choice adds this share of its input (SurgeNAS); fades to 0.
+  # Each choice adds this share of its input to its output; it falls to 0
+  # (SurgeNAS).
   identity: float = 0.0
-  entropy: float = 0.0  # weight of the logits' entropy in the loss
+  entropy: float = 0.0  # weight of the logits' entropy in the controller's loss
 
 
 class Temperature(_Part, frozen=True, kw_only=True):
-  """Of the relaxed samples, over the search."""
+  """The sampler's temperature over the search."""
 
-  name: str = "linear"
-  start: float = 1.0
-  end: float = 0.2
+  name: str = "linear"  # linear or exponential
+  start: float = 1.0  # during the warm-up and at its end
+  end: float = 0.2  # at the last step
 
 
 class Search(_Part, frozen=True, kw_only=True):
-  """The search's steps and optimisers."""
+  """Steps and optimisers of the search.
+
+  The weights' optimiser is SGD with a cosine, the controller's is Adam.
+  """
 
   num_steps: int = 1000
-  warmup_steps: int = 0  # of the weights alone, before the controller moves
+  warmup_steps: int = 0  # first steps, of the weights alone
   batch_size: int = 64
-  # Weights and controller each have their own examples, the controller first.
+  # False: one gradient for both. True: the controller steps on its own
+  # examples, then the weights on theirs.
   bilevel: bool = False
-  order: str = "first"  # of its gradient: exact and difference look ahead
+  order: str = "first"  # of the controller's gradient: first, exact, difference
   every: int = 1  # weight steps for each step of the controller
-  epoch_steps: int = 0  # the two take turns of so many steps; 0: every step
-  controller_epoch_steps: int = 0  # of the controller's turns; 0: as many
-  same_key: bool = False  # both sides draw the same sample
+  epoch_steps: int = 0  # steps of a turn, if the two alternate; 0: they do not
+  controller_epoch_steps: int = 0  # of the controller's turn; 0: epoch_steps
+  same_key: bool = False  # weights and controller draw the same sample
   weights_fraction: float = 0.5  # of the training split; rest: controller
-  weights_lr: float = 0.025
-  weights_lr_end: float = 0.001
+  weights_lr: float = 0.025  # at the start
+  weights_lr_end: float = 0.001  # at the last step
   weights_momentum: float = 0.9
-  weights_decay: float = 3e-4
-  weights_clip: float = 5.0
+  weights_decay: float = 3e-4  # times the weights, added to the gradient
+  weights_clip: float = 5.0  # largest norm of the gradient
   controller_lr: float = 1e-3
-  controller_b1: float = 0.5
-  controller_decay: float = 0.0  # of its parameters, added to the gradient
-  steps_per_dispatch: int = 10  # steps of one compiled call
+  controller_b1: float = 0.5  # of Adam
+  controller_decay: float = 0.0  # times its parameters, added to the gradient
+  steps_per_dispatch: int = 10  # steps in one compiled call
   checkpoint_every: int = 500  # steps
 
 
 class Latency(_Part, frozen=True, kw_only=True):
-  """How the device is measured."""
+  """The latency table and how it is measured."""
 
-  table: str = ""  # path; "" measures first, into the run folder
+  table: str = ""  # path of a table; "": the run measures one
   batch_size: int = 64  # images a call
   repeats: int = 20  # samples of each operation and network
-  # Whole networks measured to calibrate the table; 0: not calibrated.
+  # Whole networks measured to calibrate a table that the run measures, 0 or at
+  # least 3; 0: it is not calibrated.
   calibration_networks: int = 0
 
 
 class Train(_Part, frozen=True, kw_only=True):
-  """The recipe that trains each derived network."""
+  """The recipe that trains each derived network: SGD with a cosine to 0."""
 
-  num_steps: int = 1000  # 0 leaves the family untrained
+  num_steps: int = 1000  # 0: networks are not trained
   batch_size: int = 96
-  lr: float = 0.025
+  lr: float = 0.025  # at the start
   momentum: float = 0.9
-  weight_decay: float = 3e-4
-  clip: float = 5.0
-  cutout: int = 0  # pixels
-  drop_path: float = 0.0
-  auxiliary_weight: float = 0.0
+  weight_decay: float = 3e-4  # times the weights, added to the gradient
+  clip: float = 5.0  # largest norm of the gradient
+  cutout: int = 0  # side of the blanked square in pixels; 0: none
+  drop_path: float = 0.0  # probability at the last step; grows from 0
+  auxiliary_weight: float = 0.0  # of the auxiliary head's loss; 0: no head
   label_smoothing: float = 0.0
-  num_seeds: int = 1
-  steps_per_dispatch: int = 10  # steps of one compiled call
+  num_seeds: int = 1  # trainings of each network; accuracy is their mean
+  steps_per_dispatch: int = 10  # steps in one compiled call
   checkpoint_every: int = 1000  # steps
 
 
 class Config(_Part, frozen=True, kw_only=True):
-  """A whole config; `space` has `name` and the fields of every space.
+  """A whole config.
 
-  Which fields a space has is said by its `nets.models.SpaceKind`.
+  space: `name` and the fields of all spaces; `SpaceKind.fields` of
+    `nets.models.SPACES[name]` are those that this space reads.
   """
 
   seed: int = 0
   tensorboard: bool = False  # also writes TensorBoard events of the search
   space: dict[str, Value] = {}
   data: Data = Data()
-  # Not shared: its vectors are a dict.
+  # A factory, because its default has a dict, which must not be shared.
   derive: Derive = msgspec.field(default_factory=Derive)
   controller: Controller = Controller()
   condition: Condition = Condition()

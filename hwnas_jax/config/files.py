@@ -1,4 +1,4 @@
-"""Config files: found by name or path, run, and resolved to typed values."""
+"""Config files: located by name or path, run, and converted to typed values."""
 
 import pathlib
 from typing import Any, TypeAlias
@@ -11,12 +11,12 @@ from hwnas_jax.io.source import run_file
 
 SUFFIX = ".py"
 
-# What a caller may give: a config to be checked, or a typed one.
+# What a caller may give: the ConfigDict of a config file, or a typed config.
 AnyConfig: TypeAlias = ConfigDict | Config
 
 
 def default() -> ConfigDict:
-  """All fields at their defaults, locked: a misspelt field is an error.
+  """A config with all fields at their defaults; a misspelt field is an error.
 
   >>> default().search.num_steps
   1000
@@ -34,8 +34,8 @@ def load(spec: str) -> ConfigDict:
   40
 
   Raises:
-    FileNotFoundError: no such config; the message lists the package's own.
-    ValueError: it has no such variant.
+    FileNotFoundError: no such config; the message lists the package's configs.
+    ValueError: the config has no such variant.
   """
   name, _, variant = spec.partition(":")
   return run_file(locate(name)).get_config(variant)
@@ -52,14 +52,15 @@ def locate(name: str) -> pathlib.Path:
     if path.is_file():
       return path
     raise FileNotFoundError(
-      f"no config file {path} here; the package's own go by their names:"
-      f" {', '.join(names())}"
+      f"there is no config file {path}. The package's configs are given by"
+      f" name: {', '.join(names())}"
     )
   packaged = _folder() / f"{name}{SUFFIX}"
   if name not in names():
     raise FileNotFoundError(
-      f"no config {name!r} in the package; it has {', '.join(names())}. A file"
-      f" of your own is given by its path, ending in {SUFFIX}"
+      f"there is no config {name!r} in the package; it has"
+      f" {', '.join(names())}. Your own file is given by its path, which ends"
+      f" in {SUFFIX}"
     )
   return packaged
 
@@ -75,19 +76,19 @@ def names() -> list[str]:
 
 
 def _folder() -> pathlib.Path:
-  # Installed, configs/ is the package's `configs`; in a checkout beside it.
+  # Installed: the folder `configs` of the package; in a checkout: beside it.
   package = pathlib.Path(__file__).parents[1]
   installed = package / "configs"
   return installed if installed.is_dir() else package.parent / "configs"
 
 
 def typed(config: AnyConfig | dict[str, Any]) -> Config:
-  """The fields of a config, typed and frozen; see `checks.check` too.
+  """The fields of a config, typed and frozen; values are not checked yet.
 
-  A field that is left out has its default.
+  A field that is left out has its default. `checks.check` checks values.
 
   Raises:
-    ValueError: a field is unknown or of another type; the message has it.
+    ValueError: a field is unknown or of another type; the message names it.
   """
   fields = config.to_dict() if isinstance(config, ConfigDict) else config
   try:
@@ -101,7 +102,7 @@ def typed(config: AnyConfig | dict[str, Any]) -> Config:
 
 
 def _space_type() -> type[Any]:
-  """A struct with a field `space`, whose own fields are those of all spaces."""
+  """A struct type whose field `space` has the fields of all spaces."""
   fields = [(name, type(value), value) for name, value in _space().items()]
   space = msgspec.defstruct("Space", fields, forbid_unknown_fields=True)
   return msgspec.defstruct("Whole", [("space", space)])

@@ -15,25 +15,25 @@ from hwnas_jax.method.schedule import SCHEDULES
 from hwnas_jax.nets.models import SPACES
 from hwnas_jax.spaces import rules
 
-# Components that are switched on by a number or a text.
+# Fields that switch something on by a number or a text, with what they do.
 SWITCHES = {
   "data.name": "digits, cifar10, fashion_mnist, mock_*, tfds:NAME, folder:PATH,"
   " npz:PATH",
   "controller.classifier": "also generates the supernet's classifier",
-  "derive.num_samples": "samples and trains so many, keeps the best (FBNet)",
-  "derive.max_skips": "the most likely network with so many skips at most",
-  "regularise.identity": "each choice adds its input, fading to 0 (SurgeNAS)",
-  "regularise.entropy": "of the logits, added to the controller's loss",
-  "search.bilevel": "the controller steps on examples of its own",
-  "search.warmup_steps": "the weights alone at first",
-  "search.every": "weight steps for each step of the controller",
+  "derive.num_samples": "trains so many samples and keeps the best (FBNet)",
+  "derive.max_skips": "derives the most likely network with so many skips",
+  "regularise.identity": "each choice adds its input, falling to 0 (SurgeNAS)",
+  "regularise.entropy": "adds the logits' entropy to the controller's loss",
+  "search.bilevel": "the controller steps on its own examples",
+  "search.warmup_steps": "so many first steps of the weights alone",
+  "search.every": "so many weight steps for each step of the controller",
   "search.epoch_steps": "weights and controller take turns of so many steps",
-  "search.same_key": "both sides draw the same sample",
+  "search.same_key": "weights and controller draw the same sample",
 }
 
 
 def _behind() -> dict[str, Mapping[Any, Any]]:
-  """What each value of a field stands for: code with docs, or a sentence."""
+  """{field: {value: code whose docstring describes it, or a sentence}}."""
   samplers = {name: s.draw or s.estimator for name, s in SAMPLERS.items()}
   return {
     "space.name": {name: kind.spec for name, kind in SPACES.items()},
@@ -42,8 +42,8 @@ def _behind() -> dict[str, Mapping[Any, Any]]:
     "cost.name": {
       "latency": price.cone,
       "paper": price.paper,
-      "params": "Parameters of operations, by the prices of the cone.",
-      "macs": "Multiply-accumulates, by the prices of the cone.",
+      "params": "Parameters of operations, priced like latency.",
+      "macs": "Multiply-accumulates, priced like latency.",
     },
     "penalty.name": {name: kind.make for name, kind in PENALTIES.items()},
     "penalty.on": {
@@ -69,7 +69,7 @@ def _behind() -> dict[str, Mapping[Any, Any]]:
 
 
 def _space_choices() -> dict[str, Mapping[str, str]]:
-  """The fields of config.space with few values, and what each means."""
+  """{field of config.space with few values: {value: what it means}}."""
   return {
     f"space.{field}": meanings
     for kind in SPACES.values()
@@ -78,7 +78,7 @@ def _space_choices() -> dict[str, Mapping[str, str]]:
 
 
 def listing() -> str:
-  """Fields and their values, a line each."""
+  """The text of --list: each field, then a line for each of its values."""
   lines, behind = [], _behind()
   fields = choices() | {"cost.predictor": tuple(NETWORKS)}
   fields |= {name: tuple(values) for name, values in _space_choices().items()}

@@ -1,4 +1,4 @@
-"""The parts of a search's method, made from a problem."""
+"""Makes the parts of a search's method from a problem."""
 
 import dataclasses
 import functools
@@ -76,7 +76,7 @@ def _controller_settings(
 def _make_supernet(
   config: Config, net: Spec, conditions: Conditions
 ) -> tuple[Net, Fold]:
-  """(the supernet, what gives its weights under a condition)."""
+  """(the supernet, the function that gives its weights under a condition)."""
   supernet = make_supernet(net)
   if not config.controller.classifier:
     return supernet, plain
@@ -154,7 +154,7 @@ def make_parts(
 
 
 def _make_penalty(problem: Problem, space: Space) -> Penalty:
-  """The penalty; one with a target looks at the derived network."""
+  """The penalty; one with a target also gets the derivation rule."""
   part = problem.config.penalty
   settings = PenaltySettings(problem.target_ms or 0.0, part.strength or None)
   penalty = PENALTIES[part.name].make(settings)
@@ -171,15 +171,15 @@ def _make_estimator(config: Config, name: str) -> Estimator:
 
 
 def paths_of(config: Config) -> int:
-  """Sampled paths that take the mixture's place where a collapse is sought.
+  """How many sampled paths a collapse is looked for with; 0: the mixture.
 
-  A search that runs paths alone never trains its mixture; 0 is the mixture.
+  A search that runs only sampled paths never trains its mixture.
   """
   return collapse.PATHS if SAMPLERS[config.sampler.name].one_hot else 0
 
 
 def make_phases(config: Config) -> list[Span]:
-  """The schedule of a search."""
+  """The phases of a search, each with its number of steps."""
   part, warmup = config.search, config.sampler.warmup
   main = Phase(
     _make_estimator(config, config.sampler.name),
@@ -201,9 +201,9 @@ def make_phases(config: Config) -> list[Span]:
 def make_search(
   config: Config, parts: Parts, settings: Settings
 ) -> tuple[Callable[[Array], SearchState], Step]:
-  """(key -> fresh state, search.steps_per_dispatch steps from a state).
+  """(key -> initial state, a function that runs search.steps_per_dispatch).
 
-  Each phase of the schedule is compiled once, when it comes.
+  Each phase is compiled once, when it comes.
   """
   spans = make_phases(config)
   count = config.search.steps_per_dispatch
@@ -244,9 +244,9 @@ def make_search_data(
 def held_out(
   config: Config, dataset: arrays.Dataset, count: int
 ) -> tuple[Array, Array]:
-  """The fixed batch (images, labels) that the weights never saw.
+  """A fixed batch (images, labels) that the weights were not trained on.
 
-  Where the search left nothing out, it is of what the weights saw.
+  If the weights were trained on the whole split, it is a batch of that.
   """
   data, _ = make_search_data(config, dataset)
   unseen = data.controller_index

@@ -6,10 +6,10 @@ from hwnas_jax.nets.models import SPACES
 
 
 def smoke(config: ConfigDict) -> None:
-  """The embedded digits, few steps, nothing trained: seconds on 2 cores.
+  """Reduces a config to seconds on 2 cores: digits, few steps, no training.
 
-  What makes a method a method is left as it is, but for what takes minutes:
-  predictors, for which networks are measured, and samples, which are trained.
+  The parts of the method stay, except those that take minutes: predictors (they
+  need measured networks) and sampled networks (they need training).
   """
   config.data.update(name="digits", pad=0, flip=False)
   config.derive.update(
@@ -30,10 +30,10 @@ def smoke(config: ConfigDict) -> None:
 
 
 def vary(config: ConfigDict, variant: str) -> ConfigDict:
-  """The config, or for the variant "smoke" its `smoke`.
+  """The config as it is, or reduced by `smoke` for the variant "smoke".
 
   Raises:
-    ValueError: another variant.
+    ValueError: the variant is another one.
   """
   if variant == "smoke":
     smoke(config)

@@ -1,4 +1,4 @@
-"""What a search prices: costs, target, rule and penalty of a config."""
+"""The prices of a search, its target, its rule and its limit of skips."""
 
 import functools
 
@@ -42,13 +42,16 @@ def skip_cap(config: Config, space: Space) -> Constraint | None:
 def make_costs(
   config: Config, supernet: Spec, derived: Spec, table: LatencyTable | None
 ) -> CostTable:
-  """What the step reads: measured ms, or parameters, MACs or sites, counted.
+  """The reference prices [E, O] and the base, by cost.name.
 
   Args:
     config: checked.
-    supernet: its sites are counted for cost.name=paper.
-    derived: its shapes are priced otherwise.
-    table: of the device, for cost.name=latency.
+    supernet: for cost.name=paper, which counts its sites.
+    derived: for all other costs, which price its shapes.
+    table: the device's latency table, for cost.name=latency.
+
+  Returns:
+    ms for latency, else counts.
   """
   if config.cost.name == "paper":
     space = supernet.space()
@@ -73,9 +76,9 @@ def require_predictor(
 
   Args:
     name: cost.predictor.
-    predictor: takes the table's place in a search.
+    predictor: replaces the table's sum in a search.
     derived: the networks' dimensions.
-    raw: [E, O] ms of the table that the search has, before its calibration.
+    raw: [E, O] ms of the search's table, before its calibration.
 
   Raises:
     ValueError: it was trained over another table, or for another space.
@@ -84,14 +87,14 @@ def require_predictor(
     predictor.reference, raw
   ):
     raise ValueError(
-      f"cost.predictor={name} was trained over another table than"
-      " latency.table, or for another space: train one with"
+      f"cost.predictor={name} was trained with another table than"
+      " latency.table, or for another space: train one for this table with"
       " `python -m hwnas_jax.profile --predictor=...`"
     )
 
 
 def make_reach(config: Config, space: Space, costs: CostTable) -> reach.Reach:
-  """The latencies that the space reaches by the table."""
+  """The smallest, typical and largest latency of the space, by the table."""
   reference = np.asarray(costs.reference)
   return reach.reach(space, reference, float(costs.base), config.derive.rule)
 
@@ -99,10 +102,10 @@ def make_reach(config: Config, space: Space, costs: CostTable) -> reach.Reach:
 def make_target_ms(
   config: Config, space: Space, costs: CostTable
 ) -> float | None:
-  """The latency that a search aims at; None where its penalty has no target.
+  """The target of the penalty in ms; None if it has none.
 
   Raises:
-    ValueError: no architecture of the space can have that latency.
+    ValueError: no architecture of the space has that latency.
   """
   if not PENALTIES[config.penalty.name].targeted:
     return None
@@ -116,14 +119,14 @@ def make_target_ms(
       f" space's architectures take {low:.4g} ms ({low / high:.1%}) to"
       f" {high:.4g} ms by this table"
     )
-  # A mix may drop every choice.
+  # A mix may be faster than any architecture.
   least = base + np.where(space.allowed(), reference, np.inf).min(1).sum()
   above_ms = PENALTIES[config.penalty.name].above_ms
   if above_ms and least <= above_ms:
     raise ValueError(
       f"penalty.name={config.penalty.name} needs latencies above"
-      f" {above_ms:g} ms, a mix can have {least:.3g} ms: use another penalty or"
-      " a larger latency.batch_size"
+      f" {above_ms:g} ms, and a mix can have {least:.3g} ms: use another"
+      " penalty or a larger latency.batch_size"
     )
   return target_ms
 
@@ -131,11 +134,11 @@ def make_target_ms(
 def make_rule(
   config: Config, space: Space, costs: CostTable, target_ms: float | None
 ) -> Rule:
-  """What turns logits [E, O] into a genotype.
+  """What turns logits [E, O] into a genotype: derive.rule, with two exceptions.
 
-  derive.rule, with two exceptions. A search that hits its target has to take
-  it, and a rule that is one jump of a choice off does not. And
-  derive.max_skips is kept.
+  With a penalty that hits its target, it is the most likely architecture just
+  below the target: the plain rule is often one change of a choice off. With
+  derive.max_skips, it is the most likely architecture with so few skips.
   """
   name, cap = config.derive.rule, skip_cap(config, space)
   if cap is not None:

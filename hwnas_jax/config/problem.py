@@ -2,9 +2,9 @@
 
     ConfigDict --resolve--> Config --make_nets--> Nets --make--> Problem
 
-`Nets` is known before the device is measured; a `Problem` needs its table.
-Everything that a config names is looked up here, in `config.pricing` or in
-`config.method`; below `config` there are only objects.
+`Nets` is known before the device is measured; a `Problem` needs its table. A
+name in a config, such as `sampler.name`, is looked up here, in `config.pricing`
+or in `config.method`; the folders below `config` see only objects.
 """
 
 import dataclasses
@@ -39,8 +39,8 @@ from hwnas_jax.spaces.spec import Spec
 class Nets:
   """The dimensions of a search's networks; both have the same choices.
 
-  supernet: of the supernet.
-  derived: of the networks derived from it; its shapes are measured and priced.
+  supernet: dimensions of the supernet.
+  derived: dimensions of derived networks; their shapes are measured and priced.
   """
 
   supernet: Spec
@@ -49,15 +49,15 @@ class Nets:
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-  """What a search is about: a space, prices, and what is wanted of them.
+  """What a search works on: a space, prices, conditions, target and rule.
 
-  table: of the device; None where cost.name is not latency.
-  costs: what the step reads, from the table or counted.
-  columns: the priced operations, as columns of a mix.
-  conditions: what the search draws, and how a controller reads it.
-  points: the conditions that networks are derived for, with their names.
-  target_ms: None where the penalty has no target.
-  rule: from logits [E, O] to a genotype.
+  table: the device's latency table; None if cost.name is not latency.
+  costs: reference prices and base, from the table or counted.
+  columns: the columns of the priced operations.
+  conditions: the distribution of conditions, and how a controller reads them.
+  points: the conditions at which networks are derived, with their names.
+  target_ms: None if the penalty has no target.
+  rule: a function from logits [E, O] to a genotype.
   """
 
   config: Config
@@ -71,13 +71,13 @@ class Problem:
   rule: Rule
 
   def reach(self) -> Reach:
-    """What latencies the space reaches by the table."""
+    """The smallest, typical and largest latency of the space, by the table."""
     space = self.nets.supernet.space()
     return pricing.make_reach(self.config, space, self.costs)
 
 
 def resolve(config: AnyConfig) -> Config:
-  """A config's typed fields, all of them checked.
+  """The typed and checked fields of a config.
 
   Raises:
     ValueError: the message names every field that is wrong.
@@ -91,8 +91,8 @@ def read_run(folder: RunFolder) -> Config:
   """The checked config of a run folder.
 
   Raises:
-    FileNotFoundError: there is no run.
-    ValueError: another version wrote it; or see `checks.check`.
+    FileNotFoundError: the folder holds no run.
+    ValueError: another version wrote it, or a field is wrong.
   """
   settings = folder.settings()
   try:
@@ -111,7 +111,7 @@ def make_nets(config: Config, dataset: Dataset | None = None) -> Nets:
 
   Args:
     config: checked.
-    dataset: the data set; None is the one that the config names.
+    dataset: the data set; None for the one that the config names.
 
   Raises:
     ValueError: the space has no such networks for images of this size, or
@@ -144,13 +144,13 @@ def make(
   table: LatencyTable | None,
   predictor: Predictor | None = None,
 ) -> Problem:
-  """Everything that a search needs to know of its device and its wishes.
+  """Makes the problem of a checked config.
 
   Args:
     config: checked.
     nets: of `make_nets`.
-    table: the device's; None where cost.name is not latency.
-    predictor: takes the table's place in the search.
+    table: the device's latency table; None if cost.name is not latency.
+    predictor: replaces the table's sum in the search.
 
   Raises:
     ValueError: the table lacks a site, the target is out of reach, the
@@ -181,7 +181,7 @@ def make(
 
 
 def rule_of(config: Config) -> Rule:
-  """derive.rule alone, without what a target or a cap adds to it."""
+  """The plain derive.rule, without a target or a limit of skips."""
   return RULES[config.derive.rule]
 
 
@@ -199,7 +199,7 @@ def _make_conditions(config: Config, size: int) -> Conditions:
 
 
 def _make_points(config: Config, size: int) -> tuple[Point, ...]:
-  """Names and conditions of the family, over `size` priced operations."""
+  """The named conditions of the family, over `size` priced operations."""
   part = config.condition
   settings = FamilySettings(
     low=part.low,

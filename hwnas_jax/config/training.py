@@ -1,4 +1,4 @@
-"""How a derived network is trained: the recipe of a config."""
+"""Makes what trains a derived network, by the recipe of a config."""
 
 import optax
 

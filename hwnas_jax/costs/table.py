@@ -88,6 +88,10 @@ class LatencyTable(Record, frozen=True):
   """Entries of one device at one batch size; the module has the fields.
 
   `msgspec.structs.replace(table, finished=True)` makes a changed copy.
+
+  >>> table = hw.Table.load("runs/digits/table.json")
+  >>> table.quantity, table.unit
+  ('latency', 'ms')
   """
 
   device: Device

@@ -13,13 +13,11 @@ NAME = "arrays"  # the name of such data in a run's config
 class Data:
   """Images and labels of your own; greyscale images need no channel axis.
 
-  For example:
-
-  ```python
-  images = np.random.default_rng(0).integers(0, 256, (60, 8, 8), np.uint8)
-  labels = np.arange(60) % 3
-  data = Data(images[:40], labels[:40], images[40:], labels[40:])
-  ```
+  >>> images = np.random.default_rng(0).integers(0, 256, (60, 8, 8), np.uint8)
+  >>> labels = np.arange(60) % 3
+  >>> data = hw.Data(images[:40], labels[:40], images[40:], labels[40:])
+  >>> data.dataset().num_classes
+  3
 
   Attributes:
     x_train: The training images, uint8[N, H, W, C] or uint8[N, H, W].

@@ -72,8 +72,8 @@ def points_of(
     settings: numbers and prices.
 
   Raises:
-    ValueError: prices are asked for, and there are none, or not K of them, or
-      one is below 0, or all are 0.
+    ValueError: the conditions have no scale, and settings.vectors is empty or
+      has a vector that is not K prices of at least 0 with a sum above 0.
   """
   if kind.scaled:
     grid = sweep.scale_grid(

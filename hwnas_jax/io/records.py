@@ -172,11 +172,15 @@ class MadeWith(Record, frozen=True):
 
 
 class Settings(Record, frozen=True):
-  """config.json: the resolved config, nested, and the command that ran."""
+  """config.json: the resolved config, nested, and the command that ran.
+
+  data: digest of the data set; "" where it was not recorded.
+  """
 
   schema: Literal[2]
   config: dict[str, Any]
   command: str
+  data: str = ""
 
 
 class Network(Record, frozen=True):

@@ -38,6 +38,12 @@ class Choice(nn.Module):
   ops: the modules by the operation's name, or a list of modules, which are then
     named by class and place, such as Conv_0. Give the same name to the same
     operation of other choices: a controller shares what it learns about it.
+
+  >>> import flax.linen as nn
+  >>> convs = {f"conv{k}": nn.Conv(4, (k, k)) for k in (1, 3)}
+  >>> layer = hw.Choice(convs, name="layer_1")
+  >>> sorted(layer.ops)
+  ['conv1', 'conv3']
   """
 
   ops: Mapping[str, nn.Module] | Sequence[nn.Module]

@@ -1,19 +1,18 @@
-"""SurgeNAS's Comfort Zone: larger for nothing (Luo et al. 2022; research 7.1).
+"""SurgeNAS's Comfort Zone: a larger network that takes no more time.
 
-A device seldom uses all its arithmetic on a small network: channels that fill
-up its vectors, or pixels that fill up its cores, can cost no time. A found
-network is scaled in width and resolution, and every network that this gives is
-compiled and measured. The knee is the one of most multiply-accumulates that
-takes no more than a tolerance above the found network's latency, and does so
-again: the largest of many noisy medians that fit is often one that was lucky,
-so it is measured anew beside the found network, and the next smaller one after
-it if it does not hold.
+A small network seldom uses all the arithmetic of a device: channels that fill
+its vectors, or pixels that fill its cores, can cost no time. So a derived
+network is scaled in width and image size, and every scaled network is compiled
+and measured. The knee is the one with most multiply-accumulates whose latency
+exceeds that of the unscaled network by at most a tolerance. Of many noisy
+medians the largest that fits is often a lucky one, so a candidate is measured
+again beside the unscaled network; if it is too slow then, the next smaller
+candidate is measured.
 
-The paper gives no procedure: this is a reconstruction. All of the grid is
-measured, and the knee may lie beyond a smaller network that takes too long:
-latency need not rise with width (more channels may fill a vector that fewer
-leave half empty), and one unlucky median must not end the search. Networks
-beyond the knee are what shows that it is one.
+This is a reconstruction (docs/latency.md#comfort-zone). The whole grid is
+measured, because latency need not rise with width (more channels may fill a
+vector that fewer leave half empty), and because one unlucky median must not end
+the search. So a smaller network than the knee may take too long.
 """
 
 import itertools
@@ -34,8 +33,8 @@ from hwnas_jax.report.html import write_report
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 
-GROUP = 8  # networks measured in turn
-AGAIN = 3  # more times that a candidate is measured, each beside the own one
+GROUP = 8  # scaled networks measured in turn, with the unscaled one
+AGAIN = 3  # times that a candidate is measured again, beside the unscaled one
 
 WIDTHS = (1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 SIDES = (1.25, 1.5)
@@ -43,17 +42,18 @@ TOLERANCE = 0.02
 
 
 class Measure(Protocol):
-  """A device: measures one architecture at several dimensions, in turn."""
+  """A device: measures one architecture in networks of several sizes."""
 
   def __call__(self, nets: Sequence[Spec], /) -> list[Measurement]:
-    """Their latencies in ms."""
+    """The latency of each network in ms; the networks run in turn."""
 
 
 class Grid(NamedTuple):
-  """What is tried, and what counts as no longer.
+  """Which scaled networks are measured, and how slow the knee may be.
 
-  widths, sides: factors of channels and of the image's sides, beside 1.
-  tolerance: of the network's latency, that a larger one may take more.
+  widths, sides: factors of channels and of the image's sides; 1 is always
+    measured too.
+  tolerance: share of the unscaled latency by which the knee may exceed it.
   """
 
   widths: tuple[float, ...] = WIDTHS
@@ -62,9 +62,9 @@ class Grid(NamedTuple):
 
 
 class Point(NamedTuple):
-  """A network by its real size, whatever factors were tried.
+  """A scaled network: its sizes after rounding, and its latency.
 
-  channels: of the layers that are searched, the fewest and the most.
+  channels: fewest and most of the searched layers.
   image: (height, width).
   """
 
@@ -76,16 +76,18 @@ class Point(NamedTuple):
 
 
 def scaled(net: Spec, width: float, side: float) -> Spec:
-  """The networks of a space, wider and of larger images.
+  """A space's networks with more channels and larger images.
 
-  Channels go up in multiples of 8, sides in multiples of 4.
+  Channels are rounded to multiples of 8, sides to multiples of 4.
 
   Raises:
-    ValueError: a user's own model, whose shapes are its own.
+    ValueError: the space is a user's own model, which has no width to scale.
   """
   widen = kind_of(net).widen
   if widen is None:
-    raise ValueError("a model of your own has no width to scale")
+    raise ValueError(
+      "a model of your own has no width to scale: change the model itself"
+    )
   return widen(net, width, side)
 
 
@@ -95,21 +97,22 @@ def explore(
   grid: Grid,
   measure: Measure,
 ) -> dict[Spec, Point]:
-  """Measures a network at every width and side, the first as it is.
+  """Measures an architecture at every width and side of a grid.
 
   Args:
-    net: the network's dimensions.
-    genotype: the network.
-    grid: what is tried.
+    net: the dimensions of the unscaled network.
+    genotype: the architecture.
+    grid: the factors.
     measure: the device.
 
   Returns:
-    One point a network: several factors may round to the same channels.
+    One point for each different network, the unscaled one first. Several
+    factors may round to the same channels.
   """
   factors = itertools.product(
     sorted({1.0, *grid.widths}), sorted({1.0, *grid.sides})
   )
-  # By space: chains of different widths may have the same channels.
+  # Keyed by space: chains of different widths may have the same channels.
   different = {net.space(): net}
   for width, side in factors:
     other = scaled(net, width, side)
@@ -140,17 +143,17 @@ def _counts(net: Spec, genotype: Genotype) -> tuple[int, int]:
 def knee(
   points: Mapping[Spec, Point], tolerance: float, measure: Measure
 ) -> tuple[Spec, dict[Spec, list[float]]]:
-  """The most work that fits into the first point's time, and does so again.
+  """The network of most multiply-accumulates that is no slower than the first.
 
   Args:
-    points: of `explore`.
-    tolerance: of the first point's latency, that the knee may take more.
+    points: of `explore`; the first is the unscaled network.
+    tolerance: share of the first latency by which the knee may exceed it.
     measure: the device.
 
   Returns:
-    (the knee, which is the first where nothing larger holds; the latency of
-    every candidate over the first's, each of the AGAIN times that the two were
-    measured together). A candidate holds if the median does.
+    (the knee, which is the first network if no larger one is fast enough;
+    {candidate: its latency over the first's, AGAIN times}). A candidate is fast
+    enough if the median of these ratios is at most 1 + tolerance.
   """
   first, *others = points
   limit_ms = (1 + tolerance) * points[first].latency.median_ms
@@ -170,11 +173,11 @@ def knee(
 
 
 def overrides(net: Spec, wanted: Spec) -> tuple[str, ...]:
-  """The flags that make a run's networks as wide as a scaled one.
+  """The config flags that make a run's networks as wide as a scaled one.
 
   Args:
-    net: the run's.
-    wanted: of `scaled`.
+    net: the dimensions of the run's networks.
+    wanted: dimensions that `scaled` returned.
   """
   say = kind_of(net).overrides
   fields = say(net, wanted) if say else []
@@ -203,7 +206,11 @@ def _record(
 
 
 def measure_here(genotype: Genotype, batch_size: int, repeats: int) -> Measure:
-  """Measures on this device, a few networks at a time, each with the first."""
+  """Makes a `Measure` for this device, GROUP networks at a time.
+
+  The first network is in every group: its latencies show how the device drifts
+  from group to group, and the others are corrected by it.
+  """
 
   def measure(nets: Sequence[Spec]) -> list[Measurement]:
     first, *others = nets
@@ -214,7 +221,6 @@ def measure_here(genotype: Genotype, batch_size: int, repeats: int) -> Measure:
         group = [first, *others[start : start + GROUP]]
         rows = _measure(group, genotype, batch_size, repeats)
         ratio = latencies[0].median_ms / rows[0].median_ms if latencies else 1.0
-        # The first network's time in each group shows a drift of the device.
         rows = [
           Measurement(ratio * m.median_ms, ratio * m.iqr_ms) for m in rows
         ]
@@ -242,17 +248,17 @@ def run(
   grid: Grid,
   measure: Measure,
 ) -> ComfortZone:
-  """Explores a run's network; writes its comfort.json and comfort.svg.
+  """Finds the knee of a network; writes its comfort.json and comfort.svg.
 
   Args:
-    folder: the run's; its report is written again.
-    net: the run's networks.
-    genotype: the network.
-    grid: what is tried.
-    measure: the device, as of `measure_here`.
+    folder: the run's folder; its report is written again.
+    net: the dimensions of the run's networks.
+    genotype: the architecture.
+    grid: the factors and the tolerance.
+    measure: the device, such as `measure_here` returns.
 
   Raises:
-    ValueError: its space cannot be scaled.
+    ValueError: the space cannot be scaled.
   """
   points = explore(net, genotype, grid, measure)
   best, again = knee(points, grid.tolerance, measure)

@@ -1,7 +1,7 @@
-"""A network leaves the package: ONNX and StableHLO, weights inside.
+"""Writes a network as ONNX and StableHLO programs, with its weights.
 
-Normalisation is part of the network. A program whose logits differ from JAX's
-on a batch of test images is not written.
+A program takes pixels: normalisation is part of it. A program whose logits
+differ from JAX's on a batch of test images is not written.
 
   network.onnx            float32[B, C, H, W] pixels in [0, 255] -> logits
   network.cpu.stablehlo   float32[B, H, W, C] pixels -> logits; for
@@ -52,7 +52,7 @@ def write(network: Deployable, out: str | pathlib.Path) -> Export:
   Raises:
     ValueError: a program differs from JAX on the network's images; nothing
       was written.
-    ModuleNotFoundError: the extra [onnx] is not installed.
+    ModuleNotFoundError: the extra [onnx] of this package is not installed.
   """
   pixels = np.asarray(network.images, np.float32)
   logits = np.asarray(jit(lambda x: network.infer(x))(pixels))
@@ -92,14 +92,18 @@ def write(network: Deployable, out: str | pathlib.Path) -> Export:
 def _differences(
   logits: np.ndarray, outputs: Mapping[str, np.ndarray]
 ) -> dict[str, float]:
-  """The largest difference of a logit from JAX's, by file."""
+  """{file: the largest difference of a logit from JAX's}.
+
+  Raises:
+    ValueError: one is larger than TOLERANCE allows.
+  """
   differences = {f: float(np.abs(y - logits).max()) for f, y in outputs.items()}
   allowed = TOLERANCE * float(np.abs(logits).max())
   for file, difference in differences.items():
     if not difference <= allowed:  # NaN is not
       raise ValueError(
-        f"{file} differs from JAX by {difference:.3g} in a logit, "
-        f"{allowed:.3g} is allowed: nothing was written"
+        f"a logit of {file} differs from JAX's by {difference:.3g}, and"
+        f" {allowed:.3g} is allowed: nothing was written"
       )
   return differences
 

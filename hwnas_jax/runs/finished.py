@@ -18,11 +18,13 @@ from hwnas_jax.spaces.spec import Spec
 
 @dataclasses.dataclass(frozen=True)
 class Finished:
-  """What a finished search knows.
+  """A finished search with its trained supernet and controller.
 
-  problem: with the table of the device that the search priced with.
-  measured: latencies of the run's networks on that device.
-  losses: of architectures that were ranked before; filled by queries.
+  problem: its table is the one that the search priced with.
+  searched: the method's parts and their final state.
+  measured: latencies of the run's networks on the table's device.
+  losses: shared-weights losses of architectures ranked so far; each query adds
+    those that it ranks.
   """
 
   folder: RunFolder
@@ -37,19 +39,21 @@ def load(folder: RunFolder, dataset: Dataset | None = None) -> Finished:
   """Reads a finished search.
 
   Args:
-    folder: the run's.
-    dataset: the one it searched on; None loads what its config names.
+    folder: the run's folder.
+    dataset: the data set of the search; None loads the one that its config
+      names.
 
   Raises:
-    FileNotFoundError: there is no run.
-    ValueError: its search is not finished, or has no family over scales.
+    FileNotFoundError: the folder holds no run.
+    ValueError: the search is not finished, or its family is not one that a
+      query can ask (the message says why).
   """
   config = problems.read_run(folder)
   if (config.condition.name, config.cost.name) != ("cone", "latency"):
     raise ValueError(
       f"{folder.path} has condition.name={config.condition.name} and"
-      f" cost.name={config.cost.name}: a query needs a family over scales,"
-      " cone and latency"
+      f" cost.name={config.cost.name}: a query needs a family over prices and"
+      " scales, that is condition.name=cone and cost.name=latency"
     )
   if config.controller.classifier:
     raise ValueError(
@@ -72,7 +76,7 @@ def load(folder: RunFolder, dataset: Dataset | None = None) -> Finished:
 
 
 def _measured(folder: RunFolder, net: Spec) -> dict[Genotype, Measurement]:
-  """The latencies in family.json, none where the run has not come to it."""
+  """The latencies in family.json; {} where it is not written yet."""
   family = folder.family()
   return {
     architecture.from_json(net.space(), member.architecture): member.latency

@@ -1,12 +1,11 @@
 """The main job: table, search, networks, training, measurement, report.
 
-Every stage leaves its result in the run folder (`io.run_folder`) and is
-skipped when it is there, so a killed run goes on where it was.
+Every stage writes its result to the run folder (`io.run_folder`). A stage whose
+result is there is skipped, so a run that was killed goes on where it was.
 """
 
 import functools
 import pathlib
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,10 +18,8 @@ from hwnas_jax.config.files import AnyConfig, typed
 from hwnas_jax.config.problem import Nets, Problem
 from hwnas_jax.core import tree
 from hwnas_jax.core.rng import stream
-from hwnas_jax.core.types import Genotype
-from hwnas_jax.costs import counts
 from hwnas_jax.costs import table as tables
-from hwnas_jax.costs.measure import networks, sites, timing
+from hwnas_jax.costs.measure import networks, sites
 from hwnas_jax.costs.predict import fit, predictor
 from hwnas_jax.costs.predict.predictor import Predictor
 from hwnas_jax.costs.table import LatencyTable
@@ -35,18 +32,12 @@ from hwnas_jax.derive import family as families
 from hwnas_jax.derive.family import Derived
 from hwnas_jax.derive.shared import SharedWeights
 from hwnas_jax.io import loop, records, versions
-from hwnas_jax.io.records import (
-  Accuracies,
-  Family,
-  Member,
-  Shares,
-  SweepPoint,
-)
+from hwnas_jax.io.records import Family, Shares, SweepPoint
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.method.state import SearchState
 from hwnas_jax.method.step import Parts
 from hwnas_jax.report.html import write_report
-from hwnas_jax.runs import training
+from hwnas_jax.runs import members, training
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 
@@ -62,9 +53,9 @@ class Searched(NamedTuple):
 
 
 class Given(NamedTuple):
-  """What a caller has at hand, in place of what the config names.
+  """Objects that a caller gives in place of what the config names.
 
-  table: the device's, in place of latency.table.
+  table: a latency table of the device, in place of latency.table.
   data: arrays, in place of data.name.
   command: how the run was started, for its records.
   """
@@ -77,7 +68,7 @@ class Given(NamedTuple):
 def run(
   config: AnyConfig, workdir: str | pathlib.Path, given: Given
 ) -> RunFolder:
-  """Runs or resumes everything; returns the run's folder.
+  """Runs or resumes every stage; returns the run's folder.
 
   Raises:
     ValueError: the config, the table or the run folder is wrong.
@@ -96,13 +87,14 @@ def run(
   table = given.table
   if table is None and fields.latency.table:
     table = LatencyTable.load(fields.latency.table)
-  if table is not None and fields.cost.name == "latency":
-    # A table that does not fit leaves no folder in which a better one would
-    # be refused.
-    problems.make(fields, nets, table)
+  timed = fields.cost.name == "latency"
+  if table is not None or not timed:
+    # Checked before the folder is made: a folder begun with a wrong config or
+    # table would refuse the right one.
+    problems.make(fields, nets, table if timed else None)
   folder = RunFolder.at(workdir)
-  begin(folder, fields, given.command)
   dataset = dataset or load_dataset(fields)
+  begin(folder, fields, given.command, dataset)
   return _run(fields, nets, table, dataset, folder)
 
 
@@ -120,27 +112,32 @@ def _run(
   if table:
     print(problem.reach())
   searched = search(problem, folder, dataset)
+  if folder.family() is None:
+    folder.write_family(_family(problem, folder, dataset, searched))
+  write_report(folder)
+  return folder
+
+
+def _family(
+  problem: Problem, folder: RunFolder, dataset: Dataset, searched: Searched
+) -> Family:
+  """Derives, trains and measures the networks of a search."""
+  config, nets, table = problem.config, problem.nets, problem.table
   swept = derive(problem, searched)
   points = _with_collapse(problem, searched, dataset, swept)
   genotypes = [network.genotype for network in swept.networks]
   trained = training.train(config, folder, dataset, nets.derived, genotypes)
-  space = nets.supernet
-  folder.write_family(
-    Family(
-      ops=tuple(space.ops),
-      choices=tuple(space.space().choices),
-      latency_batch_size=config.latency.batch_size,
-      base_latency_ms=tables.base_ms(table, nets.derived.space())
-      if table
-      else None,
-      priced=tuple(space.ops[column] for column in problem.columns),
-      members=_members(problem, swept.networks, trained),
-      sweep=points,
-      shares=tuple(swept.shares),
-    )
+  base_ms = tables.base_ms(table, nets.derived.space()) if table else None
+  return Family(
+    ops=tuple(nets.supernet.ops),
+    choices=tuple(nets.supernet.space().choices),
+    latency_batch_size=config.latency.batch_size,
+    base_latency_ms=base_ms,
+    priced=tuple(nets.supernet.ops[column] for column in problem.columns),
+    members=members.describe(problem, swept.networks, trained),
+    sweep=points,
+    shares=tuple(swept.shares),
   )
-  write_report(folder)
-  return folder
 
 
 def load_dataset(config: Config) -> Dataset:
@@ -148,11 +145,14 @@ def load_dataset(config: Config) -> Dataset:
   return data_load.load(config.data.name, config.data.data_dir or None)
 
 
-def begin(folder: RunFolder, config: Config, command: str) -> None:
-  """Writes what runs; refuses a folder of another config.
+def begin(
+  folder: RunFolder, config: Config, command: str, dataset: Dataset
+) -> None:
+  """Writes the config to the run folder, with command, data and versions.
 
   Raises:
-    ValueError: the message names the fields that differ.
+    ValueError: the folder is of another config (the message names the fields
+      that differ) or of other data.
   """
   fields = records.to_json(config)
   if folder.exists():
@@ -162,13 +162,25 @@ def begin(folder: RunFolder, config: Config, command: str) -> None:
     differing = [n for n in names if before.get(n) != now.get(n)]
     if differing:
       raise ValueError(
-        f"{folder.path} is of another config: {', '.join(differing)} differ."
-        " Use another --workdir, or delete it."
+        f"{folder.path} holds a run of another config: {', '.join(differing)}"
+        " differ. Use another --workdir, or delete the folder."
       )
+    require_data(folder, dataset)
+    if folder.family() is not None:
+      return  # a finished run keeps its command and versions
   folder.write_settings(
-    records.Settings(schema=2, config=fields, command=command),
+    records.Settings(2, fields, command, dataset.digest),
     versions.made_with(),
   )
+
+
+def require_data(folder: RunFolder, dataset: Dataset) -> None:
+  """Raises ValueError where a run began with other data."""
+  if folder.settings().data not in ("", dataset.digest):
+    raise ValueError(
+      f"the run in {folder.path} began with other data than the given"
+      f" {dataset.name}: give the same data, or use another --workdir"
+    )
 
 
 def _table(
@@ -177,9 +189,14 @@ def _table(
   derived: Spec,
   given: LatencyTable | None,
 ) -> LatencyTable | None:
-  """The given table, or one measured here; None where nothing reads it."""
+  """The given table, or one measured here; None if the cost reads none.
+
+  Raises:
+    ValueError: the run began with another table.
+  """
   part = config.latency
   if given is not None:
+    _require_same(folder, given)
     given.save(folder.table)
     return given if config.cost.name == "latency" else None
   if config.cost.name != "latency":
@@ -195,6 +212,18 @@ def _table(
   )
   table.save(folder.table)
   return table
+
+
+def _require_same(folder: RunFolder, given: LatencyTable) -> None:
+  """Refuses another table than the one that a run began with."""
+  if not folder.table.exists():
+    return
+  before = LatencyTable.read(folder.table)
+  if before.finished and tables.costs(before) != tables.costs(given):
+    raise ValueError(
+      f"the run in {folder.path} began with another latency table: use another"
+      " --workdir, or delete the folder"
+    )
 
 
 def _measured(
@@ -215,7 +244,9 @@ def _measured(
 def _predictor(
   config: Config, folder: RunFolder, derived: Spec, table: LatencyTable | None
 ) -> Predictor | None:
-  """What cost.predictor names: trained here where it is a kind.
+  """The predictor of cost.predictor, which names a kind or a file.
+
+  A predictor of a kind (`mlp`, `graph`) is trained here, once a run.
 
   Raises:
     FileNotFoundError, ValueError: see `predictor.load`.
@@ -236,8 +267,8 @@ def _predictor(
     predictor.save(folder.predictor, trained)
     held = trained.held_out
     print(
-      f"{kind}: mean error {float(held.mean):.1%} held out, its table"
-      f" {float(held.table_mean):.1%}"
+      f"predictor {kind}: mean error {float(held.mean):.1%} on held-out"
+      f" networks; the table alone has {float(held.table_mean):.1%}"
     )
   return predictor.load(folder.predictor)
 
@@ -277,11 +308,11 @@ def search(problem: Problem, folder: RunFolder, dataset: Dataset) -> Searched:
 
 
 class Swept(NamedTuple):
-  """What a search's conditions give.
+  """What is derived from a search.
 
-  networks: to train, the family and then random ones, all different.
-  points: the id of each condition's network.
-  shares: of operations, over a map of conditions.
+  networks: to train: the family, then random architectures, all different.
+  points: each condition of the sweep, with the id of its network.
+  shares: the mean distribution over operations at many conditions.
   """
 
   networks: list[Derived]
@@ -290,7 +321,7 @@ class Swept(NamedTuple):
 
 
 def derive(problem: Problem, searched: Searched) -> Swept:
-  """The networks of a search, and random ones beside them."""
+  """Derives the family of a search, and draws random architectures."""
   config, space = problem.config, problem.nets.supernet.space()
   logits_at = functools.partial(
     sweep.logits_of,
@@ -322,7 +353,7 @@ def derive(problem: Problem, searched: Searched) -> Swept:
 def _with_collapse(
   problem: Problem, searched: Searched, dataset: Dataset, swept: Swept
 ) -> tuple[SweepPoint, ...]:
-  """Adds the signs of a collapse to each point, and prints the alarms."""
+  """The points of a sweep with their signs of collapse; prints the alarms."""
   parts, space = searched.parts, problem.nets.supernet.space()
   genotypes = {
     architecture.identity(space, network.genotype): network.genotype
@@ -352,74 +383,3 @@ def _with_collapse(
     msgspec.structs.replace(point, collapse=collapsed)
     for point, collapsed in zip(swept.points, signs, strict=True)
   )
-
-
-def _members(
-  problem: Problem, networks: Sequence[Derived], trained: Sequence[Accuracies]
-) -> tuple[Member, ...]:
-  """Measures all networks, interleaved, and describes each."""
-  net, part = problem.nets.derived, problem.config.latency
-  space = net.space()
-  ids = [architecture.identity(space, n.genotype) for n in networks]
-  genotypes = {
-    name: network.genotype for name, network in zip(ids, networks, strict=True)
-  }
-  compiled = timing.compile_networks(net, genotypes, part.batch_size)
-  measured = timing.measure_networks(compiled, part.repeats)
-  best = best_sample(networks, trained)
-  return tuple(
-    Member(
-      id=name,
-      name=network.name + (", kept" if index == best else ""),
-      kind="random" if network.condition is None else "member",
-      condition=network.condition,
-      architecture=architecture.to_json(space, network.genotype),
-      **_counts(net, network.genotype),
-      latency=measured[name],
-      predicted_ms=tables.predict_ms(problem.table, net, network.genotype)
-      if problem.table
-      else None,
-      accuracies=accuracies,
-      kept=index == best,
-    )
-    for index, (name, network, accuracies) in enumerate(
-      zip(ids, networks, trained, strict=True)
-    )
-  )
-
-
-def _counts(net: Spec, genotype: Genotype) -> dict[str, int]:
-  """Parameters, those of the searched operations, multiply-accumulates."""
-  space = net.space()
-  cost = functools.partial(counts.genotype_cost, net, genotype)
-  searched = counts.site_costs(space, counts.search_params)
-  return {
-    "params": int(cost(counts.site_costs(space, counts.params))),
-    "op_params": int(cost(searched) - space.base_cost(searched)),
-    "macs": int(cost(counts.site_costs(space, counts.macs))),
-  }
-
-
-def best_sample(
-  networks: Sequence[Derived], trained: Sequence[Accuracies]
-) -> int | None:
-  """The index of the sample that is kept: the best on what was held out.
-
-  FBNet trains some samples and keeps the best (Wu et al. 2019, section 3.3).
-  None where nothing was held out of training.
-  """
-  held_out = {
-    index: accuracies.held_out_accuracy
-    for index, (network, accuracies) in enumerate(
-      zip(networks, trained, strict=True)
-    )
-    if network.condition is not None
-    and accuracies.held_out_accuracy is not None
-  }
-  if not held_out:
-    return None
-  best = max(held_out, key=lambda index: held_out[index])
-  print(
-    f"kept {networks[best].name}: {held_out[best]:.1%} on what was held out"
-  )
-  return best

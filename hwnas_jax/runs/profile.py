@@ -1,7 +1,7 @@
-"""Latency tables: measured here, planned for elsewhere, or moved.
+"""Makes latency tables: measured here, by a plan elsewhere, or transferred.
 
-A table is calibrated on whole networks, and its error is stated on others.
-Stopped, the same call goes on where it was.
+A table is calibrated on some whole networks, and its error is measured on
+others. After a stop the same call goes on where it was.
 """
 
 import dataclasses
@@ -35,8 +35,8 @@ class Effort:
   """How much is measured.
 
   repeats: samples of each operation and network.
-  networks: whole networks that calibrate the table; 0: none.
-  held_out: more networks, that its error is stated on.
+  networks: whole networks that calibrate the table, 0 or at least 3.
+  held_out: more networks, on which the table's error is measured.
   """
 
   repeats: int = REPEATS
@@ -48,17 +48,19 @@ class Effort:
     if self.repeats < 3 or self.held_out < 0:
       raise ValueError("repeats must be 3 or more, held_out 0 or more")
     if self.networks < 0 or 0 < self.networks < 3:
-      raise ValueError("networks must be 0, or 3 at least")
+      raise ValueError("networks must be 0, or at least 3")
 
 
 def use_backend(name: str) -> None:
-  """Makes `name` (cpu, gpu or tpu) JAX's default; call it before other uses.
+  """Makes `name` (cpu, gpu or tpu) JAX's default backend.
+
+  Call it before anything else uses JAX.
 
   Raises:
-    ValueError: it is not there; the message names what is.
+    ValueError: JAX has no such backend here; the message names the one it has.
   """
   if name == "cpu":
-    # Where there is a GPU too, it would stay the default.
+    # On a machine with a GPU, that would stay the default.
     jax.config.update("jax_platforms", "cpu")
   try:
     backend = jax.default_backend()
@@ -66,9 +68,9 @@ def use_backend(name: str) -> None:
     raise ValueError(f"JAX has no usable backend: {error}") from error
   if backend != name:
     raise ValueError(
-      f"no {name} here, JAX finds {backend} ({jax.devices()[0].device_kind}):"
-      f" measure with --backend={backend}, or install JAX for {name} and see"
-      " that JAX_PLATFORMS allows it"
+      f"JAX finds no {name} here, but {backend}"
+      f" ({jax.devices()[0].device_kind}): measure with --backend={backend}, or"
+      f" install JAX for {name} and check that JAX_PLATFORMS allows it"
     )
 
 
@@ -83,22 +85,28 @@ def profile(
 ) -> LatencyTable:
   """Measures the latency table of a config's space on this device.
 
+  >>> table = hw.profile(config, networks=3, held_out=1)
+  >>> table.device.platform, table.unit
+  ('cpu', 'ms')
+
   Args:
     config: of `load_config`.
     out: where the table is kept while it is measured; a stopped measurement
       goes on from there. None is tables/<device>.json.
-    networks: whole networks that calibrate the table, 0 or 3 at least.
-    held_out: more networks, that its error is stated on.
+    networks: whole networks that calibrate the table, 0 or at least 3.
+    held_out: more networks, on which the table's error is measured.
     repeats: samples of each operation and network.
-    transfer: finished tables of other devices. With them only networks are
-      measured; the first table is moved to this device by them, and the
-      others say how devices differ.
+    transfer: finished tables of other devices. With them only whole networks
+      are measured here, 10 suffice: the first table is transferred to this
+      device by them, and further tables show how devices differ
+      (docs/latency.md#transfer).
 
   Returns:
-    The table; `table.errors` says how wrong it is.
+    The table; `table.errors` has its errors on the held-out networks.
 
   Raises:
-    ValueError: the config is wrong, or `out` is of another device.
+    ValueError: the config is wrong, `out` is the table of another device, or
+      with `transfer` `out` exists.
   """
   effort = Effort(repeats, networks, held_out)
   return measure(problems.resolve(config), effort, out, transfer)
@@ -110,7 +118,7 @@ def measure(
   out: str | pathlib.Path | None,
   others: Sequence[LatencyTable] = (),
 ) -> LatencyTable:
-  """Measures, calibrates and tests the table of this device.
+  """Measures and calibrates the table of this device; see `profile`.
 
   Args:
     config: checked.
@@ -146,7 +154,7 @@ def _measured(
   path: pathlib.Path,
   effort: Effort,
 ) -> measuring.Measured:
-  """The networks of an effort; what is stored is not measured again."""
+  """The networks of an effort, measured; stored ones are not measured again."""
   return measuring.profile_chosen(
     net,
     table,
@@ -169,12 +177,13 @@ def train_predictor(
   Args:
     config: of `load_config`.
     table: of `profile`, kept at `path`.
-    path: the table's file; the predictor is PATH with .predictor.npz.
-    kind: `mlp` (LA-DARTS) or `graph` (SurgeNAS).
-    effort: that the table was made with.
+    path: the table's file. The predictor is written beside it, with the suffix
+      .predictor.npz in place of .json.
+    kind: `mlp` (LA-DARTS) or `graph` (SurgeNAS); docs/latency.md#predictors.
+    effort: the one that the table was made with.
 
   Returns:
-    Its error on the networks held out, to be compared with `table.errors`.
+    Its error on the held-out networks, to be compared with `table.errors`.
 
   Raises:
     ValueError: too few networks, none held out, or derive.rule=top_k.
@@ -191,19 +200,22 @@ def train_predictor(
 
 
 def require_predictor(config: Config, kind: str | None, effort: Effort) -> None:
-  """Raises ValueError where no such predictor can be trained."""
+  """Raises ValueError if a predictor of this kind cannot be trained."""
   if not kind:
     return
   if kind not in NETWORKS:
-    raise ValueError(f"no predictor {kind!r}; it is {' or '.join(NETWORKS)}")
+    raise ValueError(
+      f"there is no predictor {kind!r}: give {' or '.join(NETWORKS)}"
+    )
   if config.derive.rule == "top_k":
     raise ValueError(
-      "a predictor is for searches that read a sample of every choice, and"
-      " derive.rule=top_k drops some: give a config with argmax"
+      "a predictor reads an operation at every choice, and derive.rule=top_k"
+      " drops some choices: give a config with derive.rule=argmax"
     )
   if effort.networks < MIN_SAMPLES or not effort.held_out:
     raise ValueError(
-      f"a predictor needs --networks={MIN_SAMPLES} or more, and --held_out"
+      f"a predictor needs --networks={MIN_SAMPLES} or more, and --held_out=1 or"
+      " more"
     )
 
 
@@ -213,13 +225,13 @@ def write_plan(
   networks: int = 20,
   others: Sequence[LatencyTable] = (),
 ) -> int:
-  """Writes what to measure on a device that cannot run JAX.
+  """Writes a plan: what to measure on a device that cannot run JAX.
 
   Args:
     config: of `load_config`.
-    folder: a new folder; it gets ONNX files, plan.json and runner.py.
-    networks: whole networks among them.
-    others: see `profile`; with them there are only networks.
+    folder: a new folder for the ONNX files, plan.json and runner.py.
+    networks: the number of whole networks in the plan.
+    others: as `transfer` of `profile`; with them the plan has only networks.
 
   Returns:
     The number of entries that the runner measures.
@@ -230,7 +242,8 @@ def write_plan(
   if others:
     costs = tables.costs(others[0])
   else:
-    # No table yet: multiply-accumulates spread the networks over the space.
+    # There is no table yet, so multiply-accumulates stand in for latency: the
+    # networks are chosen at even steps of them.
     costs = counts.site_costs(net.space(), counts.macs)
   rng = np.random.default_rng(measuring.SEED)
   chosen = (
@@ -250,13 +263,13 @@ def fit_plan(
   out: str | pathlib.Path | None = None,
   others: Sequence[LatencyTable] = (),
 ) -> tuple[LatencyTable, pathlib.Path]:
-  """Makes the table of a plan that was measured.
+  """Makes the latency table of a plan that was measured.
 
   Args:
-    config: of `load_config`.
-    folder: of the plan, with timings.json.
+    config: of `load_config`; the one of `write_plan`.
+    folder: the plan's folder, with timings.json in it.
     out: a new file; None is tables/<device>.json.
-    others: see `profile`.
+    others: as `transfer` of `profile`.
 
   Returns:
     (the table, its file).
@@ -288,7 +301,7 @@ def fit_plan(
 
 
 def fingerprint() -> str:
-  """The name of the device that a table of here is of."""
+  """The name of this device, as a table measured here has it."""
   return versions.fingerprint_id(versions.device_fingerprint())
 
 
@@ -298,9 +311,9 @@ def out_path(out: str | pathlib.Path | None, fingerprint: str) -> pathlib.Path:
 
 
 def refuse_existing(path: pathlib.Path) -> None:
-  """Raises ValueError where there is a file already."""
+  """Raises ValueError if the file exists."""
   if path.exists():
-    raise ValueError(f"{path} is there: delete it, or give another --out")
+    raise ValueError(f"{path} exists: delete it, or give another --out")
 
 
 def require_sites(

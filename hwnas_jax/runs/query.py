@@ -1,8 +1,8 @@
-"""From a finished search and a budget to a network with a certificate.
+"""Answers a budget: a network of a finished search, with a certificate.
 
-The device is that of the question's table: the run's own, or any other's. On
-that device the answer is compiled and measured. Elsewhere its latency is
-predicted, with the margin of the table's calibration.
+The budget is for the device of a latency table: the run's table, or any other.
+If that device is this one, the answer is compiled and measured. Otherwise its
+latency is predicted, with the margin of the table's calibration.
 """
 
 import dataclasses
@@ -35,18 +35,18 @@ from hwnas_jax.spaces.rules import RULES
 from hwnas_jax.spaces.spec import Spec
 
 BATCH = 512  # held-out examples that candidates are ranked on
-REPEATS = 30
+REPEATS = 30  # samples of a candidate's latency
 LIMITS = {"params": counts.params, "macs": counts.macs}
 
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-  """What is asked of a finished search.
+  """The budgets of a query.
 
   latency: `5ms`, or `0.4x`, `60%` of the largest architecture's.
-  table: of the device; None is the run's own.
-  limits: more budgets by name: params, macs, memory_mb (compiled).
-  measure: the device, where it is not the one this runs on.
+  table: the latency table of the device; None is the run's table.
+  limits: further budgets: params, macs, memory_mb (peak, compiled).
+  measure: measures a genotype on the device; None measures on this one.
   """
 
   latency: str
@@ -56,11 +56,11 @@ class Question:
 
 
 def ask(finished: Finished, question: Question) -> tuple[Genotype, Certificate]:
-  """The network for a latency budget, and how its latency is known.
+  """The architecture for a latency budget, and its certificate.
 
   Raises:
-    ValueError: a budget that no architecture keeps, an unknown limit, or a
-      prediction by a table without calibration.
+    ValueError: no architecture keeps the budgets, a limit is unknown, or the
+      table is of another device and not calibrated.
   """
   table = question.table or finished.problem.table
   assert table is not None
@@ -69,7 +69,7 @@ def ask(finished: Finished, question: Question) -> tuple[Genotype, Certificate]:
 
 @dataclasses.dataclass(frozen=True)
 class _Query:
-  """One question, with what several of its steps read."""
+  """One question to one search; `answer` runs it."""
 
   finished: Finished
   question: Question
@@ -87,7 +87,7 @@ class _Query:
     space = self._net.space()
     tables.require(self.table, space, self.table.batch_size)
     budget_ms, margin = self._budget_ms(), self._margin()
-    # Where the network is measured, the plain prediction is a place to start.
+    # A network that is measured needs no margin on its prediction.
     factor = 1.0 if self._measures() else margin
     candidates = functools.cache(self._candidates)
     ranked = candidates(budget_ms / factor)
@@ -117,7 +117,7 @@ class _Query:
 
   @functools.cached_property
   def _simplex(self) -> tuple[np.ndarray, float]:
-    """The device as a point of the simplex, and what that loses."""
+    """(the device as a point of the simplex, relative residual of that)."""
     problem, space = self.finished.problem, self._net.space()
     assert problem.table is not None
     prices = space.cost_array(tables.costs(self.table))
@@ -126,12 +126,12 @@ class _Query:
 
   @functools.cached_property
   def _unbounded(self) -> list[Genotype]:
-    """What the rule gives at each scale without a budget."""
+    """The architectures that the rule derives at each scale, no budget."""
     rule, space = RULES[self._rule], self._net.space()
     return [*{rule(space, rows): None for rows in self._logits}]
 
   def _ideal_loss(self) -> float:
-    """The least loss where latency has no limit; other limits hold."""
+    """The least shared-weights loss without the latency budget."""
     genotypes = shortlist.shortlist(
       self._net.space(),
       self._rule,
@@ -142,7 +142,7 @@ class _Query:
     return self._rank(genotypes)[0].loss
 
   def _candidates(self, limit_ms: float) -> list[Candidate]:
-    """Those predicted to keep the latency and every other limit; best first."""
+    """Architectures predicted to keep every budget, by rising loss."""
     space, costs = self._net.space(), tables.costs(self.table)
     timed = Constraint(
       "latency", space.cost_array(costs), space.base_cost(costs), limit_ms
@@ -159,18 +159,19 @@ class _Query:
     ]
 
   def _measures(self) -> bool:
+    """Whether the table's device is here to measure on."""
     if self.question.measure is not None:
       return True
     here = versions.fingerprint_id(versions.device_fingerprint())
     return here == self.table.fingerprint
 
   def _known(self) -> list[MeasuredCandidate]:
-    """The run's measurements, where this table is of the same device."""
-    own = self.finished.problem.table
-    assert own is not None
+    """The run's measurements, if this table is of the same device."""
+    run_table = self.finished.problem.table
+    assert run_table is not None
     same = (self.table.fingerprint, self.table.batch_size) == (
-      own.fingerprint,
-      own.batch_size,
+      run_table.fingerprint,
+      run_table.batch_size,
     )
     if self.question.measure is not None or not same or not self._measures():
       return []
@@ -183,15 +184,15 @@ class _Query:
     ]
 
   def _margin(self) -> float:
-    """What a prediction is multiplied with for an upper bound."""
+    """The factor from a prediction to its upper bound."""
     if self.table.calibration:
       return self.table.calibration.margin
     if self._measures():
       return 1.0
     raise ValueError(
-      f"the table of {self.table.fingerprint} is not calibrated, so its error"
-      " is not known, and that device is not here to measure on: calibrate it"
-      f" there with `{tables.COMMAND}`"
+      f"the latency table of {self.table.fingerprint} is not calibrated, so its"
+      " error is unknown, and this is another device, so nothing can be"
+      f" measured: calibrate the table there with `{tables.COMMAND}`"
     )
 
   def _budget_ms(self) -> float:
@@ -203,22 +204,25 @@ class _Query:
     return reach_ms(self._net, self.table, self._rule)
 
   def _impossible(self, budget_ms: float, factor: float) -> str:
+    """The message of a budget that no architecture keeps."""
     low, high = self._reach_ms()
     limits = dict(self.question.limits)
     return (
       f"no architecture keeps {budget_ms:.4g} ms"
-      + (f", {limits}" if limits else "")
-      + f" on {self.table.fingerprint}: predicted latencies are {low:.4g} to"
-      f" {high:.4g} ms, times {factor:.3g} for their error"
+      + (f" and {limits}" if limits else "")
+      + f" on {self.table.fingerprint}: the space's architectures take"
+      f" {low:.4g} to {high:.4g} ms by the table"
+      + (f", times the margin {factor:.3g}" if factor != 1 else "")
     )
 
   def _constraints(self) -> list[Constraint]:
-    """The additive limits beside latency, derive.max_skips among them."""
+    """Limits other than latency that are sums: params, macs, max_skips."""
     space, limits = self._net.space(), self.question.limits
     unknown = set(limits) - {*LIMITS, "memory_mb"}
     if unknown:
       raise ValueError(
-        f"unknown limit {sorted(unknown)}: it is params, macs or memory_mb"
+        f"unknown limit {', '.join(sorted(unknown))}: a limit is params, macs"
+        " or memory_mb"
       )
     cap = pricing.skip_cap(self.finished.problem.config, space)
     constraints = [cap] if cap else []
@@ -234,7 +238,7 @@ class _Query:
 
   @functools.cached_property
   def _logits(self) -> np.ndarray:
-    """[33, E, O] at the device's point, from the least scale on."""
+    """[33, E, O] at the device's point of the simplex, by rising scale."""
     part = self.finished.problem.config.condition
     scales = np.geomspace(part.low, part.high, shortlist.NUM_SCALES + 1)
     simplex = tuple(self._simplex[0].tolist())
@@ -247,6 +251,7 @@ class _Query:
     )
 
   def _rank(self, genotypes: Sequence[Genotype]) -> list[Candidate]:
+    """Candidates by rising shared-weights loss on held-out examples."""
     finished = self.finished
     new = [g for g in genotypes if g not in finished.losses]
     if new:
@@ -265,7 +270,7 @@ class _Query:
     return sorted(ranked, key=lambda candidate: candidate.loss)
 
   def _device(self) -> Measure:
-    """The device, and the compiled network's memory where that is limited."""
+    """What measures a candidate; too much memory counts as too slow."""
     if self.question.measure is not None:
       return self.question.measure
     return functools.partial(
@@ -332,7 +337,10 @@ def reach_ms(net: Spec, table: LatencyTable, rule: str) -> tuple[float, float]:
 def measure_here(
   net: Spec, batch_size: int, genotype: Genotype, *, memory_mb: float = np.inf
 ) -> Measurement:
-  """Compiles and times a network; too much memory is infinitely slow."""
+  """Compiles and times a network on this device.
+
+  A network whose peak memory exceeds `memory_mb` gets an infinite latency.
+  """
   compiled = timing.compile_network(net, genotype, batch_size)
   if compiled.peak_memory_mb > memory_mb:
     return Measurement(np.inf, 0.0)

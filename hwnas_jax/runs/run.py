@@ -1,4 +1,4 @@
-"""A run and its networks, as Python code uses them.
+"""`Run`, a run folder as a Python object, and `search` and `load` that give it.
 
 run = hw.load("runs/digits")
 answer = run.query("1.5ms")
@@ -9,51 +9,30 @@ import dataclasses
 import functools
 import html
 import pathlib
-from collections.abc import Callable, Sequence
 
-import jax.numpy as jnp
 import msgspec
-import numpy as np
 
 from hwnas_jax.config import problem as problems
 from hwnas_jax.config.fields import Config
 from hwnas_jax.config.files import AnyConfig
 from hwnas_jax.config.problem import Nets
-from hwnas_jax.core.compile import jit
-from hwnas_jax.core.types import Array, Genotype
 from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.data.user import Data
-from hwnas_jax.io.records import (
-  Accuracies,
-  Certificate,
-  ComfortZone,
-  Export,
-  Margin,
-  Measurement,
-  Member,
-)
 from hwnas_jax.io.records import Network as NetworkRecord
-from hwnas_jax.io.run_folder import NetworkFolder, RunFolder
+from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.report import notebook
 from hwnas_jax.report import run as report_run
 from hwnas_jax.report.html import write_report
-from hwnas_jax.runs import (
-  comfort_zone,
-  deploy,
-  finished,
-  pipeline,
-  query,
-  training,
-  weights,
-)
+from hwnas_jax.runs import finished, pipeline, query, weights
+from hwnas_jax.runs.network import Answer, Network
 from hwnas_jax.runs.query import Measure, Question
 from hwnas_jax.spaces import architecture
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """The page of a run; a notebook shows it inline."""
+  """The report of a run: an HTML file that a notebook shows inline."""
 
   path: pathlib.Path
 
@@ -67,8 +46,11 @@ class Report:
 class Run:
   """A run folder: its networks, its report, and queries.
 
-  >>> run = load("runs/digits")  # doctest: +SKIP
-  >>> [network.latency.median_ms for network in run.networks]  # doctest: +SKIP
+  >>> run = hw.load("runs/digits")
+  >>> len(run.networks) > 1
+  True
+  >>> run.table.quantity
+  'latency'
   """
 
   folder: RunFolder
@@ -76,7 +58,7 @@ class Run:
 
   @functools.cached_property
   def config(self) -> Config:
-    """The config that ran, typed."""
+    """The run's config, typed and frozen."""
     return problems.read_run(self.folder)
 
   @functools.cached_property
@@ -84,13 +66,13 @@ class Run:
     """The latency table that the search priced with.
 
     Raises:
-      FileNotFoundError: the run priced something else.
+      FileNotFoundError: the run's cost is not latency, so it has no table.
     """
     return LatencyTable.load(self.folder.table)
 
   @property
-  def networks(self) -> tuple["Network", ...]:
-    """Every network of the family, then the random ones beside it.
+  def networks(self) -> tuple[Network, ...]:
+    """The networks of the family, then the random architectures.
 
     Raises:
       FileNotFoundError: the run is not finished.
@@ -107,11 +89,11 @@ class Run:
       for member in family.members
     )
 
-  def network(self, name: str) -> "Network":
-    """A network by its id: of the family, or a query's answer.
+  def network(self, name: str) -> Network:
+    """The network with this id, of the family or of a query.
 
     Raises:
-      FileNotFoundError: there is none; the message lists those there are.
+      FileNotFoundError: no network has it; the message lists those there are.
     """
     family = self.folder.family()
     members = {m.id: m for m in (family.members if family else ())}
@@ -124,7 +106,7 @@ class Run:
     return Network(self, genotype, members.get(name))
 
   def write_report(self) -> Report:
-    """Writes report.html again, of what lies in the run folder.
+    """Writes report.html again, from the records in the run folder.
 
     Raises:
       FileNotFoundError: the run is not finished.
@@ -144,25 +126,28 @@ class Run:
     train: bool = False,
     measure: Measure | None = None,
     **limits: float,
-  ) -> "Answer":
+  ) -> Answer:
     """The network for a latency budget, with a certificate.
 
     Writes queries/<id>/ of the run folder: certificate.json,
-    architecture.json and weights.npz.
+    architecture.json and weights.npz. Without `train` the weights are the
+    supernet's, unless this network was trained before.
 
     Args:
       latency: `5ms`, or `0.4x`, `60%` of the largest architecture's.
-      table: of the device; the run's own by default.
+      table: the latency table of the device; None is the run's table.
       train: trains the network by the run's recipe.
-      measure: the device, where it is not the one this runs on.
-      **limits: more budgets: params, macs, memory_mb (compiled).
+      measure: measures a genotype on the device; None measures on this one.
+      **limits: further budgets: params, macs, memory_mb (peak, compiled).
 
     Returns:
-      The answer: measured on the table's own device, else predicted.
+      The answer. Its latency is measured if the table is of this device, else
+      predicted.
 
     Raises:
-      ValueError: a budget that no architecture keeps, an unknown limit, or a
-        prediction by a table without calibration.
+      ValueError: no architecture keeps the budgets, a limit is unknown, the
+        table is of another device and not calibrated, or the search is not one
+        that a query can ask.
     """
     question = Question(latency, table, limits, measure)
     genotype, certificate = query.ask(self.finished, question)
@@ -180,10 +165,19 @@ class Run:
 
   @functools.cached_property
   def dataset(self) -> Dataset:
-    """The data set that the run searched on."""
+    """The data set of the search.
+
+    Raises:
+      ValueError: it was given as arrays, which `load` has to be given again; or
+        it differs from the data that the run began with.
+      FileNotFoundError: it is not on this machine.
+    """
     if self.data is not None:
-      return self.data.dataset()
-    return pipeline.load_dataset(self.config)
+      dataset = self.data.dataset()
+    else:
+      dataset = pipeline.load_dataset(self.config)
+    pipeline.require_data(self.folder, dataset)
+    return dataset
 
   @functools.cached_property
   def nets(self) -> Nets:
@@ -192,10 +186,10 @@ class Run:
 
   @functools.cached_property
   def finished(self) -> finished.Finished:
-    """The search that queries ask.
+    """The search with its weights, which queries read.
 
     Raises:
-      ValueError: it is not finished, or has no family over scales.
+      ValueError: it is not finished, or not one that a query can ask.
     """
     return finished.load(self.folder, self.dataset)
 
@@ -203,196 +197,19 @@ class Run:
     return notebook.run_html(report_run.load(self.folder))
 
 
-@dataclasses.dataclass(frozen=True)
-class Network:
-  """A derived network of a run: a description, and a function of pixels.
-
-  member: its record in the family; None of an answer that is not of it.
-
-  >>> network.id, network.latency.median_ms  # doctest: +SKIP
-  >>> logits = network(pixels)  # doctest: +SKIP
-  """
-
-  run: Run
-  genotype: Genotype
-  member: Member | None
-
-  @property
-  def id(self) -> str:
-    """Eight hexadecimal digits that name its architecture."""
-    return architecture.identity(self.run.nets.derived.space(), self.genotype)
-
-  @property
-  def name(self) -> str:
-    """What it is in its family, such as `scale 0.1`; its id outside."""
-    return self.member.name if self.member else self.id
-
-  @property
-  def architecture(self) -> dict[str, str]:
-    """{choice: operation}, kept choices only."""
-    return architecture.to_json(self.run.nets.derived.space(), self.genotype)
-
-  @property
-  def latency(self) -> Measurement | None:
-    """Measured, of a batch of latency.batch_size; None where it was not."""
-    return self.member.latency if self.member else None
-
-  @property
-  def predicted_ms(self) -> float | None:
-    """By the run's latency table; None where it has none."""
-    return self.member.predicted_ms if self.member else None
-
-  @property
-  def accuracies(self) -> Accuracies:
-    """Of its training; empty where it was not trained."""
-    trained = self.run.folder.network(self.id).accuracies()
-    return trained or Accuracies()
-
-  @property
-  def test_accuracy(self) -> float | None:
-    """Mean over the training seeds; None where it was not trained."""
-    return self.accuracies.test_accuracy
-
-  @property
-  def home(self) -> NetworkFolder:
-    """The folder with its weights, trained before inherited.
-
-    Raises:
-      FileNotFoundError: it has none; the message lists those that have.
-    """
-    return self.run.folder.find(self.id)
-
-  @functools.cached_property
-  def infer(self) -> Callable[[Array], Array]:
-    """float32[B, H, W, C] pixels in [0, 255] -> logits; traceable by JAX.
-
-    Raises:
-      FileNotFoundError: it has no weights.
-    """
-    return weights.infer_with(
-      self.run.nets.derived,
-      self.genotype,
-      self.home.weights,
-      self.run.dataset,
-    )
-
-  @functools.cached_property
-  def _compiled(self) -> Callable[[Array], Array]:
-    return jit(lambda pixels: self.infer(pixels))
-
-  def __call__(self, pixels: Array | np.ndarray) -> Array:
-    """Class logits [B, num_classes] of pixels [B, H, W, C] in [0, 255].
-
-    Compiled as it was measured: on CPU the optimisation barriers stay.
-    """
-    return self._compiled(jnp.asarray(pixels, jnp.float32))
-
-  def train(self) -> "Network":
-    """Trains it by the run's recipe, or reads what was trained before."""
-    run = self.run
-    training.train(
-      run.config, run.folder, run.dataset, run.nets.derived, [self.genotype]
-    )
-    return Network(run, self.genotype, self.member)
-
-  def export(
-    self, out: str | pathlib.Path, batch_size: int | None = None
-  ) -> Export:
-    """Writes it as ONNX and StableHLO, with its weights and normalisation.
-
-    Args:
-      out: the folder to write to.
-      batch_size: images a call; None is that of the run's latencies.
-
-    Raises:
-      FileNotFoundError: it has no weights.
-      ValueError: a written program differs from JAX.
-      ModuleNotFoundError: the extra [onnx] is not installed.
-    """
-    net = self.run.nets.derived
-    count = batch_size or self.run.config.latency.batch_size
-    images = np.asarray(self.run.dataset.test.images)
-    deployable = deploy.Deployable(
-      self.id,
-      self.architecture,
-      net.num_classes,
-      self.infer,
-      np.resize(images, (count, *net.image)),
-    )
-    return deploy.write(deployable, out)
-
-  def scale(
-    self,
-    widths: Sequence[float] = comfort_zone.WIDTHS,
-    sides: Sequence[float] = comfort_zone.SIDES,
-    tolerance: float = comfort_zone.TOLERANCE,
-  ) -> ComfortZone:
-    """Finds the largest scaled network that takes no longer on this device.
-
-    Args:
-      widths: factors of its channels, beside 1.
-      sides: factors of its image's sides, beside 1.
-      tolerance: of its latency, that a larger one may take more.
-
-    Raises:
-      ValueError: a user's own model, whose shapes are its own.
-    """
-    part = self.run.config.latency
-    return comfort_zone.run(
-      self.run.folder,
-      self.run.nets.derived,
-      self.genotype,
-      comfort_zone.Grid(tuple(widths), tuple(sides), tolerance),
-      comfort_zone.measure_here(self.genotype, part.batch_size, part.repeats),
-    )
-
-  def _repr_html_(self) -> str:
-    family = self.run.folder.family()
-    if self.member is None or family is None:
-      return html.escape(f"network {self.id}: {self.architecture}")
-    return notebook.network_html(self.member, family)
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-  """The network for a budget, and how its latency is known."""
-
-  network: Network
-  certificate: Certificate
-
-  @property
-  def folder(self) -> NetworkFolder:
-    """queries/<id>/ of the run folder."""
-    return self.network.run.folder.answer(self.network.id)
-
-  @property
-  def measured(self) -> Measurement | None:
-    """Its latency on the table's device; None where it is predicted."""
-    return self.certificate.measured
-
-  @property
-  def predicted_ms(self) -> float:
-    """Its latency by the table."""
-    return self.certificate.predicted_ms
-
-  @property
-  def margin(self) -> Margin | None:
-    """How far the table's predictions are off; None if not calibrated."""
-    return self.certificate.margin
-
-  def _repr_html_(self) -> str:
-    return notebook.answer_html(self.certificate)
-
-
 def load(workdir: str | pathlib.Path, data: Data | None = None) -> Run:
-  """A run by its folder, finished or not.
+  """The run in a folder, finished or not.
+
+  >>> run = hw.load("runs/digits")
+  >>> run.networks[0].latency.median_ms > 0
+  True
 
   Args:
     workdir: the run folder.
-    data: the arrays that it was searched on, where they were given in Python.
+    data: the arrays of the search, if it was given arrays.
 
   Raises:
-    FileNotFoundError: there is no run.
+    FileNotFoundError: the folder holds no run.
     ValueError: hwnas_jax 0.1 wrote it, or config.json is damaged.
   """
   run = Run(RunFolder.at(workdir), data)
@@ -412,21 +229,28 @@ def search(
   data: Data | None = None,
   command: str = "",
 ) -> Run:
-  """Searches, derives, trains, measures and reports; resumes what was begun.
+  """Runs a whole search: table, search, networks, training, report.
+
+  A folder with an unfinished run of the same config is resumed.
+
+  >>> run = hw.search(config, table=table, workdir="runs/digits")
+  reachable: ... ms smallest, ... ms typical, ... ms largest of ...
+  >>> run.report.path.name
+  'report.html'
 
   Args:
     config: of `load_config`; its fields may be changed.
     workdir: the run folder.
-    table: of the device, in place of latency.table.
+    table: a latency table of this device, in place of latency.table.
     data: your own arrays, in place of data.name.
-    command: how the run was started, for its records.
+    command: the command that resumes the run, for its records and messages.
 
   Returns:
     The run.
 
   Raises:
     ValueError: the config, the table or the run folder is wrong.
-    FileNotFoundError: the data set is absent.
+    FileNotFoundError: the data set is not on this machine.
     io.loop.Stopped: asked to stop; the same call resumes.
   """
   by = command or f"hwnas_jax.search(config, workdir={str(workdir)!r})"

@@ -1,7 +1,6 @@
-"""Trains derived networks, compiling the next ones meanwhile.
+"""Trains derived networks; while one trains, the next ones are compiled.
 
-A small network compiles for longer than it trains: on 2 cores the one is done
-while the other goes on.
+A small network takes longer to compile than to train.
 """
 
 import contextlib
@@ -29,13 +28,13 @@ from hwnas_jax.spaces.spec import Spec
 from hwnas_jax.train import step as train_step
 from hwnas_jax.train.evaluate import make_evaluate
 
-KEPT = 0.9  # of the training split, where the rest is held out
+KEPT = 0.9  # share of the training split to train on, if the rest is held out
 
 
 class _Compiled(NamedTuple):
-  """Programs of one network: see `train.step` for what they take.
+  """The compiled programs of one network; `train.step` has their arguments.
 
-  evaluate: by the name of what they evaluate on, with it.
+  evaluate: {name of a split: (program, split)}.
   """
 
   init: Any
@@ -50,23 +49,23 @@ def train(
   net: Spec,
   genotypes: Sequence[Genotype],
 ) -> list[Accuracies]:
-  """Trains networks from each seed, or reads what was trained before.
+  """Trains each network train.num_seeds times, unless that was done before.
 
-  With derive.num_samples a tenth of the training split is held out, to choose
-  the sample that is kept.
+  With derive.num_samples a tenth of the training split is held out; accuracy on
+  it chooses the sampled network that is kept.
 
   Writes networks/<id>/ of the run folder: architecture.json, weights.npz of
   the first seed, metrics.json.
 
   Args:
-    config: checked; its recipe is `config.train`.
-    folder: the run's.
+    config: checked; the recipe is `config.train`.
+    folder: the run's folder.
     dataset: to train and test on.
     net: the networks' dimensions.
-    genotypes: what to train, all different.
+    genotypes: the architectures to train, all different.
 
   Returns:
-    Accuracies of each network; without any of one that is left untrained.
+    The accuracies of each network; empty if train.num_steps is 0.
 
   Raises:
     io.loop.Stopped: asked to stop; what is trained is kept.
@@ -93,7 +92,7 @@ def train(
 def _hold_out(
   config: Config, dataset: arrays.Dataset
 ) -> tuple[arrays.Dataset, dict[str, arrays.Split]]:
-  """(the data set to train on, what is held out of it)."""
+  """(the data set to train on, {"held_out": the rest} or {})."""
   if not config.derive.num_samples:
     return dataset, {}
   count = dataset.train.labels.shape[0]
@@ -140,7 +139,7 @@ def _train(
   programs: _Compiled,
 ) -> None:
   """Trains the network of a folder and writes its weights and accuracies."""
-  edges = home.read_architecture().architecture
+  operations = home.read_architecture().architecture
   accuracies: dict[str, list[float]] = {name: [] for name in programs.evaluate}
   for seed in range(config.train.num_seeds):
     job = loop.Job(
@@ -148,7 +147,7 @@ def _train(
       checkpoint_every=config.train.checkpoint_every,
       directory=home.path / f"seed_{seed}" if seed else home.path,
       label=f"train {home.id}" + (f" seed {seed}" if seed else ""),
-      identity=loop.Identity(data=dataset.digest, architecture=edges),
+      identity=loop.Identity(data=dataset.digest, architecture=operations),
     )
     state = loop.run(
       job,

@@ -23,11 +23,11 @@ from hwnas_jax.spaces.spec import Spec
 from hwnas_jax.train import step as train_step
 from hwnas_jax.train.evaluate import make_estimate, make_evaluate
 
-ESTIMATED = 20  # batches of 128 that BN statistics are estimated on
+ESTIMATED = 20  # batches of 128 for the estimate of BN statistics
 
 
 def read(path: pathlib.Path, module: Module, image: tuple[int, ...]) -> Params:
-  """The variables of a network in mode `eval`, of a run's weights.npz.
+  """The flax variables of a network in mode `eval`, from its weights.npz.
 
   Args:
     path: the file.
@@ -36,18 +36,20 @@ def read(path: pathlib.Path, module: Module, image: tuple[int, ...]) -> Params:
 
   Raises:
     FileNotFoundError: there is no such file.
-    ValueError: an array is missing or of another shape; the message has it.
+    ValueError: an array is missing or has another shape; the message names it.
   """
   example = jax.ShapeDtypeStruct((1, *image), jnp.float32)
   shapes = jax.eval_shape(module.init, jax.random.key(0), example)
   wanted = {"params": shapes["params"], "stats": shapes.get("batch_stats", {})}
   with np.load(path) as stored:
-    # An auxiliary head, which only training has, stays behind.
+    # Arrays of an auxiliary head, which only training has, are not read.
     names = [name for name in tree.flatten(wanted) if name in stored]
     arrays = {name: stored[name] for name in names}
   faults = tree.diff(tree.flatten(wanted), arrays)
   if faults:
-    raise ValueError(f"{path} is not of this architecture: {faults[0]}")
+    raise ValueError(
+      f"{path} has the weights of another architecture: {faults[0]}"
+    )
   leaves = jax.tree_util.tree_leaves_with_path(wanted)
   values = [arrays[tree.path(keys)] for keys, _ in leaves]
   weights = jax.tree.unflatten(jax.tree.structure(wanted), values)
@@ -57,13 +59,13 @@ def read(path: pathlib.Path, module: Module, image: tuple[int, ...]) -> Params:
 def infer_with(
   net: Spec, genotype: Genotype, path: pathlib.Path, dataset: Dataset
 ) -> Callable[[Array], Array]:
-  """A network with its weights and its normalisation inside.
+  """A network as a function of pixels, with its weights and normalisation.
 
   Args:
     net: the networks' dimensions.
-    genotype: the network.
+    genotype: the architecture.
     path: its weights.npz.
-    dataset: whose mean and standard deviation normalise the pixels.
+    dataset: its mean and standard deviation normalise the pixels.
 
   Returns:
     float32[B, H, W, C] pixels in [0, 255] -> logits [B, num_classes].
@@ -85,15 +87,16 @@ def infer_with(
 def provide(
   finished: Finished, genotype: Genotype, home: NetworkFolder
 ) -> tuple[str, Accuracies]:
-  """Writes an answer's weights: trained, or those of the supernet.
+  """Writes the weights of a query's answer: trained ones, or the supernet's.
 
   Args:
     finished: the search.
     genotype: the answer.
-    home: its folder, of `queries`.
+    home: the answer's folder, queries/<id>.
 
   Returns:
-    (`trained`, `inherited` or why there are none; accuracies with them).
+    (`trained`, `inherited`, or `none` with the reason; the accuracies with
+    these weights).
   """
   nets = finished.problem.nets
   trained = finished.folder.network(home.id)
@@ -110,11 +113,12 @@ def provide(
 def inherited(
   finished: Finished, genotype: Genotype
 ) -> tuple[Params, Params, float]:
-  """(params, BN statistics, test accuracy) without any training.
+  """(params, BN statistics, test accuracy) of a network with shared weights.
 
-  The supernet's weights under the network's names. BN is scaled by 1 and its
-  statistics are estimated on the training split. Pooling has a BN in search
-  alone, so a network with many pools loses much here.
+  The network has the supernet's weights under its own names. BN has scale 1,
+  and its statistics are estimated on the training split. In the supernet a BN
+  follows each pool, in a network it does not, so a network with many pools
+  loses much accuracy here.
   """
   problem, dataset = finished.problem, finished.dataset
   net = problem.nets.derived
@@ -138,7 +142,7 @@ def inherited(
 
 
 def _overlay(under: Params, over: Params) -> Params:
-  """`under` with the leaves that `over` has."""
+  """The tree `under`, with those leaves replaced that `over` has."""
   if not isinstance(under, Mapping):
     return over
   return {

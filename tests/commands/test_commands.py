@@ -1,106 +1,112 @@
-"""How commands are started."""
+"""What all commands share, and the small ones among them."""
 
-import importlib
+import json
 import sys
 
-import command_line
 import pytest
-from absl import flags
+from absl import app, flags
+from jobs import here, process
 
 from hwnas_jax import commands
+from hwnas_jax.io.run_folder import RunFolder
 
 NAMES = list(commands.COMMANDS)
+WORKDIR = "--workdir=runs/digits"
 
 
-def test_commands_define_no_flag_when_they_are_imported():
-  """So that several can be used in one process."""
-  modules = [importlib.import_module(f"hwnas_jax.commands.{n}") for n in NAMES]
-  before = set(flags.FLAGS)
-  for module in modules:
-    importlib.reload(module)
-  assert set(flags.FLAGS) == before
-  assert not {"workdir", "config", "backend", "latency"} & before
+@pytest.mark.parametrize("name", commands.COMMANDS)
+def test_flags_of_all_commands_can_live_in_one_process(name):
+  with pytest.raises(flags.Error, match="Unknown command line flag 'none'"):
+    here(name, "--none=1")
+  required = {
+    "query": (WORKDIR, "--latency=1ms"),
+    "export": (WORKDIR, "--id=x", "--out=x"),
+    "scale": (WORKDIR, "--id=x"),
+    "report": (WORKDIR,),
+  }
+  with pytest.raises(app.UsageError, match="argument|give one data set"):
+    here(name, *required.get(name, ()), "one")
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_flags_are_defined_on_demand_and_have_help(name):
-  module = importlib.import_module(f"hwnas_jax.commands.{name}")
-  before = set(flags.FLAGS)
-  module.define_flags()
-  try:
-    defined = flags.FLAGS.flags_by_module_dict()
-    added = set(flags.FLAGS) - before
-    assert added and all(flags.FLAGS[flag].help for flag in added)
-    # --help lists them as those of the main module.
-    assert not [m for m in defined if m.startswith("hwnas_jax")]
-  finally:
-    flags.FLAGS.remove_flag_values(set(flags.FLAGS) - before)
+def test_a_mistake_is_one_line_and_a_fault_has_its_traceback():
+  for mistake in (ValueError("v"), FileNotFoundError("f"), OSError("o")):
+    with pytest.raises(SystemExit, match=rf"^query: {mistake}$"):
+      with commands._one_line("query"):
+        raise mistake
+  for fault in (AttributeError("a"), KeyError("k"), TypeError("t")):
+    with pytest.raises(type(fault)), commands._one_line("query"):
+      raise fault
+
+
+def test_the_script_lists_its_commands(monkeypatch, capsys):
+  for arguments in ([], ["help"], ["serach"]):
+    monkeypatch.setattr(sys, "argv", ["hwnas-jax", *arguments])
+    with pytest.raises(SystemExit) as ended:
+      commands.console()
+    out, err = capsys.readouterr()
+    wrong = arguments == ["serach"]
+    assert ended.value.code == (
+      "hwnas-jax: there is no command 'serach'" if wrong else 0
+    )
+    for name, what in commands.COMMANDS.items():
+      assert f"{name:8} {what}" in (err if wrong else out)
 
 
 def test_flags_are_known_without_jax():
   """So that --help and a wrong flag answer at once."""
   imports = "".join(f"; import hwnas_jax.commands.{name}" for name in NAMES)
-  done = command_line.process("-c", f"import sys{imports}; print(*sys.modules)")
+  done = process("-c", f"import sys{imports}; print(*sys.modules)")
   modules = set(done.stdout.split())
   assert f"hwnas_jax.commands.{NAMES[-1]}" in modules
   assert not {"jax", "numpy", "flax", "matplotlib"} & modules
 
 
-@pytest.mark.parametrize("argument", [[], ["help"], ["--help"]])
-def test_the_script_lists_its_commands(monkeypatch, capsys, argument):
-  monkeypatch.setattr(sys, "argv", ["hwnas-jax", *argument])
-  with pytest.raises(SystemExit) as stopped:
-    commands.console()
-  assert stopped.value.code == 0
-  printed = capsys.readouterr().out
-  for name, what in commands.COMMANDS.items():
-    assert f"{name:8} {what}" in printed
-
-
-def test_the_script_refuses_another_command(monkeypatch, capsys):
-  monkeypatch.setattr(sys, "argv", ["hwnas-jax", "serch"])
-  with pytest.raises(SystemExit, match="hwnas-jax: no command 'serch'"):
-    commands.console()
-  captured = capsys.readouterr()
-  assert captured.out == "" and "search" in captured.err
-
-
-def test_the_script_hands_on_the_flags(monkeypatch):
-  monkeypatch.setattr(sys, "argv", ["hwnas-jax", "profile", "--networks=3"])
+def test_the_script_starts_a_command(monkeypatch):
   started = []
   monkeypatch.setattr(commands, "start", started.append)
+  monkeypatch.setattr(sys, "argv", ["hwnas-jax", "query", "--latency=1ms"])
   commands.console()
-  assert (started, sys.argv) == (["profile"], ["hwnas-jax", "--networks=3"])
+  assert started == ["query"]
+  assert sys.argv == ["hwnas-jax", "--latency=1ms"]
 
 
-@pytest.mark.parametrize("error", [ValueError, FileNotFoundError, OSError])
-def test_a_mistake_is_one_line(error):
-  with pytest.raises(SystemExit, match="query: what is wrong"):
-    with commands._one_line("query"):
-      raise error("what is wrong")
+def test_a_report_is_written_again(example_run, capsys):
+  folder = RunFolder.at(example_run / "runs/digits")
+  page = folder.report.read_text()
+  folder.report.unlink()
+  here("report", WORKDIR)
+  assert capsys.readouterr().out == "runs/digits/report.html\n"
+  assert folder.report.read_text() == page
+  (folder.path / "family.json").unlink()
+  with pytest.raises(SystemExit, match=r"^report: runs/digits has no family"):
+    here("report", WORKDIR)
+  with pytest.raises(SystemExit, match=r"^report: \S+ is no run folder"):
+    here("report", f"--workdir={example_run}")
 
 
-def test_a_fault_keeps_its_traceback():
-  with pytest.raises(ZeroDivisionError), commands._one_line("query"):
-    1 / 0  # noqa: B018
+def test_a_network_is_exported(example_run, capsys):
+  folder = RunFolder.at(example_run / "runs/digits")
+  names = sorted(member.id for member in folder.family().members)
+  with pytest.raises(SystemExit) as ended:
+    here("export", WORKDIR, "--id=none", "--out=out")
+  line = str(ended.value)
+  assert line.startswith("export: ") and "no network 'none'" in line
+  assert line.endswith(f"it has {', '.join(names)}")
+  assert not (example_run / "out").exists()
+  here("export", WORKDIR, f"--id={names[0]}", "--out=out", "--batch_size=2")
+  out = capsys.readouterr().out
+  assert "out/network.onnx: logits differ from JAX's by" in out
+  export = json.loads((example_run / "out/export.json").read_text())
+  assert export["shape"] == [2, 8, 8, 1]
 
 
-@pytest.mark.parametrize(
-  ("file", "module"),
-  [
-    ("profile.py", "hwnas_jax.profile"),
-    ("report/__main__.py", "hwnas_jax.report"),
-  ],
-)
-def test_run_as_a_file_it_says_how_to_run_it(file, module):
-  done = command_line.process(f"hwnas_jax/{file}", "--backend=cpu")
-  assert done.returncode == 1
-  assert done.stderr.strip() == f"run it as a module: python -m {module}"
-
-
-def test_the_script_runs_a_command():
-  program = "from hwnas_jax.commands import console; console()"
-  done = command_line.process("-c", program, "profile", "--config=none")
-  assert done.returncode == 1
-  (line,) = done.stderr.splitlines()
-  assert line.startswith("profile: no config 'none' in the package; it has")
+def test_a_query_prints_its_certificate(example_run, capsys):
+  here("query", WORKDIR, "--latency=1000ms", "--params=1e9")
+  printed, _, path = capsys.readouterr().out.rpartition("network: ")
+  certificate = json.loads(printed)
+  assert certificate["kind"] == "measured"
+  assert certificate["budget"]["limits"] == {"params": 1e9}
+  saved = example_run / path.strip() / "certificate.json"
+  assert json.loads(saved.read_text()) == certificate
+  with pytest.raises(SystemExit, match="^query: latency must be a number > 0"):
+    here("query", WORKDIR, "--latency=fast")

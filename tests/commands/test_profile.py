@@ -2,7 +2,7 @@
 
 import functools
 
-import command_line
+import jobs
 import numpy as np
 import pytest
 import toy_device
@@ -35,7 +35,7 @@ def device(monkeypatch):
 def profile(**flags):
   """`profile --config=digits:smoke --networks=0`, or as the flags say."""
   given = {"config": "digits:smoke", "networks": 0, **flags}
-  command_line.run("profile", *(f"--{n}={v}" for n, v in given.items()))
+  jobs.here("profile", *(f"--{n}={v}" for n, v in given.items()))
 
 
 def test_it_ends_with_the_error_on_networks_not_used(device, tmp_path, capsys):
@@ -160,7 +160,7 @@ def test_wrong_usage_is_said(flags, message):
 
 def test_an_argument_is_no_flag():
   with pytest.raises(app.UsageError, match="unknown argument: digits"):
-    command_line.run("profile", "digits")
+    jobs.here("profile", "digits")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_a_mistake_is_one_line(device, tmp_path, flags, message):
 
 
 def test_an_absent_backend_is_one_line():
-  done = command_line.process("-m", "hwnas_jax.profile", "--backend=tpu")
+  done = jobs.process("-m", "hwnas_jax.profile", "--backend=tpu")
   assert done.returncode == 1
   assert done.stdout == ""
   (line,) = done.stderr.splitlines()

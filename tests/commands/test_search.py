@@ -1,103 +1,111 @@
-"""The main job's command line: the config it hands on, and what it prints."""
+"""The main job's command line: what it refuses, in one line."""
 
-import types
-
-import command_line
+import msgspec
 import pytest
-from absl import app
-from shared import ROOT
+from absl import flags
+from jobs import here, run
 
-import hwnas_jax as hw
-from hwnas_jax.commands import search
-from hwnas_jax.config.files import typed
-from hwnas_jax.config.listing import listing
+from hwnas_jax.config import listing
+from hwnas_jax.costs.table import LatencyTable
 
-# ml_collections runs a config file so.
-WARNING = "ignore:the load_module:DeprecationWarning"
-pytestmark = pytest.mark.filterwarnings(WARNING)
-DIGITS = ROOT / "configs" / "digits.py"
+TINY = "--config=tiny.py"
+
+
+@pytest.fixture(scope="module")
+def table(finished_run):
+  return LatencyTable.load(finished_run / "runs/digits/table.json")
 
 
 @pytest.fixture
-def asked(monkeypatch):
-  """What hw.search is called with; nothing runs."""
-  calls = []
-
-  def run(config, *, workdir, command):
-    calls.append((typed(config), workdir))
-    return types.SimpleNamespace(
-      report=types.SimpleNamespace(path=f"{workdir}/report.html")
-    )
-
-  monkeypatch.setattr(hw, "search", run)
-  return calls
+def folder(example_run):
+  """Of a run that must not begin; the test runs beside the finished one."""
+  folder = example_run / "run"
+  yield folder
+  assert not folder.exists()
 
 
-@pytest.mark.parametrize("config", ["digits", f"{DIGITS}"])
-def test_a_name_and_a_file_are_one_config(asked, capsys, config):
-  command_line.run(
-    "search",
-    f"--config={config}:smoke",
-    "--config.seed=3",
-    "--config.train.lr=0.5",
-    "--config.penalty.target=5ms",
+def refused(capsys, *arguments):
+  """The one line that a command ends with, without `search: `."""
+  with pytest.raises(SystemExit) as ended:
+    here("search", *arguments)
+  assert "report:" not in capsys.readouterr().out
+  name, _, line = str(ended.value).partition(": ")
+  assert name == "search"
+  return line
+
+
+def test_a_folder_of_another_config_is_refused(example_run, capsys):
+  arguments = TINY, "--workdir=runs/digits", "--config.search.weights_lr=0.5"
+  line = refused(capsys, *arguments)
+  assert "runs/digits holds a run of another config: " in line
+  assert "search/weights_lr" in line and "differ. Use another" in line
+
+
+def test_a_table_that_lacks_an_entry_is_refused(folder, capsys, table):
+  missing = next(e for e in table.entries if e.op == "sep_conv_3x3")
+  rest = tuple(e for e in table.entries if e != missing)
+  msgspec.structs.replace(table, entries=rest).save("part.json")
+  line = refused(
+    capsys, TINY, f"--workdir={folder}", "--config.latency.table=part.json"
   )
-  ((made, workdir),) = asked
-  assert made.search.num_steps == 40  # the smoke variant's
-  assert (made.seed, made.train.lr, made.penalty.target) == (3, 0.5, "5ms")
-  assert workdir == "runs/digits"
-  assert capsys.readouterr().out == "report: runs/digits/report.html\n"
+  assert missing.site.key in line and "python -m hwnas_jax.profile" in line
 
 
-def test_the_folder_may_be_given(asked):
-  command_line.run("search", "--config=methods/fbnet:smoke", "--workdir=a/b")
-  ((made, workdir),) = asked
-  assert (made.space["name"], workdir) == ("mobile", "a/b")
-
-
-def test_arguments_name_files():
-  given = ["x", "--config", "digits:smoke", "--config.seed=1", "--list"]
-  wanted = ["x", "--config", f"{DIGITS}:smoke", "--config.seed=1", "--list"]
-  assert search.arguments(given) == wanted
-  assert search.arguments(["-config=digits"]) == [f"-config={DIGITS}"]
-  with pytest.raises(FileNotFoundError, match="no config 'x'"):
-    search.arguments(["--config=x"])
-
-
-def test_the_list_is_printed(capsys):
-  command_line.run("search", "--list")
-  assert capsys.readouterr().out == listing() + "\n"
+def test_a_target_out_of_reach_is_refused_with_the_range(folder, capsys):
+  line = refused(
+    capsys,
+    TINY,
+    f"--workdir={folder}",
+    "--config.latency.table=runs/digits/table.json",
+    "--config.condition.name=fixed",
+    "--config.penalty.name=dual_ascent",
+    "--config.penalty.target=1%",
+  )
+  assert line.startswith("penalty.target=1% is ")
+  assert "out of reach" in line and line.endswith("ms by this table")
 
 
 @pytest.mark.parametrize(
-  ("arguments", "message"),
+  ("flag", "message"),
   [
-    ([], "search: give --config=NAME or --config=FILE.py, or --list"),
-    (["--config=digit"], "search: no config 'digit' in the package; it has"),
-    (["--config=digit.py"], "search: no config file digit.py here"),
-    (["--config=digits:x"], "search: digits.py has no variant 'x'; it has"),
-    (["--config", "digits:x"], "search: digits.py has no variant 'x'"),
-    (
-      ["--config=digits", "--config.search.num_stpes=3"],
-      "search: there is no field config.search.num_stpes: did you mean num_st",
-    ),
-    (
-      ["--config.sed=1", "--config=digits"],
-      "search: there is no field config.sed: did you mean seed in place of sed",
-    ),
-    (
-      ["--config=digits", "--config.seed.x=1"],
-      "search: there is no field config.seed.x$",
-    ),
+    ("search.num_stpes=3", "no field 'num_stpes'. Did you mean \"num_steps\""),
+    ("sampler.name=gumble", "sampler.name must be one of softmax"),
   ],
 )
-def test_a_mistake_is_one_line(asked, arguments, message):
-  with pytest.raises(SystemExit, match=message):
-    command_line.run("search", *arguments)
-  assert asked == []
+def test_a_wrong_override_is_refused(folder, capsys, flag, message):
+  arguments = TINY, f"--workdir={folder}", f"--config.{flag}"
+  assert message in refused(capsys, *arguments)
 
 
-def test_an_argument_is_no_flag(asked):
-  with pytest.raises(app.UsageError, match="unexpected arguments: a b"):
-    command_line.run("search", "--config=digits", "a", "b")
-  assert asked == []
+def test_a_value_of_another_type_is_refused(folder):
+  with pytest.raises(flags.Error, match="num_steps=many"):
+    here("search", TINY, "--config.search.num_steps=many")
+
+
+def test_a_config_must_be_named(capsys):
+  assert "--config=NAME" in refused(capsys)
+  line = refused(capsys, "--config", "fbnet")
+  assert "no config 'fbnet'" in line and "methods/fbnet" in line
+
+
+def test_a_list_of_what_a_config_may_name(capsys):
+  here("search", "--list")
+  assert capsys.readouterr().out == listing.listing() + "\n"
+
+
+@pytest.mark.slow
+def test_an_absent_data_set_is_refused_with_the_ways_to_get_it(tmp_path):
+  """In a process: the exit code, and nothing but the message."""
+  folder, data_dir = tmp_path / "run", tmp_path / "data"
+  done = run(
+    "main",
+    "--config=cifar",
+    f"--config.data.data_dir={data_dir}",
+    f"--workdir={folder}",
+    timeout_s=60,  # 5 s on an idle machine, most of them imports
+  )
+  assert done.returncode == 1 and not folder.exists()
+  assert "Traceback" not in done.stderr
+  assert done.stderr.startswith("search: ")
+  assert f"hwnas_jax.data cifar10 --data_dir={data_dir}" in done.stderr
+  assert "download_and_prepare" in done.stderr and "folder:" in done.stderr

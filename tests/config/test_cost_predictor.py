@@ -148,7 +148,7 @@ def test_a_config_names_a_file(predictor, tmp_path):
   assert costs.cost(mix) == predictors.cost(predictor[0], mix)
   nets = problem.make_nets(made)
   other = table_of(CELL, 2.0)
-  with pytest.raises(ValueError, match=r"p\.npz was trained over another tab"):
+  with pytest.raises(ValueError, match=r"p\.npz was trained with another tab"):
     problem.make(made, nets, other, predictor[0])
   with pytest.raises(FileNotFoundError, match="absent"):
     make(configured(tmp_path / "absent.npz"), folder)

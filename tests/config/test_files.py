@@ -3,8 +3,8 @@
 import re
 
 import pytest
+from jobs import ROOT
 from ml_collections import ConfigDict
-from shared import ROOT
 from toy_config import config
 from toy_space import registered
 

@@ -76,6 +76,8 @@ def test_samples_are_of_the_logits_distribution():
   np.testing.assert_allclose(shares, [0.7, 0.2, 0.1], atol=0.03)
   _, again = family.sampled(Point("found", HERE), logits, 4000, 0)
   np.testing.assert_array_equal(again, noisy)
+  _, other = family.sampled(Point("found", HERE), logits, 4000, 1)
+  assert np.any(other != noisy)
 
 
 @pytest.mark.parametrize("rule", rules.RULES)

@@ -1,6 +1,7 @@
 """Paths: what runs, what it gives, and which gradients it has."""
 
 import collections
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -87,11 +88,18 @@ def test_all_paths_are_the_mix():
 NETS = [Darts(THREE, 1, 2, 4, (8, 8, 2), 3), NasBench201(1, 2, (4, 4, 2), 3)]
 
 
-def part_of(net):
-  """(apply, weights, images); of NAS-Bench-201 one stage: it is quick."""
+@functools.cache
+def supernet_of(net):
+  """(supernet, weights, images)."""
   supernet = make_supernet(net)
   weights = jax.jit(supernet.init)(jax.random.key(0))
   images = jax.random.normal(jax.random.key(1), (2, *net.image))
+  return supernet, weights, images
+
+
+def part_of(net):
+  """(apply, weights, images); of NAS-Bench-201 one stage: it is quick."""
+  supernet, weights, images = supernet_of(net)
   if isinstance(net, Darts):
     return supernet.apply, weights, images
 
@@ -126,9 +134,7 @@ def test_a_supernets_path_is_its_one_hot_mix(net):
 
 @pytest.mark.parametrize("net", NETS)
 def test_the_identity_adds_the_input(net):
-  supernet = make_supernet(net)
-  weights = jax.jit(supernet.init)(jax.random.key(0))
-  images = jax.random.normal(jax.random.key(1), (2, *net.image))
+  supernet, weights, images = supernet_of(net)
   mix = jnp.full(net.space().shape, 1.0 / len(net.ops))
   apply = jax.jit(supernet.apply)
   plain = apply(weights, mix, images)

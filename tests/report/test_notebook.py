@@ -1,7 +1,6 @@
 import html.parser
 import re
 
-import pytest
 from msgspec.structs import replace
 
 from hwnas_jax.io.records import (
@@ -15,7 +14,6 @@ from hwnas_jax.io.records import (
   Tried,
 )
 from hwnas_jax.report import notebook
-from hwnas_jax.report.family import PredictionError
 from hwnas_jax.report.run import Run
 
 EVIL = "<script>alert('1')</script> {{ 7 }}"
@@ -44,12 +42,6 @@ CERTIFICATE = Certificate(
   versions={},
   weights="trained",
   accuracies=Accuracies(0.97),
-)
-TABLE = notebook.TableSummary(
-  DEVICE,
-  64,
-  {"conv": [0.5, 0.25, 2.0], "none": []},
-  {"raw": PredictionError(0.2, -0.15, 0.9), "few": PredictionError(0, 0, None)},
 )
 
 
@@ -148,22 +140,3 @@ def test_a_predicted_answer_says_so():
   assert "not measured" in text and "times the prediction" not in text
   assert "without it, no network ranks better" in text
   assert EVIL in text
-
-
-def test_a_table_shows_operations_and_errors():
-  text = cell_of(notebook.table_html(TABLE)).text
-  rows = [" ".join(row.split()) for row in text.split("\n")]
-  assert "Latency table of Chip" in rows
-  assert "conv30.250 ms2.00 ms" in rows
-  assert "raw20.0 %-15.0 %0.900" in rows and "few0.0 %0.0 %–" in rows
-  assert "none" not in text.split("}")[-1]
-
-
-@pytest.mark.parametrize("unit", ["mJ", EVIL])
-def test_a_table_of_another_quantity(unit):
-  table = notebook.TableSummary(
-    DEVICE, 1, {EVIL: [3.0]}, quantity="energy", unit=unit
-  )
-  text = cell_of(notebook.table_html(table)).text
-  assert "Energy table" in text and f"3.00 {unit}" in text and EVIL in text
-  assert "Median error" not in text

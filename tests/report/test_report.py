@@ -4,7 +4,6 @@ import re
 import pytest
 from msgspec.structs import replace
 
-from hwnas_jax.commands.report import main
 from hwnas_jax.io import writers
 from hwnas_jax.io.records import (
   Accuracies,
@@ -97,11 +96,10 @@ def test_every_reference_inside_a_figure_exists(made):
   assert references and references <= set(Page(text).ids)
 
 
-def test_command_line_writes_the_same_page_again(made, capsys):
+def test_the_same_page_is_written_again(made):
   path, text, _ = made
   path.unlink()
-  main([f"--workdir={path.parent}"])
-  assert capsys.readouterr().out == f"{path}\n"
+  assert report.write_report(RunFolder(path.parent)) == path
   assert path.read_text(encoding="utf-8") == text
 
 
@@ -242,11 +240,6 @@ def test_damaged_family_is_refused(run, change, match):
   writers.write_json(path, document)
   with pytest.raises(ValueError, match=f"family.json.*{match}"):
     report.write_report(folder)
-
-
-def test_command_line_says_what_is_wrong_in_one_line(tmp_path):
-  with pytest.raises(SystemExit, match="^report: .*no family.json"):
-    main([f"--workdir={tmp_path}"])
 
 
 def test_a_chain_has_layers_in_their_order(run):

@@ -7,24 +7,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hwnas_jax.runs.family import inherited, load, write
 from jobs import ROOT
 
-from hwnas_jax.config import checks, method
-from hwnas_jax.config import fields as configuration
+import hwnas_jax as hw
+from hwnas_jax.config import checks, files
+from hwnas_jax.config import problem as problems
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import timing
-from hwnas_jax.derive.shortlist import Measurement
-from hwnas_jax.io import writers
+from hwnas_jax.costs.table import LatencyTable
+from hwnas_jax.io.records import Device, Measurement
 from hwnas_jax.nets.ops import make_op
-from hwnas_jax.runs.pipeline import main_job
+from hwnas_jax.runs import comfort_zone, weights
 from hwnas_jax.spaces.custom import OUTSIDE
 
 FOLDER = ROOT / "experiments" / "custom_space"
 
 
 def config_of(model, **fields):
-  config = configuration.load(f"{FOLDER / 'config.py'}:smoke")
+  config = hw.load_config(f"{FOLDER / 'config.py'}:smoke")
   config.space.model = model
   config.update_from_flattened_dict(
     {name.replace("__", "."): value for name, value in fields.items()}
@@ -32,20 +32,31 @@ def config_of(model, **fields):
   return config
 
 
+def nets_of(config):
+  return problems.make_nets(problems.resolve(config))
+
+
 @pytest.fixture(scope="module")
 def net():
-  return method.make_nets(config_of(f"{FOLDER / 'net.py'}:Net"))[1]
+  return nets_of(config_of(f"{FOLDER / 'net.py'}:Net")).derived
 
 
 def test_the_tutorial_is_short_and_passes(net):
   assert len((FOLDER / "net.py").read_text().splitlines()) < 40
   for variant in ("", ":smoke"):
-    checks.check(configuration.load(f"{FOLDER / 'config.py'}{variant}"))
+    config = hw.load_config(f"{FOLDER / 'config.py'}{variant}")
+    checks.check(files.typed(config))
   with pytest.raises(ValueError, match="no variant 'x'"):
-    configuration.load(f"{FOLDER / 'config.py'}:x")
+    hw.load_config(f"{FOLDER / 'config.py'}:x")
   assert net.ops == ("conv1", "conv3", "conv5", "skip")
   assert net.space().allowed().sum(1).tolist() == [4, 4, 3, 4, 4]
   assert repr(net).startswith("Custom(name='Net', image=(8, 8, 1), num_class")
+
+
+def test_its_shapes_are_its_own(net):
+  with pytest.raises(ValueError, match="model of your own has no width"):
+    comfort_zone.scaled(net, 2.0, 1.0)
+  assert comfort_zone.overrides(net, net) == ()
 
 
 @pytest.mark.parametrize(
@@ -62,7 +73,7 @@ def test_the_tutorial_is_short_and_passes(net):
 )
 def test_a_wrong_model_is_refused(model, message):
   with pytest.raises(ValueError, match=message) as caught:
-    method.make_nets(config_of(model))
+    nets_of(config_of(model))
   assert "space.model" in str(caught.value)
 
 
@@ -70,7 +81,7 @@ def test_annotations_may_be_text(tmp_path):
   text = (FOLDER / "net.py").read_text()
   path = tmp_path / "net.py"
   path.write_text(f"from __future__ import annotations\n{text}")
-  assert len(method.make_nets(config_of(f"{path}:Net"))[0].ops) == 4
+  assert len(nets_of(config_of(f"{path}:Net")).supernet.ops) == 4
 
 
 @pytest.mark.parametrize(
@@ -89,7 +100,7 @@ def test_annotations_may_be_text(tmp_path):
 def test_fields_of_other_spaces_are_refused(fields, message):
   config = config_of("net.py:Net", **fields)
   with pytest.raises(ValueError, match=message):
-    checks.check(config)
+    problems.resolve(config)
 
 
 def test_a_site_is_timed_as_its_module_runs(net):
@@ -107,21 +118,21 @@ def test_a_table_keeps_programs(net, tmp_path):
   path, space = tmp_path / "table.json", net.space()
   sites = space.unique_sites()
   entries = tuple(timing.entry_of(site, [1.0, 2.0]) for site in sites)
-  table = tables.LatencyTable(
-    {"platform": "cpu"}, "cpu-test", {"jax": "1"}, 8, entries, True
-  )
-  tables.save(path, table)
-  assert tables.load(path) == table
-  tables.require(tables.load(path), space, 8)
+  device = Device(platform="cpu", device_kind="cpu")
+  table = LatencyTable(device, "cpu-test", {"jax": "1"}, 8, entries, True)
+  table.save(path)
+  assert LatencyTable.load(path) == table
+  tables.require(LatencyTable.load(path), space, 8)
   kinds = [e.kind for e in table.entries if e.site.op == OUTSIDE]
   assert kinds == ["fixed"]
-  own = dataclasses.replace(sites[0], op="residual_block")
-  assert timing.entry_of(own, [1.0]).kind == "op"
+  block = dataclasses.replace(sites[0], op="residual_block")
+  assert timing.entry_of(block, [1.0]).kind == "op"
   document = json.loads(path.read_text())
   document["entries"][0]["program"] = 3
   path.write_text(json.dumps(document))
-  with pytest.raises(ValueError, match="field 'program' is 3"):
-    tables.load(path)
+  message = r"Expected `str`, got `int` - at `\$.entries\[0\].program`"
+  with pytest.raises(ValueError, match=message):
+    LatencyTable.load(path)
 
 
 SMALL = """
@@ -147,15 +158,16 @@ def test_the_main_job_and_a_query_run_with_it(tmp_path):
   config.search.update(num_steps=2, warmup_steps=1, checkpoint_every=2)
   config.train.update(num_steps=2, checkpoint_every=2)
   config.derive.update(num_scales=1, num_random=1)
-  page = main_job(config, str(tmp_path / "run"), "command").read_text()
+  run = hw.search(config, workdir=tmp_path / "run", command="command")
+  page = run.report.path.read_text()
   assert "<th>layer_0</th><td>Conv_" in page
-  family = writers.read_json(tmp_path / "run" / "family.json")
-  assert family["choices"] == ["layer_0", "layer_1"]
-  found = load(tmp_path / "run")
-  answer = found.query("100%", measure=lambda genotype: Measurement(1e-3, 0.0))
-  assert answer.certificate["kind"] == "measured"
-  about = writers.read_json(write(found, answer) / "certificate.json")
-  assert about["weights"] in ("trained", "inherited")
-  params, stats, accuracy = inherited(found, answer.genotype)
+  assert run.folder.family().choices == ("layer_0", "layer_1")
+  answer = run.query("100%", measure=lambda genotype: Measurement(1e-3, 0.0))
+  certificate = answer.folder.certificate()
+  assert certificate == answer.certificate and certificate.kind == "measured"
+  assert certificate.weights in ("trained", "inherited")
+  params, stats, accuracy = weights.inherited(
+    run.finished, answer.network.genotype
+  )
   assert set(params) == {"layer_0", "layer_1", "Dense_0"} and stats == {}
   assert 0 <= accuracy <= 1

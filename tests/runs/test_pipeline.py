@@ -1,138 +1,172 @@
-"""Pieces of the main job that no smoke run of the digits reaches."""
+"""The main job: what a run leaves, and how it goes on."""
 
-import types
+import re
 
+import msgspec
 import numpy as np
 import pytest
+import shared
+from msgspec.structs import replace
 
-from hwnas_jax.config import fields as configuration
-from hwnas_jax.config import method
-from hwnas_jax.core.types import ABSENT
+import hwnas_jax as hw
+from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.data import embedded
-from hwnas_jax.io import writers
-from hwnas_jax.runs import family, pipeline, training
-from hwnas_jax.spaces import rules
-
-COUNT = 4000
+from hwnas_jax.io import checkpoint, writers
+from hwnas_jax.io.run_folder import RunFolder
+from hwnas_jax.runs import pipeline
 
 
-def test_samples_are_drawn_as_often_as_softmax_says():
-  config = configuration.default()
-  config.derive.num_samples = COUNT
-  shares = np.array([[0.7, 0.2, 0.1], [0.05, 0.05, 0.9]])
-  point = [0.5, 0.5], 1.0
-  names, points, logits = pipeline._sampled(config, point, np.log(shares))
-  assert len(set(names)) == COUNT and points == [point] * COUNT
-  drawn = np.eye(3)[logits.argmax(-1)].mean(0)
-  np.testing.assert_allclose(drawn, shares, atol=0.03)
-  again = pipeline._sampled(config, point, np.log(shares))[2]
-  np.testing.assert_array_equal(logits, again)
-  config.seed = 1
-  other = pipeline._sampled(config, point, np.log(shares))[2]
-  assert np.any(logits != other)
+@pytest.fixture(scope="module")
+def folder(finished_run):
+  return RunFolder(finished_run / "runs/digits")
 
 
-@pytest.mark.parametrize(
-  ("fields", "message"),
-  [
-    ({"controller.classifier": True}, "controller.classifier=True, a class"),
-    (
-      {"condition.name": "fixed"},
-      "condition.name=fixed .*: a query needs a family over scales",
-    ),
-  ],
-)
-def test_a_query_refuses_a_run_without_one_family(tmp_path, fields, message):
-  config = configuration.default()
-  config.update_from_flattened_dict(fields)
-  writers.write_json(tmp_path / "config.json", {"config": config.to_dict()})
-  with pytest.raises(ValueError, match=message):
-    family.load(tmp_path)
+def test_a_run_leaves_its_results(finished_run, folder):
+  printed = (finished_run / "printed.txt").read_text()
+  assert "report: runs/digits/report.html" in printed
+  assert re.search(r"reachable: \d.* ms smallest, .* ms largest", printed)
+  page = folder.report.read_text()
+  assert page.rstrip().endswith("</html>")
+  assert {"Training", "Search"} < set(re.findall(r"<h2[^>]*>([^<]+)", page))
+  settings = folder.settings()
+  assert "-m hwnas_jax.main --config=tiny.py" in settings.command
+  search = settings.config["search"]
+  assert folder.made_with().versions
+  batch_size = LatencyTable.load(folder.table).batch_size
+  assert batch_size == settings.config["latency"]["batch_size"]
+  rows = writers.read_jsonl(folder.search / "metrics.jsonl")
+  assert rows[-1]["step"] == search["num_steps"]
+  assert len(rows) == search["num_steps"] // search["steps_per_dispatch"]
+  assert all(row["expected_latency_ms"] > 0 for row in rows)
+  saved = checkpoint.steps(folder.search / "checkpoints")
+  assert saved[-1] == search["num_steps"]
 
 
-def test_the_best_on_what_was_held_out_is_kept():
-  rows = [
-    {"id": name, "name": name, "condition": {}, "test_accuracy": test} | held
-    for name, test, held in (
-      ("a", 0.9, {"held_out_accuracy": 0.5}),
-      ("b", 0.1, {"held_out_accuracy": 0.8}),
-    )
-  ]
-  rows.append({"id": "r", "name": "r", "condition": None})
-  pipeline._keep(rows)
-  assert [row.get("kept") for row in rows] == [None, True, None]
-  assert rows[1]["name"] == "b, kept"
+def test_a_run_describes_its_family(folder):
+  family = folder.family()
+  derive = folder.settings().config["derive"]
+  kinds = [member.kind for member in family.members]
+  assert kinds.count("random") == derive["num_random"]
+  assert 1 <= kinds.count("member") <= derive["num_scales"]
+  assert len(family.sweep) == derive["num_scales"]
+  ids = {member.id for member in family.members}
+  assert {point.id for point in family.sweep} <= ids
+  for member in family.members:
+    assert member.latency.median_ms > 0 and member.predicted_ms > 0
+    assert 0 <= member.accuracies.test_accuracy <= 1 and member.params > 0
 
 
-def test_samples_are_trained_without_what_compares_them(tmp_path):
-  config = small()
-  config.derive.num_samples = 2
-  config.train.update(num_steps=2, steps_per_dispatch=2, batch_size=8)
-  dataset = embedded.digits()
-  rest, held = training._hold_out(config, dataset)
-  (held,) = held.values()
-  count = dataset.train.labels.shape[0]
-  assert len(held.labels) == count - round(0.9 * count)
-  assert len(rest.train.labels) + len(held.labels) == count
-  together = np.concatenate([rest.train.images, held.images]).reshape(count, -1)
-  whole = np.asarray(dataset.train.images).reshape(count, -1)
-  np.testing.assert_array_equal(np.sort(together, 0), np.sort(whole, 0))
-  net = method.make_nets(config)[1]
-  genotype = (0,) * len(net.space().choices)
-  (told,) = training.train(config, tmp_path, dataset, net, [genotype])
-  assert set(told) == {
-    *("test_accuracy", "test_accuracies", "held_out_accuracy")
-  }
-  assert 0 <= told["held_out_accuracy"] <= 1
+def test_a_run_keeps_its_networks(folder):
+  family = folder.family()
+  train = folder.settings().config["train"]
+  names = {home.name for home in (folder.path / "networks").iterdir()}
+  assert names == {member.id for member in family.members}
+  for member in family.members:
+    home = folder.network(member.id)
+    assert home.read_architecture().architecture == member.architecture
+    last = writers.read_jsonl(home.metrics)[-1]
+    assert last["step"] == train["num_steps"]
+    with np.load(home.weights) as weights:
+      sizes = [w.size for name, w in weights.items() if "params/" in name]
+      assert all(np.isfinite(w).all() for w in weights.values())
+    assert sum(sizes) == member.params
 
 
-def test_without_samples_nothing_is_held_out():
-  dataset = embedded.digits()
-  assert training._hold_out(small(), dataset) == (dataset, {})
-
-
-def small():
-  config = configuration.default()
-  config.space.update(ops="three", num_cells=1, num_nodes=2, channels=4)
-  config.derive.rule = "argmax"
+@pytest.fixture
+def tiny(example_run):
+  """The config of the finished run, in a folder that has it."""
+  config = hw.load_config("tiny.py")
+  path = shared.table_of(example_run).relative_to(example_run)
+  config.latency.table = str(path)
   return config
 
 
-@pytest.mark.parametrize("rule", ["argmax", "top_k"])
-def test_random_architectures_are_of_those_that_a_rule_gives(rule):
-  config = configuration.default()
-  config.space.update(num_cells=1, num_nodes=3, channels=4)
-  space, rng = method.make_nets(config)[1].space(), np.random.default_rng(0)
-  drawn = {rules.random(space, rule, rng) for _ in range(20)}
-  assert len(drawn) == 20
-  none = space.ops.index("none")
-  for genotype in drawn:
-    kept = np.bincount(np.asarray(space.group)[np.array(genotype) != ABSENT])
-    if rule == "top_k":
-      assert set(kept) == {space.keep} and none not in genotype
-    else:
-      assert ABSENT not in genotype
-  assert rule == "top_k" or any(none in genotype for genotype in drawn)
+def files_of(folder):
+  """The JSON files of a run, its table among them, by name."""
+  paths = folder.path.glob("*.json")
+  return {path.name: path.read_text() for path in paths}
+
+
+def test_a_finished_run_is_read_and_reported_again(tiny):
+  folder = RunFolder.at("runs/digits")
+  before = files_of(folder)
+  folder.report.unlink()
+  run = hw.search(tiny, workdir="runs/digits", command="another")
+  assert run.report.path.exists()
+  assert files_of(folder) == before
+  # Its own table gives the same prices.
+  hw.search(tiny, workdir="runs/digits", table=run.table)
+  assert files_of(folder) == before
+
+
+def test_another_table_is_refused_and_replaces_nothing(tiny):
+  folder = RunFolder.at("runs/digits")
+  before = files_of(folder)
+  table = LatencyTable.load(folder.table)
+  first, *others = table.entries
+  slower = replace(first, latency_ms=first.latency_ms + 1)
+  other = replace(table, entries=(slower, *others))
+  with pytest.raises(ValueError, match="began with another latency table"):
+    hw.search(tiny, workdir="runs/digits", table=other)
+  assert files_of(folder) == before
+
+
+def small():
+  config = hw.load_config("digits:smoke")
+  config.space.num_cells = 1
+  config.cost.name, config.condition.name = "paper", "simplex"
+  config.derive.vectors = {"A": (1.0, 1.0, 1.0)}
+  return config
 
 
 @pytest.mark.parametrize("prices", [(1.0, 1.0), (1.0, -1.0, 1.0), (0.0,) * 3])
 def test_wrong_vectors_are_refused_before_the_search(tmp_path, prices):
   config = small()
-  config.cost.name, config.condition.name = "paper", "simplex"
   config.derive.vectors = {"A": prices}
   with pytest.raises(ValueError, match="derive.vectors needs names with 3"):
-    pipeline.main_job(config, str(tmp_path), "test")
-  assert not (tmp_path / "search").exists()
+    hw.search(config, workdir=tmp_path / "run")
+  assert not (tmp_path / "run").exists()
 
 
-def test_a_query_keeps_the_cap_on_skips():
+def test_a_folder_of_hwnas_jax_0_1_is_refused_by_name(tmp_path):
+  """Its config.json has no schema."""
   config = small()
-  config.derive.max_skips = 2
-  derived = method.make_nets(config)[1]
-  family = types.SimpleNamespace(config=config, derived=derived)
-  query = family._Query(family, "1ms", None, {}, None)
-  (cap,) = query._constraints()
-  assert (cap.name, cap.budget) == ("skip_connect", 2)
-  counts = np.zeros(derived.space().shape)
-  counts[:, derived.ops.index("skip_connect")] = 1
-  np.testing.assert_array_equal(cap.cost, counts)
+  document = {"config": config.to_dict(), "command": "python -m ..."}
+  writers.write_json(tmp_path / "config.json", document)
+  before = files_of(RunFolder(tmp_path))
+  for use in (
+    lambda: hw.load(tmp_path),
+    lambda: hw.search(config, workdir=tmp_path),
+  ):
+    with pytest.raises(ValueError, match=r"config.json is of hwnas_jax 0\.1"):
+      use()
+  assert files_of(RunFolder(tmp_path)) == before
+
+
+def test_a_damaged_config_is_refused(tmp_path):
+  folder, fields = RunFolder(tmp_path), msgspec.to_builtins(small().to_dict())
+  for change, message in (
+    ({"search": {"num_steps": "3"}}, r"num_steps|search"),
+    ({"serach": {}}, "serach"),
+  ):
+    document = {"schema": 2, "config": fields | change, "command": ""}
+    writers.write_json(folder.path / "config.json", document)
+    with pytest.raises(ValueError, match=f"config.json is not a.*{message}"):
+      hw.load(tmp_path)
+
+
+def test_a_run_begins_once(tmp_path):
+  """With another config it has to begin elsewhere."""
+  config = pipeline.problems.resolve(small())
+  folder = RunFolder(tmp_path)
+  data = embedded.digits()
+  pipeline.begin(folder, config, "first", data)
+  pipeline.begin(folder, config, "second", data)
+  assert folder.settings().command == "second"  # what goes on from here
+  other = replace(config, seed=1, search=replace(config.search, every=3))
+  with pytest.raises(ValueError, match="config: search/every, seed differ"):
+    pipeline.begin(folder, other, "third", data)
+  other = embedded.mock("mock_fashion_mnist")
+  with pytest.raises(ValueError, match="other data than this mock_fashion"):
+    pipeline.begin(folder, config, "third", other)
+  assert folder.settings().command == "second"

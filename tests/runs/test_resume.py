@@ -7,15 +7,18 @@ import subprocess
 import time
 
 import pytest
-from jobs import LONG_S, ROOT, command, run
+from jobs import LONG_S, ROOT, command, environment, here
 
 from hwnas_jax.io import checkpoint, writers
+from hwnas_jax.io.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 SEARCH_ONLY = (
+  "--config=digits:smoke",
+  "--config.space.num_cells=1",
   "--config.search.num_steps=100",
   # Slow enough that a signal does not come too late.
-  "--config.search.batch_size=256",
+  "--config.search.batch_size=96",
   "--config.search.steps_per_dispatch=10",
   "--config.search.checkpoint_every=10",
   "--config.train.num_steps=0",
@@ -36,7 +39,11 @@ def await_step(process, folder, step):
 def interrupt(arguments, folder, step, number):
   """Starts a run, sends a signal once `step` is saved: (rc, stderr)."""
   with subprocess.Popen(
-    arguments, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    command("main", *arguments),
+    cwd=ROOT,
+    env=environment(),
+    stderr=subprocess.PIPE,
+    stdout=subprocess.DEVNULL,
   ) as process:
     await_step(process, folder, step)
     os.kill(process.pid, number)
@@ -50,12 +57,11 @@ def digest(folder):
   return checkpoint._read(last)[1]["digest"]
 
 
-def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
+def test_a_killed_run_goes_on_bit_for_bit(finished_run, tmp_path):
   whole, torn = tmp_path / "whole", tmp_path / "torn"
-  done = run(whole, *SEARCH_ONLY)
-  assert done.returncode == 0, done.stderr
-  given = f"--config.latency.table={whole / 'table.json'}"
-  again = command(torn, *SEARCH_ONLY, given)
+  table = f"--config.latency.table={finished_run / 'runs/digits/table.json'}"
+  here("search", *SEARCH_ONLY, table, f"--workdir={whole}")
+  again = *SEARCH_ONLY, table, f"--workdir={torn}"
   code, _ = interrupt(again, torn, 10, signal.SIGKILL)
   assert code == -signal.SIGKILL
   assert 10 <= checkpoint.steps(torn / "search" / "checkpoints")[-1] < 100
@@ -63,8 +69,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
   code, errors = interrupt(again, torn, 50, signal.SIGTERM)
   assert code == 143
   assert re.search(r"stopped at step \d+ of 100; the same command", errors)
-  done = run(torn, *SEARCH_ONLY, given)
-  assert done.returncode == 0, done.stderr
+  here("search", *again)
   assert digest(torn) == digest(whole)
   rows = [
     [
@@ -74,8 +79,8 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     for folder in (whole, torn)
   ]
   assert rows[0] == rows[1] and len(rows[0]) == 10
-  genotypes = [
-    [m["genotype"] for m in writers.read_json(f / "family.json")["members"]]
-    for f in (whole, torn)
+  architectures = [
+    [member.architecture for member in RunFolder(folder).family().members]
+    for folder in (whole, torn)
   ]
-  assert genotypes[0] == genotypes[1]
+  assert architectures[0] == architectures[1]

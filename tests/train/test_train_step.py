@@ -75,10 +75,23 @@ def trained(training):
   return state, rows
 
 
-def evaluate(state, split, batch_size=16):
+@functools.cache
+def evaluation(batch_size):
   network = Network(NET, GENOTYPE, "eval")
-  run = jax.jit(make_evaluate(network, PIXELS, batch_size))
-  return float(run(state.params, state.stats, split))
+  return jax.jit(make_evaluate(network, PIXELS, batch_size))
+
+
+def evaluate(state, split, batch_size=16):
+  return float(evaluation(batch_size)(state.params, state.stats, split))
+
+
+@jax.jit
+def logits_of(params, stats, pixels):
+  network = Network(NET, GENOTYPE, "eval")
+  variables = {"params": params, "batch_stats": stats}
+  logits, aux = network.apply(variables, PIXELS(pixels))
+  assert aux is None
+  return logits
 
 
 def test_a_derived_network_learns(trained):
@@ -115,10 +128,7 @@ def test_every_example_counts_once(trained, batch_size):
   # Half of the labels are turned, all in the last, ragged batch.
   turned = np.arange(50) >= 47
   labels = jnp.where(turned, 1 - TEST.labels, TEST.labels)
-  network = Network(NET, GENOTYPE, "eval")
-  variables = {"params": state.params, "batch_stats": state.stats}
-  logits, aux = network.apply(variables, PIXELS(TEST.images))
-  assert aux is None
+  logits = logits_of(state.params, state.stats, TEST.images)
   wanted = np.mean(np.asarray(logits.argmax(-1) == labels))
   accuracy = evaluate(state, TEST._replace(labels=labels), batch_size)
   np.testing.assert_allclose(accuracy, wanted, rtol=1e-6)
@@ -128,22 +138,17 @@ def test_every_example_counts_once(trained, batch_size):
 def test_evaluation_reads_the_running_statistics(trained):
   """Not the batch: an example's class does not depend on its neighbours."""
   state, _ = trained
-  network = Network(NET, GENOTYPE, "eval")
-  images = PIXELS(TEST.images)
-
-  def logits(stats, images):
-    variables = {"params": state.params, "batch_stats": stats}
-    return network.apply(variables, images)[0]
-
-  np.testing.assert_allclose(
-    logits(state.stats, images[:1])[0],
-    logits(state.stats, images)[0],
-    rtol=1e-4,
-    atol=1e-5,
+  images = TEST.images
+  alone, among, moved = (
+    np.asarray(logits_of(state.params, stats, pixels))
+    for stats, pixels in (
+      (state.stats, images[:1]),
+      (state.stats, images),
+      (jax.tree.map(lambda x: np.asarray(x) + 1, state.stats), images),
+    )
   )
-  moved = jax.tree.map(lambda x: x + 1.0, state.stats)
-  difference = logits(moved, images) - logits(state.stats, images)
-  assert jnp.abs(difference).max() > 0.01
+  np.testing.assert_allclose(alone[0], among[0], rtol=1e-4, atol=1e-5)
+  assert np.abs(moved - among).max() > 0.01
 
 
 def test_training_moves_the_running_statistics(trained, training):

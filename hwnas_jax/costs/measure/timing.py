@@ -204,7 +204,7 @@ def _interleave(
   samples: dict[_Name, list[float]] = {name: [] for name in runs}
   for _ in range(repeats):
     for name, run in runs.items():
-      samples[name].append(sample(run))
+      samples[name].append(float(sample(run)))
   return samples
 
 

@@ -1,0 +1,239 @@
+"""`Network`, a run's network as a function of pixels, and `Answer`, a query's.
+
+answer = run.query("1.5ms")
+logits = answer.network(pixels)
+"""
+
+import dataclasses
+import functools
+import html
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import jax.numpy as jnp
+import numpy as np
+
+from hwnas_jax.core.compile import jit
+from hwnas_jax.core.types import Array, Genotype
+from hwnas_jax.io.records import (
+  Accuracies,
+  Certificate,
+  ComfortZone,
+  Export,
+  Margin,
+  Measurement,
+  Member,
+)
+from hwnas_jax.io.run_folder import NetworkFolder
+from hwnas_jax.report import notebook
+from hwnas_jax.runs import comfort_zone, deploy, training, weights
+from hwnas_jax.spaces import architecture
+
+if TYPE_CHECKING:
+  from hwnas_jax.runs.run import Run
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+  """A derived network of a run. Call it on pixels to get class logits.
+
+  member: its record in the family; None if a query made it.
+
+  >>> network = run.networks[0]
+  >>> network.latency.median_ms > 0
+  True
+  >>> network(pixels).shape
+  (2, 10)
+  """
+
+  run: "Run"
+  genotype: Genotype
+  member: Member | None
+
+  @property
+  def id(self) -> str:
+    """Eight hexadecimal digits that name its architecture."""
+    return architecture.identity(self.run.nets.derived.space(), self.genotype)
+
+  @property
+  def name(self) -> str:
+    """Its name in the family, such as `scale 0.1`; its id if it has none."""
+    return self.member.name if self.member else self.id
+
+  @property
+  def architecture(self) -> dict[str, str]:
+    """{choice: operation}, without the choices that the rule dropped."""
+    return architecture.to_json(self.run.nets.derived.space(), self.genotype)
+
+  @property
+  def latency(self) -> Measurement | None:
+    """Measured latency of a batch of latency.batch_size; None if unmeasured."""
+    return self.member.latency if self.member else None
+
+  @property
+  def predicted_ms(self) -> float | None:
+    """Latency by the run's table, in ms; None if it was not predicted."""
+    return self.member.predicted_ms if self.member else None
+
+  @property
+  def accuracies(self) -> Accuracies:
+    """The accuracies after its training; empty if it was not trained."""
+    trained = self.run.folder.network(self.id).accuracies()
+    return trained or Accuracies()
+
+  @property
+  def test_accuracy(self) -> float | None:
+    """Test accuracy, mean over the training seeds; None if not trained."""
+    return self.accuracies.test_accuracy
+
+  @property
+  def home(self) -> NetworkFolder:
+    """The folder with its weights: networks/<id>, or else queries/<id>.
+
+    Raises:
+      FileNotFoundError: it has no weights; the message lists the networks that
+        have.
+    """
+    return self.run.folder.find(self.id)
+
+  @functools.cached_property
+  def infer(self) -> Callable[[Array], Array]:
+    """A function float32[B, H, W, C] pixels in [0, 255] -> logits.
+
+    It is not compiled, so it can be part of your own jitted function.
+
+    Raises:
+      FileNotFoundError: it has no weights.
+    """
+    return weights.infer_with(
+      self.run.nets.derived,
+      self.genotype,
+      self.home.weights,
+      self.run.dataset,
+    )
+
+  @functools.cached_property
+  def _compiled(self) -> Callable[[Array], Array]:
+    return jit(lambda pixels: self.infer(pixels))
+
+  def __call__(self, pixels: Array | np.ndarray) -> Array:
+    """Class logits [B, num_classes] of pixels [B, H, W, C] in [0, 255].
+
+    Compiled in the same way as for its measurement: on CPU with the
+    optimisation barriers (docs/decisions.md#barriers-on-cpu).
+    """
+    return self._compiled(jnp.asarray(pixels, jnp.float32))
+
+  def train(self) -> "Network":
+    """Trains it from scratch by the run's recipe, unless that was done before.
+
+    Returns:
+      The network with the trained weights.
+
+    Raises:
+      io.loop.Stopped: asked to stop; the same call resumes.
+    """
+    run = self.run
+    training.train(
+      run.config, run.folder, run.dataset, run.nets.derived, [self.genotype]
+    )
+    return Network(run, self.genotype, self.member)
+
+  def export(
+    self, out: str | pathlib.Path, batch_size: int | None = None
+  ) -> Export:
+    """Writes it as ONNX and StableHLO, with its weights and normalisation.
+
+    Args:
+      out: the folder to write to.
+      batch_size: images a call; None is the run's latency.batch_size.
+
+    Raises:
+      FileNotFoundError: it has no weights.
+      ValueError: a program differs from JAX; nothing is written.
+      ModuleNotFoundError: the extra [onnx] of this package is not installed.
+    """
+    net = self.run.nets.derived
+    count = batch_size or self.run.config.latency.batch_size
+    images = np.asarray(self.run.dataset.test.images)
+    deployable = deploy.Deployable(
+      self.id,
+      self.architecture,
+      net.num_classes,
+      self.infer,
+      np.resize(images, (count, *net.image)),
+    )
+    return deploy.write(deployable, out)
+
+  def scale(
+    self,
+    widths: Sequence[float] = comfort_zone.WIDTHS,
+    sides: Sequence[float] = comfort_zone.SIDES,
+    tolerance: float = comfort_zone.TOLERANCE,
+  ) -> ComfortZone:
+    """Finds a larger network that takes no more time on this device.
+
+    See docs/latency.md#comfort-zone.
+
+    Args:
+      widths: factors of the channels; 1 is always measured too.
+      sides: factors of the image's sides; 1 is always measured too.
+      tolerance: share of the latency by which a larger network may exceed it.
+
+    Returns:
+      Every scaled network with its latency, and the knee among them.
+
+    Raises:
+      ValueError: the space is a user's own model, which has no width to scale.
+    """
+    part = self.run.config.latency
+    return comfort_zone.run(
+      self.run.folder,
+      self.run.nets.derived,
+      self.genotype,
+      comfort_zone.Grid(tuple(widths), tuple(sides), tolerance),
+      comfort_zone.measure_here(self.genotype, part.batch_size, part.repeats),
+    )
+
+  def _repr_html_(self) -> str:
+    family = self.run.folder.family()
+    if self.member is None or family is None:
+      return html.escape(f"network {self.id}: {self.architecture}")
+    return notebook.network_html(self.member, family)
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+  """The network for a budget, and how its latency is known.
+
+  >>> answer = run.query("1000ms")
+  >>> answer.measured.median_ms <= 1000
+  True
+  """
+
+  network: Network
+  certificate: Certificate
+
+  @property
+  def folder(self) -> NetworkFolder:
+    """queries/<id>/ of the run folder."""
+    return self.network.run.folder.answer(self.network.id)
+
+  @property
+  def measured(self) -> Measurement | None:
+    """Its latency on the table's device; None if that is not this device."""
+    return self.certificate.measured
+
+  @property
+  def predicted_ms(self) -> float:
+    """Its latency by the table, in ms."""
+    return self.certificate.predicted_ms
+
+  @property
+  def margin(self) -> Margin | None:
+    """The bound on the table's error; None if the table is not calibrated."""
+    return self.certificate.margin
+
+  def _repr_html_(self) -> str:
+    return notebook.answer_html(self.certificate)
