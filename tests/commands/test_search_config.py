@@ -73,8 +73,8 @@ def test_the_list_is_printed(capsys):
   ("arguments", "message"),
   [
     ([], "search: give --config=NAME or --config=FILE.py, or --list"),
-    (["--config=digit"], "search: no config 'digit' in the package; it has"),
-    (["--config=digit.py"], "search: no config file digit.py here"),
+    (["--config=digit"], "search: there is no config 'digit' in the package; it has"),
+    (["--config=digit.py"], "search: there is no config file digit.py here"),
     (["--config=digits:x"], "search: digits.py has no variant 'x'; it has"),
     (["--config", "digits:x"], "search: digits.py has no variant 'x'"),
     (
