@@ -1,4 +1,4 @@
-"""Runs a whole search: latency table, search, networks, training, report.
+"""Searches, derives, trains and reports: the main job's command line.
 
 python -m hwnas_jax.main --config=digits --workdir=runs/digits
 python -m hwnas_jax.main --config=methods/fbnet:smoke --config.seed=1
@@ -7,12 +7,14 @@ python -m hwnas_jax.main --list
 After a stop the same command goes on where it was.
 """
 
+import difflib
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from hwnas_jax.config import files
 
@@ -24,43 +26,67 @@ def define_flags() -> None:
   config_flags.DEFINE_config_file(
     "config",
     None,
-    "NAME of a packaged config, or FILE.py, then [:variant]; --config.x.y=z"
-    " sets the field x.y",
+    "NAME or FILE.py, then [:variant]; fields are set by --config.x.y=z",
   )
   flags.DEFINE_string(
-    "workdir", "", "run folder; by default runs/<name of the config>"
+    "workdir", "", "run folder; by default runs/<config's name>"
   )
   flags.DEFINE_bool(
-    "list", False, "prints what every field with few values may be, and exits"
+    "list", False, "prints every component that a config may name"
   )
 
 
 def arguments(argv: Sequence[str]) -> list[str]:
-  """The arguments, with the file of a packaged config in place of its name.
+  """Arguments in which --config names a file, not a packaged config.
+
+  The config is loaded too: absl would report its errors with a traceback.
 
   Raises:
-    FileNotFoundError: --config names no config.
+    FileNotFoundError: there is no such config.
+    ValueError: it has no such variant, or no such field.
   """
-  paths = []
-  previous = ""
+  named, previous, config = [], "", None
   for argument in argv:
     flag, equals, spec = argument.partition("=")
-    if flag in ("--config", "-config") and equals:
-      argument = f"{flag}={_path(spec)}"
-    elif previous in ("--config", "-config"):
-      argument = _path(argument)
+    if previous in _FLAGS:
+      argument = spec = _by_path(argument)
+      config = files.load(spec)
+    elif flag in _FLAGS and equals:
+      spec = _by_path(spec)
+      argument, config = f"{flag}={spec}", files.load(spec)
     previous = argument
-    paths.append(argument)
-  return paths
+    named.append(argument)
+  for argument in named if config is not None else ():
+    flag, _, path = argument.partition("=")[0].partition(".")
+    if flag in _FLAGS and path:
+      _require_field(config, path)
+  return named
 
 
-def _path(spec: str) -> str:
+_FLAGS = ("--config", "-config")
+
+
+def _by_path(spec: str) -> str:
   name, colon, variant = spec.partition(":")
   return f"{files.locate(name)}{colon}{variant}"
 
 
+def _require_field(config: ConfigDict, path: str) -> None:
+  """Raises ValueError where a config has no such field."""
+  part: Any = config
+  for name in path.split("."):
+    fields = list(part) if isinstance(part, ConfigDict) else []
+    if name not in fields:
+      close = difflib.get_close_matches(name, fields, 1)
+      raise ValueError(
+        f"there is no field config.{path}"
+        + (f": did you mean {close[0]} in place of {name}?" if close else "")
+      )
+    part = part[name]
+
+
 def main(argv: Sequence[str]) -> None:
-  """Runs or resumes a search; prints the report's path."""
+  """Runs or resumes the job; prints the report's path."""
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
   values = flags.FLAGS
@@ -88,6 +114,6 @@ def main(argv: Sequence[str]) -> None:
       command=shlex.join(["python", "-m", "hwnas_jax.main", *sys.argv[1:]]),
     )
   except Stopped as stopped:
-    logging.warning("%s; the same command resumes the run", stopped)
+    logging.warning("%s; the same command goes on from there", stopped)
     sys.exit(143)
   print(f"report: {run.report.path}")

@@ -6,12 +6,17 @@ makes a `ConfigDict` of the same fields, which `config.files.typed` converts.
 
 import msgspec
 
-from hwnas_jax.io.records import Record
-
 Value = str | int | float | bool
 
 
-class Data(Record, frozen=True, kw_only=True):
+# Not io.records.Record: a command's --help should not wait for JAX.
+class _Part(
+  msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
+):
+  """Fields that cannot be changed; an unknown one is an error."""
+
+
+class Data(_Part, frozen=True, kw_only=True):
   """The data set and its augmentation."""
 
   name: str = "digits"  # digits, cifar10, ...: see `hwnas_jax.data.load`
@@ -20,7 +25,7 @@ class Data(Record, frozen=True, kw_only=True):
   flip: bool = False  # mirrors images left to right at random
 
 
-class Derive(Record, frozen=True, kw_only=True):
+class Derive(_Part, frozen=True, kw_only=True):
   """How networks are derived from the logits, and which.
 
   A derived network may be deeper and wider than the supernet. Its shapes are
@@ -41,7 +46,7 @@ class Derive(Record, frozen=True, kw_only=True):
   vectors: dict[str, list[float]] = {}
 
 
-class Controller(Record, frozen=True, kw_only=True):
+class Controller(_Part, frozen=True, kw_only=True):
   """The controller: what maps a condition to logits."""
 
   name: str = "pivots"  # see `hwnas_jax.method.controllers`
@@ -53,7 +58,7 @@ class Controller(Record, frozen=True, kw_only=True):
   classifier: bool = False  # also generates the supernet's classifier
 
 
-class Condition(Record, frozen=True, kw_only=True):
+class Condition(_Part, frozen=True, kw_only=True):
   """The condition drawn at each step: prices on the simplex, and a scale."""
 
   name: str = "cone"  # see `hwnas_jax.method.conditions`
@@ -62,7 +67,7 @@ class Condition(Record, frozen=True, kw_only=True):
   num_devices: int = 4  # `devices` only: points drawn once, the first uniform
 
 
-class Cost(Record, frozen=True, kw_only=True):
+class Cost(_Part, frozen=True, kw_only=True):
   """The cost of a mix."""
 
   name: str = "latency"  # latency, params, macs, or paper (the simplex paper)
@@ -73,7 +78,7 @@ class Cost(Record, frozen=True, kw_only=True):
   predictor: str = ""
 
 
-class Penalty(Record, frozen=True, kw_only=True):
+class Penalty(_Part, frozen=True, kw_only=True):
   """The penalty: how the cost enters the loss."""
 
   name: str = "additive"  # see `hwnas_jax.method.penalty`
@@ -82,7 +87,7 @@ class Penalty(Record, frozen=True, kw_only=True):
   strength: float = 0.0  # factor or exponent; 0: the penalty's default
 
 
-class Sampler(Record, frozen=True, kw_only=True):
+class Sampler(_Part, frozen=True, kw_only=True):
   """The sampler: how a mix is drawn from the logits."""
 
   name: str = "gumbel_softmax"  # see `hwnas_jax.method.samplers`
@@ -91,7 +96,7 @@ class Sampler(Record, frozen=True, kw_only=True):
   warmup: str = ""  # sampler of the warm-up steps; "": sampler.name
 
 
-class Regularise(Record, frozen=True, kw_only=True):
+class Regularise(_Part, frozen=True, kw_only=True):
   """Regularisation of the search."""
 
   # Each choice adds this share of its input to its output; it falls to 0
@@ -100,7 +105,7 @@ class Regularise(Record, frozen=True, kw_only=True):
   entropy: float = 0.0  # weight of the logits' entropy in the controller's loss
 
 
-class Temperature(Record, frozen=True, kw_only=True):
+class Temperature(_Part, frozen=True, kw_only=True):
   """The sampler's temperature over the search."""
 
   name: str = "linear"  # linear or exponential
@@ -108,7 +113,7 @@ class Temperature(Record, frozen=True, kw_only=True):
   end: float = 0.2  # at the last step
 
 
-class Search(Record, frozen=True, kw_only=True):
+class Search(_Part, frozen=True, kw_only=True):
   """Steps and optimisers of the search.
 
   The weights' optimiser is SGD with a cosine, the controller's is Adam.
@@ -138,7 +143,7 @@ class Search(Record, frozen=True, kw_only=True):
   checkpoint_every: int = 500  # steps
 
 
-class Latency(Record, frozen=True, kw_only=True):
+class Latency(_Part, frozen=True, kw_only=True):
   """The latency table and how it is measured."""
 
   table: str = ""  # path of a table; "": the run measures one
@@ -149,7 +154,7 @@ class Latency(Record, frozen=True, kw_only=True):
   calibration_networks: int = 0
 
 
-class Train(Record, frozen=True, kw_only=True):
+class Train(_Part, frozen=True, kw_only=True):
   """The recipe that trains each derived network: SGD with a cosine to 0."""
 
   num_steps: int = 1000  # 0: networks are not trained
@@ -167,7 +172,7 @@ class Train(Record, frozen=True, kw_only=True):
   checkpoint_every: int = 1000  # steps
 
 
-class Config(Record, frozen=True, kw_only=True):
+class Config(_Part, frozen=True, kw_only=True):
   """A whole config.
 
   space: `name` and the fields of all spaces; `SpaceKind.fields` of

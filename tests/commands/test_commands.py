@@ -5,11 +5,12 @@ import sys
 
 import pytest
 from absl import app, flags
-from jobs import here
+from jobs import here, process
 
 from hwnas_jax import commands
 from hwnas_jax.io.run_folder import RunFolder
 
+NAMES = list(commands.COMMANDS)
 WORKDIR = "--workdir=runs/digits"
 
 
@@ -49,6 +50,15 @@ def test_the_script_lists_its_commands(monkeypatch, capsys):
     )
     for name, what in commands.COMMANDS.items():
       assert f"{name:8} {what}" in (err if wrong else out)
+
+
+def test_flags_are_known_without_jax():
+  """So that --help and a wrong flag answer at once."""
+  imports = "".join(f"; import hwnas_jax.commands.{name}" for name in NAMES)
+  done = process("-c", f"import sys{imports}; print(*sys.modules)")
+  modules = set(done.stdout.split())
+  assert f"hwnas_jax.commands.{NAMES[-1]}" in modules
+  assert not {"jax", "numpy", "flax", "matplotlib"} & modules
 
 
 def test_the_script_starts_a_command(monkeypatch):

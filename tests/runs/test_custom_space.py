@@ -90,11 +90,11 @@ def test_annotations_may_be_text(tmp_path):
     ({"space__model": ""}, "custom needs space.model"),
     (
       {"space__channels": 8},
-      "space.channels is for space.name=darts or nasbench201",
+      "space.channels is only for space.name=darts or nasbench201",
     ),
-    ({"derive__num_cells": 3}, "derive.num_cells is for space.name="),
-    ({"train__drop_path": 0.2}, "train.drop_path is for space.name="),
-    ({"space__name": "darts"}, "space.model is for space.name=custom alone"),
+    ({"derive__num_cells": 3}, "derive.num_cells is only for space.name="),
+    ({"train__drop_path": 0.2}, "train.drop_path is only for space.name="),
+    ({"space__name": "darts"}, "space.model is only for space.name=custom"),
   ],
 )
 def test_fields_of_other_spaces_are_refused(fields, message):
