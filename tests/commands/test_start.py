@@ -63,4 +63,4 @@ def test_the_script_runs_a_command():
   done = jobs.process("-c", program, "profile", "--config=none")
   assert done.returncode == 1
   (line,) = done.stderr.splitlines()
-  assert line.startswith("profile: there is no config 'none' in the package; it has")
+  assert line.startswith("profile: there is no config 'none'")
