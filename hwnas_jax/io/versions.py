@@ -11,7 +11,7 @@ import subprocess
 
 import jax
 
-from hwnas_jax import __version__
+import hwnas_jax
 from hwnas_jax.io.records import Device, MadeWith
 
 _PACKAGES = (
@@ -38,7 +38,7 @@ def versions() -> dict[str, str | None]:
   return {
     "python": platform.python_version(),
     **packages,
-    "hwnas_jax": __version__,
+    "hwnas_jax": hwnas_jax.__version__,
     "git": _git_commit(pathlib.Path(__file__).parents[2]),
     "platform": platform.platform(),
   }
