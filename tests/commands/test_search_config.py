@@ -73,17 +73,20 @@ def test_the_list_is_printed(capsys):
   ("arguments", "message"),
   [
     ([], "search: give --config=NAME or --config=FILE.py, or --list"),
-    (["--config=digit"], "search: there is no config 'digit' in the package"),
-    (["--config=digit.py"], "search: there is no config file digit.py here"),
+    (
+      ["--config=digit"],
+      "search: there is no config 'digit' in the",
+    ),
+    (["--config=digit.py"], "search: there is no config file digit.py. The"),
     (["--config=digits:x"], "search: digits.py has no variant 'x'; it has"),
     (["--config", "digits:x"], "search: digits.py has no variant 'x'"),
     (
       ["--config=digits", "--config.search.num_stpes=3"],
-      "search: there is no field config.search.num_stpes: did you mean num_st",
+      "search: the config has no field 'num_stpes'. Did you mean \"num_steps\"",
     ),
     (
       ["--config.sed=1", "--config=digits"],
-      "search: there is no field config.sed: did you mean seed in place of sed",
+      "search: the config has no field 'sed'. Did you mean \"seed\"",
     ),
     (
       ["--config=digits", "--config.seed.x=1"],

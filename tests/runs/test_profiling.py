@@ -63,8 +63,8 @@ def test_a_config_is_checked_first(device):
 @pytest.mark.parametrize(
   ("effort", "message"),
   [
-    ({"networks": 2}, "networks must be 0, or 3 at least"),
-    ({"networks": -1}, "networks must be 0, or 3 at least"),
+    ({"networks": 2}, "networks must be 0, or at least 3"),
+    ({"networks": -1}, "networks must be 0, or at least 3"),
     ({"held_out": -1}, "held_out 0 or more"),
     ({"repeats": 2}, "repeats must be 3 or more"),
   ],
@@ -165,7 +165,7 @@ def test_a_table_is_transferred_by_networks_alone(toaster, device, tmp_path):
   assert len(table.calibration.networks) == 10
   assert table.errors.raw.median_absolute_error == pytest.approx(0.5)
   assert table.errors.calibrated.median_absolute_error < 0.05
-  with pytest.raises(ValueError, match=r"here\.json is there: delete it"):
+  with pytest.raises(ValueError, match=r"here\.json exists: delete it"):
     profile(out, **keywords)
 
 
@@ -194,7 +194,7 @@ def test_a_plan_of_networks_alone(toaster, tmp_path):
 @pytest.mark.parametrize(
   ("kind", "effort", "message"),
   [
-    ("tree", Effort(), "no predictor 'tree'; it is mlp or graph"),
+    ("tree", Effort(), "there is no predictor 'tree': give mlp or graph"),
     ("mlp", Effort(networks=19), "a predictor needs --networks=20"),
     ("graph", Effort(held_out=0), "a predictor needs .*--held_out"),
   ],
@@ -218,6 +218,6 @@ def test_the_present_backend_is_accepted():
 
 def test_an_absent_backend_is_refused():
   with pytest.raises(
-    ValueError, match="no tpu here, JAX finds cpu .*--backend"
+    ValueError, match="JAX finds no tpu here, but cpu .*--backend"
   ):
     profiling.use_backend("tpu")
