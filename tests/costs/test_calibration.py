@@ -245,7 +245,7 @@ def test_errors_on_networks_held_out():
 @pytest.mark.parametrize(
   ("change", "message"),
   [
-    ({"genotypes": choose(0, 2), "measured_ms": [1.0, 2.0]}, "3 at least"),
+    ({"genotypes": choose(0, 2), "measured_ms": [1.0, 2.0]}, "at least 3"),
     ({"measured_ms": [1.0, 2.0]}, "as many of both"),
     ({"measured_ms": [1.0, 0.0, 2.0]}, "above 0"),
     ({"level": 1.0}, "between 0 and 1"),
