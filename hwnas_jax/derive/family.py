@@ -197,7 +197,7 @@ def distinct(
       drawn.append(genotype)
   if len(drawn) < count:
     raise ValueError(
-      f"only {len(drawn)} of {count} random architectures differ from each other"
-      " and from the family's: lower derive.num_random"
+      f"only {len(drawn)} of {count} random architectures differ from each"
+      " other and from the family's: lower derive.num_random"
     )
   return drawn

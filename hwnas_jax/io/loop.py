@@ -128,7 +128,7 @@ def _restored(job: Job, fresh: State) -> State:
   differing = [n for n in names if wanted.get(n) != newest.metadata.get(n)]
   if differing:
     raise ValueError(
-      f"{job.checkpoints} belongs to another run: {', '.join(differing)} differ."
+      f"{job.checkpoints} is of another run: {', '.join(differing)} differ."
       " Use another --workdir, or delete it."
     )
   return newest.state

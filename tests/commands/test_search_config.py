@@ -74,7 +74,7 @@ def test_the_list_is_printed(capsys):
   [
     ([], "search: give --config=NAME or --config=FILE.py, or --list"),
     (["--config=digit"], "search: there is no config 'digit' in the package"),
-    (["--config=digit.py"], "search: there is no config file digit.py here"),
+    (["--config=digit.py"], "search: there is no config file digit.py"),
     (["--config=digits:x"], "search: digits.py has no variant 'x'; it has"),
     (["--config", "digits:x"], "search: digits.py has no variant 'x'"),
     (

@@ -213,7 +213,7 @@ def test_most_held_out_networks_are_below_the_bound():
 def test_no_margin_for_another_space():
   other = dataclasses.replace(NET, channels=8)
   with pytest.raises(
-    ValueError, match="channels=4.* nothing about .*channels=8"
+    ValueError, match="channels=4.* not hold for .*channels=8"
   ):
     calibration.upper_ms(fitted(), other, COSTS, choose(0, 3)[0])
 
