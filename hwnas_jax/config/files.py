@@ -94,11 +94,23 @@ def typed(config: AnyConfig | dict[str, Any]) -> Config:
   try:
     if not isinstance(fields, Config):
       fields = msgspec.convert(fields, Config)
+    _require_space(fields.space.get("name", "darts"))
     space = msgspec.convert({"space": fields.space}, _space_type()).space
   except msgspec.ValidationError as error:
     message = str(error).replace("`$.", "`")  # the field as a config has it
     raise ValueError(f"the config is wrong: {message}") from error
   return msgspec.structs.replace(fields, space=msgspec.to_builtins(space))
+
+
+def _require_space(name: Any) -> None:
+  """Raises ValueError where no space has the name: its fields are unknown."""
+  from hwnas_jax.nets.models import SPACES
+
+  if name not in SPACES:
+    raise ValueError(
+      f"the config is wrong: space.name must be one of {', '.join(SPACES)},"
+      f" got {name!r}"
+    )
 
 
 def _space_type() -> type[Any]:

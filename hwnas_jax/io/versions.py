@@ -11,6 +11,7 @@ import subprocess
 
 import jax
 
+import hwnas_jax
 from hwnas_jax.io.records import Device, MadeWith
 
 _PACKAGES = (
@@ -22,7 +23,6 @@ _PACKAGES = (
   "chex",
   "numpy",
   "tensorflow-datasets",
-  "hwnas_jax",
 )
 
 
@@ -38,6 +38,7 @@ def versions() -> dict[str, str | None]:
   return {
     "python": platform.python_version(),
     **packages,
+    "hwnas_jax": hwnas_jax.__version__,
     "git": _git_commit(pathlib.Path(__file__).parents[2]),
     "platform": platform.platform(),
   }

@@ -132,9 +132,15 @@ class Network:
       The network with the trained weights.
 
     Raises:
+      ValueError: the run's recipe has no steps.
       io.loop.Stopped: asked to stop; the same call resumes.
     """
     run = self.run
+    if not run.config.train.num_steps:
+      raise ValueError(
+        f"{run.folder.path} has train.num_steps=0, so its recipe trains"
+        " nothing: search again with more, in another workdir"
+      )
     training.train(
       run.config, run.folder, run.dataset, run.nets.derived, [self.genotype]
     )

@@ -7,6 +7,7 @@ import subprocess
 import jax
 import pytest
 
+import hwnas_jax
 from hwnas_jax.io import records, versions
 from hwnas_jax.io.records import Device, MadeWith
 
@@ -16,6 +17,7 @@ def test_versions_are_those_running():
   assert found["jax"] == jax.__version__
   assert re.fullmatch(r"3\.\d+\.\d+.*", found["python"])
   assert {"orbax-checkpoint", "hwnas_jax", "git", "platform"} < set(found)
+  assert found["hwnas_jax"] == hwnas_jax.__version__
   assert json.loads(json.dumps(found)) == found
 
 

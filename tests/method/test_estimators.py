@@ -1,6 +1,7 @@
 """Estimators on arrays: no network."""
 
 import collections
+import functools
 import itertools
 
 import jax
@@ -97,12 +98,11 @@ def test_the_good_operation_is_found_from_every_seed(name):
 
 @every
 def test_only_what_is_asked_for_is_given(name):
-  weights, logits = jnp.ones(2), jnp.zeros((2, 2))
+  """Traced, not run."""
   for wrt in ((WEIGHTS,), (LOGITS,), BOTH):
-    grads, metrics, _ = EVERY[name].grads(
-      toy,
-      wrt,
-      Variables(weights, logits),
+    grads, metrics, _ = jax.eval_shape(
+      functools.partial(EVERY[name].grads, toy, wrt),
+      Variables(jnp.ones(2), jnp.zeros((2, 2))),
       Sampling(jax.random.key(0), jnp.ones(())),
       EVERY[name].init(),
     )
@@ -221,28 +221,21 @@ def test_reinforce_has_the_true_direction():
 
 
 def test_the_baseline_follows_the_loss_before_it_is_taken_off():
-  estimator, logits = (
-    reinforce(2),
-    jnp.array([[0.3, -0.4], [0, 0.8]]),
-  )
-  state = estimator.init()
+  estimator, logits = reinforce(2), jnp.array([[0.3, -0.4], [0, 0.8]])
+  run = jax.jit(functools.partial(estimator.grads, toy, (LOGITS,)))
+  state, variables = estimator.init(), Variables(jnp.ones(2), logits)
   for seed in range(2):
     before, key = state["baseline"], jax.random.key(seed)
-    grads, metrics, state = estimator.grads(
-      toy,
-      (LOGITS,),
-      Variables(jnp.ones(2), logits),
-      Sampling(key, None),
-      state,
-    )
+    grads, metrics, state = run(variables, Sampling(key, None), state)
   mean = metrics["loss"]
   assert abs(before - mean) > 0.1
   wanted = before + 0.99 * (mean - before)
   np.testing.assert_allclose(state["baseline"], wanted, rtol=1e-5)
   drawn = jax.random.categorical(jax.random.key(1), logits, shape=(2, 2))
   rows = jax.nn.one_hot(drawn, 2)
-  losses = jnp.stack([toy(jnp.ones(2), Mix(row, row))[0] for row in rows])
-  score = rows - jax.nn.softmax(logits)[None]
+  run = jax.jit(jax.vmap(lambda row: toy(jnp.ones(2), Mix(row, row))[0]))
+  losses = np.asarray(run(rows))
+  score = np.asarray(rows - jax.nn.softmax(logits)[None])
   by_hand = ((losses - wanted)[:, None, None] * score).mean(0)
   np.testing.assert_allclose(grads.logits, by_hand, rtol=1e-4, atol=1e-6)
 
@@ -292,21 +285,19 @@ def look_ahead(order, train, valid, optimiser, weights, logits):
 
 @pytest.mark.parametrize("order", ["exact", "difference"])
 def test_a_quadratic_has_the_known_hypergradient(order):
-  weights, logits = jnp.array([0.5, -0.3]), jnp.array([[0.2, 0.9]])
-  found = look_ahead(
-    order,
-    side(train_loss, free, 0),
-    side(valid_loss, free, 1),
-    optax.sgd(RATE),
-    weights,
-    logits,
-  )
+  weights, logits = np.float32([0.5, -0.3]), np.float32([[0.2, 0.9]])
+  train, valid = side(train_loss, free, 0), side(valid_loss, free, 1)
+
+  @jax.jit
+  def run(weights, logits):
+    ahead = look_ahead(order, train, valid, optax.sgd(RATE), weights, logits)
+    first, _, _ = valid((LOGITS,), Variables(weights, logits))
+    return ahead, first.logits
+
+  found, first = run(weights, logits)
   after = weights - RATE * (A @ weights - B @ logits[0])
   wanted = logits + RATE * (B.T @ (after - TARGET))[None]
   np.testing.assert_allclose(found, wanted, rtol=2e-3)
-  first = side(valid_loss, free, 1)((LOGITS,), Variables(weights, logits))[
-    0
-  ].logits
   assert np.abs(first - wanted).max() > 0.05
 
 
@@ -320,16 +311,21 @@ def test_common_noise_makes_the_difference_exact():
     return side(toy, gumbel_softmax, next(numbers))(*given)
 
   with jax.enable_x64(True):
-    weights, logits = (jnp.asarray(rng.normal(size=n)) for n in (2, (2, 2)))
+    variables = tuple(jnp.asarray(rng.normal(size=n)) for n in (2, (2, 2)))
     train, valid = (side(toy, gumbel_softmax, seed) for seed in (3, 4))
-    exact, difference, astray = (
-      np.asarray(look_ahead(order, given, valid, optimiser, weights, logits))
-      for order, given in (
-        ("exact", train),
-        ("difference", train),
-        ("difference", with_fresh_noise),
-      )
-    )
+
+    @jax.jit
+    def run(weights, logits):
+      return [
+        look_ahead(order, given, valid, optimiser, weights, logits)
+        for order, given in (
+          ("exact", train),
+          ("difference", train),
+          ("difference", with_fresh_noise),
+        )
+      ]
+
+    exact, difference, astray = map(np.asarray, run(*variables))
   assert exact.dtype == np.float64
   size = np.linalg.norm(exact)
   assert np.linalg.norm(difference - exact) < 1e-3 * size

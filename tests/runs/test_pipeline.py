@@ -167,6 +167,6 @@ def test_a_run_begins_once(tmp_path):
   with pytest.raises(ValueError, match="config: search/every, seed differ"):
     pipeline.begin(folder, other, "third", data)
   other = embedded.mock("mock_fashion_mnist")
-  with pytest.raises(ValueError, match="other data than the given mock_"):
+  with pytest.raises(ValueError, match="other data than the given mock_fash"):
     pipeline.begin(folder, config, "third", other)
   assert folder.settings().command == "second"
