@@ -1,11 +1,12 @@
-"""How long the exact discretiser takes on FBNet's 22 layers x 9 operations.
+"""Times the exact search under budgets on FBNet's 22 layers x 9 operations.
 
   python experiments/benchmarks/exact.py --problems 200
 
-Random problems: scores are log softmax of normal logits, of a spread drawn
-from 0.3 to 3; latency, parameters and MACs are gamma-distributed and
-correlated, as in a real space; each budget lies between 5 % and 95 % of the
-way from the least to the most expensive architecture. Writes exact.json.
+Random problems: scores are log softmax of normal logits, whose standard
+deviation is drawn from 0.3 to 3; latency, parameters and MACs are
+gamma-distributed and correlated, as in a real space; each budget lies between 5
+% and 95 % of the way from the least to the most expensive architecture. Writes
+exact.json.
 """
 
 import argparse

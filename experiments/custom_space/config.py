@@ -1,4 +1,4 @@
-"""The main job over `net.py`, on the embedded digits.
+"""A search of the model in `net.py`, on the embedded digits.
 
 python -m hwnas_jax.main --config=experiments/custom_space/config.py
 python -m hwnas_jax.main --config=experiments/custom_space/config.py:smoke

@@ -1,4 +1,4 @@
-"""A residual network of one's own; which layer runs where is searched."""
+"""A user's residual network; the operation of each layer is searched."""
 
 import flax.linen as nn
 

@@ -1,11 +1,11 @@
-"""The main job on the digits, from several seeds, and a linear baseline.
+"""Whole runs on the digits, from several seeds, and a linear baseline.
 
   python experiments/digits/run.py --workdir=runs/digits_seeds
 
 Runs `python -m hwnas_jax.main` once a seed, each with an empty compilation
-cache of its own. A run that was stopped goes on; one that is in --json is
-skipped. Spearman is of scale and measured latency over the family's sweep: -1
-is a family that pays exactly what it is asked to.
+cache. A run that was stopped goes on; one that is in --json is skipped.
+Spearman's correlation is of scale and measured latency over the family's sweep:
+at -1 every larger scale gives a faster network.
 """
 
 import argparse

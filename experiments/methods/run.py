@@ -6,14 +6,14 @@ Every method of configs/methods searches DARTS's cells of three operations (3
 cells, C=8) on the digits for the same number of steps and of examples a step.
 One table prices for all: measured and calibrated once, with the predictors
 trained on the same networks. The budgets are 40 and 25 % of the largest
-architecture's latency. A penalty that has a target aims at it, by a search of
-its own; a family (DARTS-CC, simplex, MODNAS, and `cone`, configs/digits.py)
-gives the slowest network of its sweep that keeps it by the table, all budgets
-from one search; a method that has neither weighs latency by a constant for each
-budget. DARTS knows no latency. Beside them `fixed`, the cone's search at one
-price, and random architectures that keep the budget. What is found is trained
-alike, and at the end all networks of all seeds are measured in turns. A run
-that was stopped goes on, and what is in --json is skipped.
+architecture's latency. A method with a target searches once for each budget. A
+family (DARTS-CC, simplex, MODNAS, and `cone`, configs/digits.py) gives for each
+budget the slowest network of its sweep that keeps it by the table, all from one
+search. A method with neither weighs latency by a constant for each budget.
+DARTS does not read latency. Beside them are `fixed`, the cone's search at one
+condition, and random architectures that keep the budget. All networks are
+trained alike, and at the end those of all seeds are measured in turns. A run
+that was stopped goes on; searches that are in --json are skipped.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""How near to its target each penalty ends: |latency of the network / T - 1|.
+"""How near to its target T each penalty ends: |derived latency / T - 1|.
 
   python experiments/penalties/run.py --workdir=runs/penalties
 
 Short searches on the digits: dual ascent at its default, and the penalties
-with a constant at three values each, for three targets spread evenly over the
-reachable range, three seeds each. The additive penalty has no target: each of
-its networks is held against all three. Latency is the table's sum over the
+with a constant at three values each, for three targets at even steps of the
+space's latencies, three seeds each. The additive penalty has no target: each of
+its networks is compared with all three. Latency is the table's sum over the
 derived network; the table is --table, or measured once into --workdir. A run
 that was stopped goes on; one that is in --json is skipped.
 """

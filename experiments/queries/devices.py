@@ -1,4 +1,4 @@
-"""Do answers keep their budgets on devices that are data? 27 of HELP's.
+"""Do answers keep their budgets on 27 devices with published latencies?
 
   python experiments/queries/devices.py --workdir=runs/nb201_digits \
       --data_dir=DIR

@@ -1,17 +1,17 @@
-"""Do answers keep their budgets? 100 budgets, measured again elsewhere.
+"""Do answers keep their budgets? 100 budgets, measured in another process.
 
   python experiments/queries/run.py --workdir=runs/digits
 
 Budgets are uniform between the smallest and the largest predicted latency of
 the run's space. The run's table is calibrated first. Every budget is answered
 as by `Run.query` on this device; then a fresh process measures every answer
-again, all of them in turn. Stopped, the same command goes on; where --json is
-finished, its summary is printed and nothing is asked.
+again, all of them in turn. After a stop the same command goes on; if --json is
+complete, only its summary is printed.
 
-Reported: answers whose second measurement breaks the budget, by any amount and
-by more than the interquartile range that was stated; first candidates that
-broke it before anything was measured; the budget's use, over budgets that the
-best architecture without a budget does not keep.
+Reported: answers whose second measurement exceeds the budget, by any amount and
+by more than the stated interquartile range; first candidates that exceeded it
+before anything was measured; the share of the budget used, over budgets that
+the best architecture without a budget does not keep.
 """
 
 import argparse

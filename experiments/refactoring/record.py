@@ -3,8 +3,8 @@
 python experiments/refactoring/record.py --out=before.json [--only=digits,...]
 python experiments/refactoring/record.py --compare before.json after.json
 
-Reads the run folders alone and imports nothing of the package, so that it
-outlives a change of the package's modules.
+It reads only the run folders and imports nothing of the package, so it works
+before and after a change of the package's modules.
 """
 
 import argparse

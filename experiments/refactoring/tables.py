@@ -4,7 +4,7 @@ python experiments/refactoring/tables.py
 
 A table a batch size, with the sites of all configs' smokes of that size. The
 times are made up: a formula of what is counted, so they are the same bytes on
-every machine. Run once; the files are kept, and `record.py` reads them alone.
+every machine. Run it once; the files are kept, and `record.py` reads only them.
 """
 
 import pathlib

@@ -1,4 +1,4 @@
-"""How much memory one path takes: nothing is run, steps are compiled.
+"""The memory of a search step with one path; steps are compiled, not run.
 
   python experiments/samplers/memory.py
 

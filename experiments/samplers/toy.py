@@ -1,4 +1,4 @@
-"""Good against bad: how many steps each sampler needs to tell them apart.
+"""How many steps each sampler needs to prefer a good operation to a bad one.
 
   python experiments/samplers/toy.py
 

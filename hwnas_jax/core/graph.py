@@ -1,4 +1,4 @@
-"""How much of each edge of an architecture runs, as a smooth function of a mix.
+"""Liveness: how much of each choice runs, as a smooth function of a mix.
 
 Compilers remove an operation that no input reaches, or that reaches no output.
 How many they remove differs by backend (docs/latency.md#what-runs). So this

@@ -23,7 +23,7 @@ FORBIDDEN = -1e9
 
 
 class Condition(NamedTuple):
-  """What a controller is asked for: relative prices and their scale.
+  """The input of a controller: relative prices and a scale.
 
   simplex: [K] a point of the simplex, one coordinate for each priced operation.
   scale: [] how much cost matters against cross-entropy, > 0.

@@ -56,8 +56,9 @@ def search_params(site: Site, /) -> int:
 def macs(site: Site, /) -> int:
   """Multiply-accumulates an image: convolutions and the classifier only.
 
-  Pooling, BN and additions count nothing, as in published numbers. A user's own
-  operation is traced, and its multiply-accumulates are counted in the trace.
+  Pooling, BN and additions are not counted, as in published numbers. A user's
+  own operation is traced, and its multiply-accumulates are counted in the
+  trace.
 
   Raises:
     ValueError: a user's own operation has a loop of unknown length.
@@ -104,7 +105,7 @@ def site_costs(space: Space, cost: Count) -> dict[str, float]:
 def genotype_cost(
   net: Spec, genotype: Genotype, site_cost: Mapping[str, float]
 ) -> float:
-  """Sums a cost over what an architecture runs: live and fixed sites.
+  """Sums a cost over the sites that an architecture runs, fixed ones included.
 
   Args:
     net: the network's space.

@@ -1,4 +1,4 @@
-"""Networks that were measured, as calibration and predictors take them."""
+"""Measured networks, the input of calibration and predictors."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

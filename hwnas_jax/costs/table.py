@@ -1,4 +1,4 @@
-"""Latency tables: what each operation takes on one device, as a JSON file.
+"""Latency tables: the time of each operation on one device, as a JSON file.
 
 Schema 2, every field required:
 
@@ -7,7 +7,7 @@ Schema 2, every field required:
   unit          of the quantity: "ms"
   device        `io.versions.device_fingerprint`
   fingerprint   its name, `io.versions.fingerprint_id`
-  versions      `io.versions.versions`, of what measured
+  versions      `io.versions.versions` of the measurement
   batch_size    images a call
   dtype         "float32"
   layout        "NHWC"
@@ -51,7 +51,7 @@ COMMAND = "python -m hwnas_jax.profile --config=... --out=..."
 
 
 class SiteRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
-  """A `spaces.Site` in a file: all that names it, without its modules."""
+  """A `spaces.Site` in a file: the fields of its key."""
 
   op: Text
   height: Count
@@ -71,7 +71,7 @@ _SITE_FIELDS = SiteRecord.__struct_fields__
 
 
 def site_fields(site: Site) -> dict[str, Any]:
-  """What a SiteRecord, or an Entry, has of a site: by name of the field."""
+  """The fields of a SiteRecord, or of an Entry, of a site."""
   return {name: getattr(site, name) for name in _SITE_FIELDS}
 
 
@@ -198,7 +198,7 @@ class LatencyTable(Record, frozen=True):
 
 
 def _upgrade(contents: dict[str, Any]) -> dict[str, Any]:
-  """What schema 1 said, in schema 2."""
+  """Contents of schema 1 in schema 2."""
   if contents.get("schema") is True or contents.get("schema") != 1:
     return contents
   rows = contents.get("entries")
@@ -228,12 +228,12 @@ def empty(batch_size: int, meter: Meter = LATENCY) -> LatencyTable:
 
 
 def raw_costs(table: LatencyTable) -> dict[str, float]:
-  """{site key: ms}, as measured alone: possibly a hair below zero."""
+  """{site key: ms} as measured, without calibration; may be just below zero."""
   return {entry.site.key: entry.latency_ms for entry in table.entries}
 
 
 def costs(table: LatencyTable) -> dict[str, float]:
-  """{site key: ms}: calibrated, where the table is.
+  """{site key: ms}, calibrated if the table has a calibration.
 
   A calibrated table has no cost for an operation that its calibration lacks:
   the entries of another space that the file may hold too.
@@ -253,9 +253,10 @@ def costs(table: LatencyTable) -> dict[str, float]:
 
 
 def predict_ms(table: LatencyTable, net: Spec, genotype: Genotype) -> float:
-  """What an architecture takes by the table, calibrated where the table is.
+  """The latency of an architecture by the table, in ms.
 
-  A table without a calibration counts the operations that reach the output.
+  It is calibrated if the table has a calibration. Without one it is the sum of
+  the operations that reach the output.
 
   Raises:
     KeyError: a site has no cost; the message is its key.
@@ -275,9 +276,9 @@ def require(
 
   Args:
     table: the table.
-    space: the space whose sites it has to hold.
-    batch_size: images a call that costs are wanted for.
-    quantity: what is wanted, as METERS names it.
+    space: the space whose sites the table must have.
+    batch_size: images a call that the table must be of.
+    quantity: the name in METERS that the table must have.
   """
   name = f"the {table.quantity} table {table.fingerprint}"
   if table.quantity != quantity:
@@ -287,7 +288,7 @@ def require(
     )
   if table.batch_size != batch_size:
     raise ValueError(
-      f"{name} is for batches of {table.batch_size}, wanted {batch_size}:"
+      f"{name} is for batches of {table.batch_size}, not {batch_size}:"
       f" measure with `{COMMAND}`"
     )
   if table.calibration:
@@ -327,5 +328,5 @@ def price_array(table: LatencyTable, space: Space) -> np.ndarray:
 
 
 def base_ms(table: LatencyTable, space: Space) -> float:
-  """What every architecture pays: the fixed sites, in ms."""
+  """The base: the latency of the fixed sites, which every architecture has."""
   return space.base_cost(costs(table))

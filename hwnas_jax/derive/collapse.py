@@ -1,8 +1,8 @@
 """Signs of a search that has collapsed (docs/methods.md#signs-of-collapse).
 
-There are three: skips are most of the kept choices; the choices are undecided;
-the derived network is much less accurate with the shared weights than what
-they were trained in, the mixture or sampled paths.
+There are three. Most of the kept choices are skips. The choices are undecided.
+With the shared weights the derived network is much less accurate than the
+mixture, or the sampled paths, in which these weights were trained.
 """
 
 import functools
@@ -64,14 +64,14 @@ def signs(
   """The signs of collapse of each derived network.
 
   Args:
-    shared: the supernet's weights, and images that they never saw.
+    shared: the supernet's weights, and images that they were not trained on.
     features: [N, D] of the conditions.
     logits: [N, E, O] that the networks were derived from.
-    genotypes: [N] those networks.
+    genotypes: [N] the architectures of these networks.
     skip: the column of the operation that skips; None if there is none.
-    paths: architectures that are sampled from the logits and stand in for the
-      mixture, where the search ran paths alone and never trained a mixture; 0
-      is the mixture. `PATHS` is enough.
+    paths: how many architectures are sampled from the logits, for a search that
+      ran sampled paths and never trained its mixture (`PATHS` is enough); 0:
+      the mixture.
 
   Returns:
     A record a network, with its alarms as sentences.

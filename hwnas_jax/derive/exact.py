@@ -34,7 +34,7 @@ class Constraint(NamedTuple):
 
 
 def spent(constraint: Constraint, genotype: Genotype) -> float:
-  """What an architecture costs, in the constraint's unit."""
+  """The cost of an architecture, in the constraint's unit."""
   chosen = [(e, o) for e, o in enumerate(genotype) if o != ABSENT]
   return constraint.base + float(sum(constraint.cost[c] for c in chosen))
 
@@ -52,14 +52,14 @@ def best(
     space: the space.
     rule: "argmax" or "top_k", see `rules.RULES`.
     scores: [E, O], such as log softmax of the logits.
-    constraints: budgets that have to hold.
-    count: how many, best first.
+    constraints: the budgets.
+    count: how many.
 
   Returns:
-    `count` genotypes; fewer where fewer fit, [] if none does.
+    `count` genotypes, best first; fewer if fewer fit, [] if none does.
 
   Raises:
-    ValueError: no such rule.
+    ValueError: there is no such rule.
   """
   size = math.prod(int(n) for n in space.allowed().sum(1))
   if rule == "argmax" and size <= ENUMERATED:

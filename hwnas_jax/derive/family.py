@@ -1,4 +1,4 @@
-"""The family that a search gives: one network a condition, random ones beside.
+"""The family of a search, one network a condition, and random architectures.
 
 >>> import numpy as np
 >>> from hwnas_jax.method import CONDITIONS
@@ -46,11 +46,11 @@ class DrawGenotype(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class FamilySettings:
-  """Where a family is derived.
+  """The conditions at which a family is derived.
 
-  low, high: of the scale; where there is one scale, it is `high`.
-  num_scales: where the scale varies.
-  vectors: prices by name, one a priced operation, where only they vary.
+  low, high: range of the scale; a fixed scale is `high`.
+  num_scales: how many, if the scale varies.
+  vectors: {name: prices, one for each priced operation}, if only prices vary.
   """
 
   low: float
@@ -64,10 +64,10 @@ class FamilySettings:
 def points_of(
   kind: ConditionKind, size: int, settings: FamilySettings
 ) -> list[Point]:
-  """Where the family of a search is derived.
+  """The named conditions at which the family of a search is derived.
 
   Args:
-    kind: of the conditions that it was searched over.
+    kind: the kind of the search's conditions.
     size: K, the number of priced operations.
     settings: numbers and prices.
 
@@ -101,13 +101,13 @@ def points_of(
 def sampled(
   point: Point, logits: np.ndarray, count: int, seed: int
 ) -> tuple[list[Point], np.ndarray]:
-  """Samples of one network's logits, in place of their mode.
+  """Logits whose architectures are samples, in place of the most likely one.
 
-  FBNet trains some and keeps the best (Wu et al. 2019, section 3.3). A rule
-  gives a sample when it reads logits with Gumbel noise.
+  FBNet trains several samples and keeps the best (Wu et al. 2019, section 3.3).
+  A rule gives a sample if it reads logits with Gumbel noise.
 
   Args:
-    point: where the logits were taken.
+    point: the condition of the logits.
     logits: [E, O].
     count: N.
     seed: of numpy's generator.
@@ -156,13 +156,13 @@ def random_networks(
 
   Args:
     space: the space.
-    rule: a name in `rules.RULES`, whose architectures they are of.
+    rule: a name in `rules.RULES`: the rule could give each of these networks.
     family: networks to differ from.
     count: how many.
     seed: of numpy's generator.
 
   Raises:
-    ValueError: the space seems to hold too few.
+    ValueError: too few different ones were drawn; the space may be too small.
   """
   rng = np.random.default_rng(seed)
   genotypes = distinct(
@@ -180,11 +180,11 @@ def distinct(
 
   Args:
     genotypes: to differ from.
-    draw: called at most 1000 times as often as asked for.
+    draw: draws one; it is called at most 1000 * count times.
     count: how many.
 
   Raises:
-    ValueError: the space seems to hold too few.
+    ValueError: too few different ones were drawn; the space may be too small.
   """
   seen = set(genotypes)
   drawn: list[Genotype] = []
@@ -197,7 +197,7 @@ def distinct(
       drawn.append(genotype)
   if len(drawn) < count:
     raise ValueError(
-      f"found {len(drawn)} random architectures beside the family's, not"
-      f" {count}: lower derive.num_random"
+      f"only {len(drawn)} of {count} random architectures differ from each"
+      " other and from the family's: lower derive.num_random"
     )
   return drawn

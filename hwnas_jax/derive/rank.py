@@ -1,4 +1,4 @@
-"""Architectures in the order of their loss with the shared weights."""
+"""Ranks architectures by their loss with the shared weights."""
 
 import functools
 from collections.abc import Sequence
@@ -33,8 +33,8 @@ def rank(
   """
   if shared.fold is not plain:
     raise ValueError(
-      "controller.classifier=True gives each condition a classifier of its"
-      " own: networks cannot be ranked by one that all share"
+      "controller.classifier=True gives each condition another classifier:"
+      " networks of different conditions cannot be ranked"
     )
   mixes = architecture.one_hot(genotypes, num_ops)
   padding = -len(mixes) % CHUNK

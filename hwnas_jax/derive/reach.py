@@ -1,4 +1,4 @@
-"""What a space reaches on a device, before any search.
+"""The reach of a space on a device: its latencies, before any search.
 
 Latencies are sums of table entries, as the search's penalty reads them:
 operations that do not reach the output count too. Architectures are the
@@ -61,8 +61,8 @@ def bounds_ms(
 ) -> tuple[float, float]:
   """(smallest, largest) latency of an architecture, exactly.
 
-  A sum is least where each kept choice has its fastest operation, and each
-  group keeps its fastest choices; the largest likewise.
+  A sum is least if each kept choice has its fastest operation and each group
+  keeps its fastest choices; likewise for the largest.
 
   Args:
     space: the space.
@@ -111,7 +111,7 @@ def typical_ms(
 def reach(
   space: Space, reference: np.ndarray, base_ms: float, rule: str
 ) -> Reach:
-  """What a space reaches; see `bounds_ms` for the arguments."""
+  """The reach of a space; see `bounds_ms` for the arguments."""
   smallest, largest = bounds_ms(space, reference, base_ms, rule)
   middle = typical_ms(space, reference, base_ms, rule)
   return Reach(smallest, middle, largest, log10_size(space, rule))

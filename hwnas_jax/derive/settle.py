@@ -1,9 +1,9 @@
-"""From ranked candidates to one network that keeps its budget, by measuring.
+"""Measures ranked candidates until one keeps the budget and uses most of it.
 
-Predictions of latency are off by a few per cent, and more of some networks.
-What one network measures corrects the predictions of those like it: the next
-one is a step down from one that was too slow, or up from one that leaves much
-of the budget.
+Predicted latencies are off by a few per cent, and by more for some networks. So
+each measurement corrects the predictions of similar networks. After a network
+that was too slow a faster one is measured, after one that leaves much of the
+budget a slower one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,14 +31,14 @@ class Candidate(NamedTuple):
 
 
 class MeasuredCandidate(NamedTuple):
-  """A candidate, and what it measured on the device."""
+  """A candidate and its measured latency."""
 
   candidate: Candidate
   measured: Measurement
 
 
 class Settled(NamedTuple):
-  """The answer, what it measured, and all that was measured on the way."""
+  """The answer, its measured latency, and all candidates that were measured."""
 
   candidate: Candidate
   measured: Measurement
@@ -65,13 +65,13 @@ def begin(
   margin: float,
   before: Sequence[MeasuredCandidate] = (),
 ) -> Candidate:
-  """The best candidate that should keep the budget, else the fastest one.
+  """The best candidate predicted to keep the budget, else the fastest one.
 
   Args:
-    ranked: best first, one at least.
-    budget_ms: what `margin` times a prediction has to keep.
+    ranked: best first, at least one.
+    budget_ms: the limit of `margin` times the prediction.
     margin: of the table's calibration.
-    before: networks measured before, which correct predictions of those alike.
+    before: networks measured before, which correct predictions of similar ones.
   """
   corrected = [_corrected_ms(c, before) for c in ranked]
   for candidate, ms in zip(ranked, corrected, strict=True):
@@ -90,20 +90,21 @@ def settle(
 ) -> Settled:
   """Measures until an answer keeps the budget and uses most of it.
 
-  At most MAX_MEASURED networks are measured. An answer that uses less than
-  FILL of the budget is left for a slower one, unless it is as good as any.
+  At most MAX_MEASURED networks are measured. If a candidate uses less than FILL
+  of the budget, a slower one is tried, unless its loss is `ideal_loss`.
 
   Args:
-    candidates: asked again where predictions prove too high.
-    budget_ms: what the median has to keep.
+    candidates: gives the candidates within a limit; called again with a higher
+      limit if predictions prove too high.
+    budget_ms: the limit of the median latency.
     measure: the device.
     first: measured first.
-    ideal_loss: of what would be chosen without a budget: a candidate as good
-      that fits is the answer, however little of the budget it uses.
+    ideal_loss: the least loss without a budget: a candidate with this loss that
+      keeps the budget is the answer, however little of it it uses.
     before: networks measured before.
 
   Raises:
-    ValueError: nothing that was measured keeps the budget.
+    ValueError: no measured network keeps the budget.
   """
   tried: dict[Genotype, MeasuredCandidate] = {}
   following: Candidate | None = first
@@ -134,7 +135,7 @@ def settle(
 def _corrected_ms(
   candidate: Candidate, measured: Sequence[MeasuredCandidate]
 ) -> float:
-  """The prediction, times measured over predicted of the most similar one."""
+  """The prediction, corrected by the most similar measured network."""
   if not measured:
     return candidate.predicted_ms
   chosen = np.asarray(candidate.genotype)
@@ -154,9 +155,9 @@ def _too_slow(tried: Sequence[MeasuredCandidate], budget_ms: float) -> str:
     for candidate, measured in tried
   )
   return (
-    f"no network that was measured keeps {budget_ms:.4g} ms: {rows}. Where all"
-    " take much longer than predicted, the device is busy, or is not what it"
-    " was when its table was measured"
+    f"no network that was measured keeps {budget_ms:.4g} ms: {rows}. If all"
+    " take much longer than predicted, the device is busy, or has changed since"
+    " its table was measured"
   )
 
 
@@ -174,10 +175,10 @@ def _next(
   tried: Mapping[Genotype, MeasuredCandidate],
   goal: _Goal,
 ) -> Candidate | None:
-  """What to measure next, of those that may keep the budget.
+  """The next candidate to measure, of those that may keep the budget.
 
-  One that no budget would change; or the best that fills the budget; or the
-  slowest, if it is slower than what there is.
+  It is one with the ideal loss; or else the best one that fills the budget; or
+  else the slowest, if it is slower than the best answer so far.
   """
   finite = [t for t in tried.values() if np.isfinite(t.measured.median_ms)]
   measured = [*before, *finite]

@@ -8,13 +8,15 @@ from hwnas_jax.nets.supernet import Net
 
 
 class SharedWeights(NamedTuple):
-  """What an architecture is tried with before it has weights of its own.
+  """A supernet with its weights, and a batch to evaluate architectures on.
 
-  net: the supernet. weights: its parameters.
-  images: float32[B, H, W, C], normalised, best such that the weights never
-    saw. labels: int32[B].
-  fold: gives the weights under a condition; `plain` where they do not depend
-    on one.
+  net: the supernet.
+  weights: its parameters.
+  images: float32[B, H, W, C], normalised; if possible, images that the weights
+    were not trained on.
+  labels: int32[B].
+  fold: gives the weights under a condition; `plain` if they do not depend on
+    it.
   """
 
   net: Net

@@ -1,4 +1,4 @@
-"""The architectures that come into question for a budget.
+"""The shortlist: the architectures that a query considers for a budget.
 
 A query goes from a family and a budget to one network in four steps:
 
@@ -7,7 +7,7 @@ A query goes from a family and a budget to one network in four steps:
 2. At each scale, the most likely architectures that keep every budget
    (`shortlist`).
 3. Their union is ranked by the shared weights on a fixed batch (`rank.rank`).
-4. The first are built and measured, until one keeps the budget and uses it
+4. The best are measured, until one keeps the budget and uses most of it
    (`settle.settle`).
 """
 
@@ -27,7 +27,7 @@ AIMED = (0.02, 0.05, 1.0)  # how far below a target a network may be, of it
 def simplex_of(
   prices: np.ndarray, reference: np.ndarray, columns: Sequence[int]
 ) -> tuple[np.ndarray, float]:
-  """A device's prices as a point of the simplex, and what that loses.
+  """(a device's prices as a point of the simplex, the residual of that).
 
   Args:
     prices: [E, O] in ms, of the device; negative sums count as 0.
@@ -35,9 +35,9 @@ def simplex_of(
     columns: the K priced operations.
 
   Returns:
-    (S[K], residual): S is uniform for the reference device itself. The
-    residual is what one factor for each operation leaves of the prices,
-    relative to their norm.
+    (S[K], residual). S is uniform for the reference device itself. The residual
+    is the part of the prices that one factor for each operation does not
+    explain, as a share of their norm.
 
   Raises:
     ValueError: the device prices no operation above 0.
@@ -90,19 +90,19 @@ def shortlist(
 def aim(
   space: Space, rows: np.ndarray, *, rule: str, timed: Constraint
 ) -> Genotype:
-  """The most likely architecture that takes a latency, and not more.
+  """The most likely architecture just below a latency.
 
-  It is as close below the latency as the first share of AIMED that any
-  architecture falls into.
+  The shares in AIMED say how far below; the first that any architecture keeps
+  counts.
 
   Args:
     space: the space.
     rows: logits [E, O].
     rule: a name in `rules.RULES`.
-    timed: its budget is the latency to take.
+    timed: its budget is the latency.
 
   Raises:
-    ValueError: every architecture takes more.
+    ValueError: every architecture takes longer.
   """
   scores = log_softmax(np.asarray(rows, float))
   for share in AIMED:
@@ -118,16 +118,16 @@ def aim(
 def capped(
   space: Space, rows: np.ndarray, *, rule: str, cap: Constraint
 ) -> Genotype:
-  """The most likely architecture that keeps a cap on an operation's count.
+  """The most likely architecture with a limited count of an operation.
 
   Args:
     space: the space.
     rows: logits [E, O].
     rule: a name in `rules.RULES`.
-    cap: named after the operation; its costs are 1 in the operation's column.
+    cap: the limit, named after the operation; its costs are 1 in its column.
 
   Raises:
-    ValueError: every architecture has more.
+    ValueError: every architecture has more of this operation.
   """
   scores = log_softmax(np.asarray(rows, float))
   genotypes = best(space, rule, scores, [cap])

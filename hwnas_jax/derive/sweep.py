@@ -1,4 +1,4 @@
-"""The conditions that a family is derived at, and its logits there."""
+"""The conditions at which a family is derived, and its logits there."""
 
 from collections.abc import Sequence
 
@@ -77,7 +77,7 @@ def shares(
   """Mean probability of each operation over the choices.
 
   Args:
-    condition: that the logits are of.
+    condition: the condition of the logits.
     logits: [E, O].
     ops: [O] names.
   """

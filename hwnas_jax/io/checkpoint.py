@@ -1,4 +1,4 @@
-"""Checkpoints that resume a run bit for bit, or say why they cannot.
+"""Checkpoints that resume a run bit for bit, or an error that says why not.
 
 A directory has one folder for each stored step. The folder holds the leaves of
 the state by path, and a sealed record: the schema, the digest of the leaves and

@@ -28,7 +28,7 @@ _R = TypeVar("_R", bound=msgspec.Struct)
 
 
 class Upgrade(Protocol):
-  """Makes parsed JSON of an older schema what the newest would have been."""
+  """Converts parsed JSON of an older schema to the newest."""
 
   def __call__(self, contents: dict[str, Any], /) -> dict[str, Any]:
     """Returns the contents as the newest schema has them.
@@ -58,7 +58,7 @@ def checked(where: str, record: _R) -> dict[str, Any]:
   """A record as JSON types, as it would be read back.
 
   Raises:
-    ValueError: it would be refused; the message has `where` and the field.
+    ValueError: `read` would refuse it; the message has `where` and the field.
   """
   contents = records.to_json(record)
   return records.to_json(records.from_json(where, contents, type(record)))

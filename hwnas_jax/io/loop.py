@@ -30,12 +30,12 @@ class Dispatch(Protocol):
 
 
 class Identity(records.Record, frozen=True, kw_only=True, omit_defaults=True):
-  """What must be the same where a checkpoint was saved and where it is resumed.
+  """What a checkpoint belongs to; a resumed run must have the same.
 
   data: digest of the data set.
-  split: of a search, the digest of which examples train what.
-  table: of a search, the digest of its prices.
-  architecture: of a training, the network.
+  split: of a search: digest of the examples of weights and controller.
+  table: of a search: digest of its prices.
+  architecture: of a training: the network's operations.
   """
 
   data: str
@@ -50,9 +50,9 @@ class Stopped(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-  """What `run` has to reach, and where it keeps it.
+  """The goal of `run`, and its folder.
 
-  num_steps: steps of the whole run; it ends at exactly this step.
+  num_steps: steps of the whole run.
   checkpoint_every: steps between checkpoints, a multiple of a dispatch's steps.
   directory: the folder of `checkpoints` and `metrics.jsonl`.
   label: names the run on the progress bar and in errors.

@@ -1,4 +1,4 @@
-"""Shows how far a run is: a bar on a terminal, or lines in a log."""
+"""Shows the progress of a run: a bar on a terminal, or lines in a log."""
 
 import shutil
 import sys

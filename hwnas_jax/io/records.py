@@ -1,12 +1,12 @@
-"""What a run folder's JSON files hold, as typed, frozen records.
+"""The JSON files of a run folder as typed, frozen records.
 
-`io.run_folder` reads and writes them; the report, the query, the export and
-the comfort zone read these records and nothing else of another stage. msgspec
-checks every field's type as it reads and names the one that is wrong by its
-place (`$.members[0].params`); it is a tenth of pydantic's size and, unlike
-cattrs, decodes JSON itself.
+`io.run_folder` reads and writes them. The report, the query, the export and the
+comfort zone read these records and nothing else of another stage. msgspec
+checks every field's type while it reads, and names a wrong field by its place
+(`$.members[0].params`); it is a tenth of pydantic's size and, unlike cattrs,
+decodes JSON itself.
 
-Latencies are in ms, accuracies shares of one.
+Latencies are in ms; accuracies are shares of one.
 """
 
 from typing import Any, Literal, TypeVar
@@ -22,21 +22,18 @@ Architecture = dict[str, str]
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-  """How every record reads: frozen, and an unknown field is an error."""
+  """The base of all records: an unknown field is an error."""
 
 
 class Condition(Record, frozen=True):
-  """What a network was derived for: prices on the simplex, and their scale."""
+  """The condition of a network: prices on the simplex, and a scale."""
 
   simplex: tuple[float, ...]
   scale: float
 
 
 class Measurement(Record, frozen=True):
-  """Latency of a network: median of `repeats` samples, and their spread.
-
-  iqr_ms: the interquartile range.
-  """
+  """Measured latency of a network: median and interquartile range."""
 
   median_ms: float
   iqr_ms: float
@@ -63,7 +60,7 @@ class Member(Record, frozen=True, kw_only=True):
   params: of the whole network. op_params: of its operations in the search.
   macs: multiply-accumulates an image.
   predicted_ms: by the run's latency table; None where it had none.
-  kept: the best of the samples that were trained, where samples were.
+  kept: whether it is the best of the trained samples (derive.num_samples).
   """
 
   id: str
@@ -126,8 +123,8 @@ class Family(Record, frozen=True, kw_only=True):
 
   ops, choices: names of the space's columns and rows.
   latency_batch_size: images a call, of every latency.
-  base_latency_ms: what every network pays by the table; None without one.
-  priced: the operations that a condition's simplex prices, in its order.
+  base_latency_ms: the base, by the table; None without a table.
+  priced: the operations of a condition's simplex, in its order.
   """
 
   schema: Literal[2] = 2
@@ -142,7 +139,7 @@ class Family(Record, frozen=True, kw_only=True):
 
 
 class Device(Record, frozen=True, kw_only=True, omit_defaults=True):
-  """What decides a latency on a device: see `io.versions`.
+  """A device: all that a latency on it depends on (`io.versions`).
 
   platform_version: of the driver and runtime.
   cpu_cores: those that the process may use.
@@ -190,10 +187,10 @@ class Network(Record, frozen=True):
 
 
 class Budget(Record, frozen=True):
-  """What a query asked for.
+  """The budgets of a query.
 
-  latency: as it was given, such as `60%`. latency_ms: what that is.
-  limits: by name: params, macs, memory_mb.
+  latency: as it was given, such as `60%`. latency_ms: the same in ms.
+  limits: further budgets by name: params, macs, memory_mb.
   """
 
   latency: str
@@ -202,9 +199,11 @@ class Budget(Record, frozen=True):
 
 
 class Margin(Record, frozen=True, kw_only=True):
-  """What a prediction is multiplied with for an upper bound.
+  """The margin of a calibration: the factor from a prediction to its bound.
 
-  Levels are shares of networks, drawn as the calibration's were, that keep it.
+  ratio: the factor.
+  Levels are shares of the networks, drawn as the calibration's were, that keep
+  the bound.
   """
 
   ratio: float
@@ -217,7 +216,7 @@ class Margin(Record, frozen=True, kw_only=True):
 class Tried(Record, frozen=True):
   """A network that a query measured on its way.
 
-  measured: None where it did not fit into the memory limit.
+  measured: None if its memory exceeds the limit.
   """
 
   predicted_ms: float
@@ -237,10 +236,10 @@ class Certificate(Record, frozen=True, kw_only=True):
   kind: `measured` on the table's own device, else `predicted` by the table.
   candidates: architectures predicted to keep every budget.
   unconstrained_best_fits: no network without the budget ranks better.
-  simplex: the device's prices. simplex_residual: what of its table they do
-    not say, relative to the table's norm.
+  simplex: the device's prices. simplex_residual: the part of its table that
+    these prices do not explain, as a share of the table's norm.
   shared_weights_loss: cross-entropy with the supernet's weights.
-  weights: `trained`, `inherited` from the supernet, or why there are none.
+  weights: `trained`, `inherited` from the supernet, or `none` with the reason.
   """
 
   kind: Literal["measured", "predicted"]
@@ -266,9 +265,9 @@ class ScaledNetwork(Record, frozen=True, kw_only=True):
   """A network in another width and image size, measured.
 
   channels: fewest and most, of the searched layers. image: height, width.
-  over_found: latency over the found network's, each time it was measured.
-  overrides: flags that make a run's networks as wide.
-  needs_images: (height, width) that no flag can make; None if the run's do.
+  over_found: latency over the unscaled network's, each time it was measured.
+  overrides: config flags that make a run's networks as wide.
+  needs_images: (height, width) that the data must have; None if the run's has.
   """
 
   channels: tuple[int, int]
@@ -282,10 +281,10 @@ class ScaledNetwork(Record, frozen=True, kw_only=True):
 
 
 class ComfortZone(Record, frozen=True, kw_only=True):
-  """comfort.json: a found network scaled up, see `runs.comfort_zone`.
+  """comfort.json: a network and its scaled forms, see `runs.comfort_zone`.
 
-  tolerance: of the found network's latency, that the knee may take more.
-  points: the found network first.
+  tolerance: share of the unscaled latency by which the knee may exceed it.
+  points: the unscaled network first.
   """
 
   id: str
@@ -298,7 +297,7 @@ class ComfortZone(Record, frozen=True, kw_only=True):
 
 
 class Export(Record, frozen=True, kw_only=True):
-  """export.json: a network that left the package.
+  """export.json: a network that was written as ONNX and StableHLO.
 
   pixels: least and largest value of an input. shape: of a batch, NHWC.
   largest_difference: of a logit from JAX's, by file.

@@ -1,4 +1,4 @@
-"""Every path of a run folder, and the records that lie there.
+"""Every path of a run folder, and the records in it.
 
 config.json versions.json      what ran, with what
 table.json                     the device's latency table
@@ -62,7 +62,7 @@ class NetworkFolder:
     records.write(self.path / "architecture.json", network)
 
   def accuracies(self) -> Accuracies | None:
-    """metrics.json; None where the network was not trained."""
+    """metrics.json; None if the network was not trained."""
     return _read_if_there(self.path / "metrics.json", Accuracies)
 
   def write_accuracies(self, accuracies: Accuracies) -> None:
@@ -171,7 +171,7 @@ class RunFolder:
     return _read_if_there(self.path / "versions.json", MadeWith)
 
   def family(self) -> Family | None:
-    """family.json; None where the run has not come to it."""
+    """family.json; None if the run is not finished."""
     return _read_if_there(self.path / "family.json", Family)
 
   def write_family(self, family: Family) -> None:

@@ -1,4 +1,4 @@
-"""What a result was made with: versions of the software, and the device."""
+"""The origin of a result: versions of the software, and the device."""
 
 import hashlib
 import importlib.metadata
@@ -45,7 +45,7 @@ def versions() -> dict[str, str | None]:
 
 
 def device_fingerprint() -> Device:
-  """Describes what decides a latency on JAX's default device.
+  """Describes JAX's default device: all that a latency on it depends on.
 
   Returns:
     cpu_model and cpu_cores are None on an accelerator, and platform_version is

@@ -1,8 +1,8 @@
-"""What a search is made of, for authors of methods: parts and registries.
+"""The parts of a search and their registries, for authors of methods.
 
-The registries map the names of a config to parts, with the traits by which a
-config is checked. They are read when they are used, so an entry of your own
-counts from then on:
+A registry maps the names of a config to parts, with the traits by which a
+config is checked. Registries are read when they are used, so your own entry
+works at once:
 
 >>> from hwnas_jax import method
 >>> method.CONTROLLERS["flat"] = method.ControllerKind(
@@ -10,7 +10,7 @@ counts from then on:
 ...   conditioned=False,
 ... )
 
-`samplers` has a sampler as an example.
+`method.samplers` has an example of a sampler.
 """
 
 from hwnas_jax.core.types import Condition, Mix, Paths

@@ -19,7 +19,7 @@ LAYER = "classifier"
 
 
 class Fold(Protocol):
-  """What turns a supernet's parameters into its weights under a condition."""
+  """Turns a supernet's parameters into its weights under a condition."""
 
   def __call__(self, weights: Params, features: Array, /) -> Params:
     """(parameters, condition features) -> weights of the plain supernet."""
@@ -39,7 +39,7 @@ def plain(weights: Params, features: Array) -> Params:
 
 
 def conditioned(net: Net, make: MakeGenerator) -> tuple[Net, Fold]:
-  """The net with a generated classifier, and what folds its weights.
+  """(a supernet with a generated classifier, the fold of its weights).
 
   Args:
     net: a supernet whose weights have a "classifier".

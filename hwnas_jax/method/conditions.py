@@ -1,4 +1,4 @@
-"""Conditions: what a search draws them from, and how a controller reads them.
+"""Conditions: their distributions, and their features for a controller.
 
 A condition is a point of the simplex, the relative prices of the K priced
 operations, and a scale, how much cost matters (docs/methods.md#condition).
@@ -43,9 +43,12 @@ class Cover(Protocol):
 class Conditions(NamedTuple):
   """The distribution of a search's conditions; pure functions.
 
-  each: key -> a Condition with a leading axis of D, one for each device, where
-    the distribution is over some devices: the controller's step then serves
-    all of them. None elsewhere.
+  num_features: length of a condition's features.
+  draw: key -> a random Condition.
+  features: Condition -> its features.
+  cover: keys -> features of conditions that cover the distribution evenly.
+  each: only of a distribution over D devices: key -> a Condition with a leading
+    axis of D, one for each device. A step of the controller then uses them all.
   """
 
   num_features: int
@@ -56,7 +59,7 @@ class Conditions(NamedTuple):
 
 
 def progress(features: Array) -> Array:
-  """Where features [num_features] of a cone are on its log scale, in [0, 1]."""
+  """The position of a cone's features on its log scale, in [0, 1]."""
   return jnp.clip(features[-1] / (2 * REACH) + 0.5, 0.0, 1.0)
 
 
@@ -66,7 +69,7 @@ def _dirichlet(key: Array, size: int) -> Array:
 
 
 def fixed(size: int, scale: float) -> Conditions:
-  """Always the uniform prices at one scale: a search for one network."""
+  """Always the uniform prices and the same scale: a search for one network."""
   condition = Condition(jnp.full(size, 1.0 / size), jnp.asarray(scale, float))
   cover = lambda keys: jnp.tile(condition.simplex, (len(keys), 1))  # noqa: E731
   return Conditions(size, lambda key: condition, lambda c: c.simplex, cover)
@@ -127,13 +130,13 @@ def scale(size: int, low: float, high: float) -> Conditions:
 
 
 def draw_devices(key: Array, count: int, size: int) -> Array:
-  """Prices [D, K] of D = `count` devices: the reference, then random ones."""
+  """Prices [D, K] of D = `count` devices: uniform ones, then random ones."""
   drawn = jax.vmap(lambda k: _dirichlet(k, size))(jax.random.split(key, count))
   return drawn.at[0].set(1.0 / size)
 
 
 def devices(points: Array, low: float, high: float) -> Conditions:
-  """One of some devices' prices, and a log-uniform scale, as in MODNAS.
+  """The prices of a random device and a log-uniform scale, as in MODNAS.
 
   Args:
     points: [D, K] the devices' prices, on the simplex.
@@ -160,8 +163,9 @@ class ConditionSettings:
   """The numbers that a distribution of conditions may read.
 
   size: K, the number of priced operations.
-  low, high: of the scale; where there is one scale, it is `high`.
-  num_devices: how many devices are drawn, by `key`.
+  low, high: range of the scale; a fixed scale is `high`.
+  num_devices: how many devices are drawn.
+  key: the key of that draw.
   """
 
   size: int
@@ -181,9 +185,9 @@ class MakeConditions(Protocol):
 class ConditionKind(NamedTuple):
   """How conditions are made, and the traits that a config is checked by.
 
-  scaled: the scale varies, over [low, high].
-  single: it is always the same condition; the search gives one network.
-  several_devices: `Conditions.each` is there, and needs a bilevel search.
+  scaled: the scale varies over [low, high].
+  single: all draws are the same condition, so the search gives one network.
+  several_devices: it has `Conditions.each`, which needs a bilevel search.
   """
 
   make: MakeConditions

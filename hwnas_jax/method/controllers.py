@@ -20,7 +20,7 @@ from hwnas_jax.spaces.spec import Space
 
 
 class Rows(NamedTuple):
-  """What a controller gives, where it is not the logits of a Space.
+  """The shape of a controller's output that is not the logits of a Space.
 
   shape: (E, O). group: [E]; rows of one group share pivots.
   """
@@ -44,7 +44,11 @@ class ApplyController(Protocol):
 
 
 class Controller(NamedTuple):
-  """Pure functions."""
+  """A controller as two pure functions.
+
+  init: key -> parameters.
+  apply: (parameters, features) -> logits [E, O].
+  """
 
   init: InitController
   apply: ApplyController
@@ -249,10 +253,11 @@ def mixture(
 
 @dataclasses.dataclass(frozen=True)
 class ControllerSettings:
-  """What a controller may be made from; each reads some of it.
+  """The arguments of all controllers; each reads some of them.
 
-  space: gives E, O and the groups. conditions: what the features will be.
-  num_pivots: of each group, or knots of `piecewise`.
+  space: gives E, O and the groups.
+  conditions: the distribution whose features the controller reads.
+  num_pivots: pivots of each group; knots of `piecewise`.
   num_experts: of `mixture`.
   sign, reference_std, train_pivots: of `pivots`, see there.
   """
@@ -277,8 +282,8 @@ class ControllerKind(NamedTuple):
   """How a controller is made, and the traits that a config is checked by.
 
   conditioned: its logits depend on the condition.
-  reads_scale: the condition has to have a scale that varies.
-  least_pivots: what num_pivots has to be at least.
+  reads_scale: it needs conditions whose scale varies.
+  least_pivots: least value of num_pivots.
   """
 
   make: MakeController

@@ -1,9 +1,9 @@
 """Samplers of a path: one operation of each choice runs, weights are one-hot.
 
 Each is a draw (key, logits[E, O], temperature, rows) -> Mix with paths, see
-`estimators.Draw`; a path is for the whole batch, so `rows` is not read. They
-price softmax(logits), except `two_gates` and `ordered`, which say what they
-price. The equations are in docs/methods.md#samplers.
+`estimators.Draw`; a path is for the whole batch, so `rows` is not read. The
+cost reads softmax(logits), except with `two_gates` and `ordered`. The equations
+are in docs/methods.md#samplers.
 """
 
 import jax
@@ -82,9 +82,9 @@ def two_gates(
   """ProxylessNAS's gates over two sampled operations (Cai et al. 2019, 3.2).
 
   Two are drawn without replacement. One of them runs, drawn by the softmax of
-  their two logits; only these two logits get a gradient, and that softmax is
-  what is priced. The temperature is not read. After the optimiser's step
-  `keep_the_others` has to be called.
+  their two logits; only these two logits get a gradient, and the cost reads
+  that softmax. The temperature is not read. After the optimiser's step
+  `keep_the_others` must be called.
   """
   del temperature, rows
   pair_key, key = jax.random.split(key)
@@ -112,7 +112,7 @@ def keep_the_others(pair: Array, old: Array, new: Array) -> Array:
   """New logits at the pair, shifted so that no other probability changes.
 
   log(sum exp new / sum exp old) over the pair is subtracted from both. The
-  other logits are the old ones, whatever an optimiser's moments did to them.
+  other logits are the old ones, even if the optimiser's moments moved them.
 
   Args:
     pair: int32[E, 2], of `draw_pair`.
@@ -134,9 +134,9 @@ def ordered(key: Array, logits: Array, temperature: Array) -> Mix:
 
   The operations of a choice are drawn one after another without replacement,
   each with fresh Gumbel noise; path k runs the k-th of every choice, so that
-  every operation runs once. Gradient and price of a path are the softmax over
-  the operations that were left. A choice with fewer operations than others
-  begins again.
+  every operation runs once. A path's gradient and cost are by the softmax over
+  the operations that were left at its draw. A choice with fewer operations than
+  others begins again.
 
   Returns:
     A mix with a leading axis of O paths: weights and priced are [O, E, O].

@@ -1,4 +1,4 @@
-"""The entropy of logits: how far a search is from a decision."""
+"""The entropy of logits: how undecided a search is."""
 
 import jax
 

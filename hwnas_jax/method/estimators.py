@@ -20,7 +20,7 @@ BOTH = (WEIGHTS, LOGITS)
 
 
 class Variables(NamedTuple):
-  """What a loss is differentiated by.
+  """The two variables that a loss is differentiated by.
 
   weights: a pytree. logits: [E, O].
   """
@@ -30,7 +30,7 @@ class Variables(NamedTuple):
 
 
 class Grads(NamedTuple):
-  """Gradients of the Variables, in their shapes; None where not asked for."""
+  """Gradients in the shapes of the Variables; None for one not in `wrt`."""
 
   weights: Any
   logits: Any
@@ -65,9 +65,9 @@ class Draw(Protocol):
       key: a typed key.
       logits: [E, O].
       temperature: [], above 0.
-      rows: how many mixes, one an example: weights are [rows, E, O]; None is
-        one mix for the whole batch, weights [E, O], and all that a sampler of
-        paths is given.
+      rows: the number of mixes, one for each example: weights are [rows, E, O].
+        None is one mix for the whole batch: weights are [E, O]. A sampler of
+        paths always gets None.
     """
 
 
@@ -83,7 +83,7 @@ class MixGradients(Protocol):
     state: State,
     /,
   ) -> tuple[Grads, Metrics, State]:
-    """Gradients by what `wrt` names, the loss's metrics, the next state.
+    """(gradients by the variables in `wrt`, metrics of the loss, next state).
 
     Args:
       loss: of a mix.
@@ -100,7 +100,7 @@ class BatchGradients(Protocol):
   def __call__(
     self, wrt: tuple[int, ...], variables: Variables, /
   ) -> tuple[Grads, Metrics, State]:
-    """(what is asked for, where) -> as MixGradients."""
+    """(wrt, variables) -> as MixGradients."""
 
 
 class InitState(Protocol):
@@ -111,16 +111,18 @@ class InitState(Protocol):
 
 
 class Project(Protocol):
-  """What has to hold after the optimiser has moved the logits."""
+  """Changes the logits after the optimiser's step."""
 
   def __call__(self, key: Array, old: Array, new: Array, /) -> Array:
     """(the key of `grads`, logits [E, O] before, after) -> logits [E, O]."""
 
 
 class Estimator(NamedTuple):
-  """How the gradients are estimated; pure functions.
+  """An estimator as pure functions.
 
-  project: None leaves the logits as the optimiser moved them.
+  grads: the gradients of the expected loss.
+  init: the estimator's state before the first step.
+  project: changes the logits after the optimiser's step; None changes nothing.
   """
 
   grads: MixGradients

@@ -32,7 +32,7 @@ from hwnas_jax.method.state import CostTable, SearchData, SearchState
 
 
 class Static(NamedTuple):
-  """What a step is compiled from; another one is another program."""
+  """The static arguments of a step; a change of them compiles it again."""
 
   parts: Parts
   settings: Settings
@@ -40,10 +40,11 @@ class Static(NamedTuple):
 
 
 class Given(NamedTuple):
-  """What all losses of one step share.
+  """The arguments that all losses of one step share.
 
-  penalty: the penalty's state. temperature, progress: []; the progress is
-  that after the warm-up, from 0 to 1.
+  penalty: the penalty's state.
+  temperature: [].
+  progress: [], of the search after the warm-up, from 0 to 1.
   """
 
   condition: Condition
@@ -61,7 +62,7 @@ class Batch(NamedTuple):
 
 
 def priced_mix(mix: Mix, sample: bool) -> Array:
-  """[E, O] that the cost reads; of a batch of samples it is the mean."""
+  """The mix [E, O] that the cost reads: the mean over a batch of samples."""
   if not sample:
     return mix.priced
   return mix.weights if mix.weights.ndim == 2 else mix.weights.mean(0)
@@ -70,12 +71,12 @@ def priced_mix(mix: Mix, sample: bool) -> Array:
 def price_mix(
   price: Price, table: CostTable, condition: Condition, priced: Array
 ) -> Array:
-  """What a mix costs at the condition's prices, in the loss's unit.
+  """The cost of a mix under a condition, as the loss has it.
 
   Args:
-    price: the price of each operation; not read where the table has a
-      predictor, which knows no prices of operations.
-    table: the reference.
+    price: the price of each operation; not read if the table has a predictor,
+      which has no prices of operations.
+    table: the reference prices and base.
     condition: prices and scale.
     priced: [E, O].
 
@@ -91,7 +92,7 @@ def price_mix(
 def loss_of_mix(
   static: Static, given: Given, batch: Batch, weights: Params, mix: Mix
 ) -> tuple[Array, Metrics]:
-  """The loss [] of a mix on a batch, and what there is to log."""
+  """(the loss [] of a mix on a batch, metrics to log)."""
   parts, table = static.parts, given.table
   options: dict[str, Any] = {}
   if mix.paths is not None:

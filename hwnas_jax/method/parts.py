@@ -1,4 +1,4 @@
-"""What a method is made of: the parts that a compiled step is built from."""
+"""`Parts`: the functions of a method, from which a step is compiled."""
 
 from typing import NamedTuple, Protocol
 
@@ -16,7 +16,7 @@ from hwnas_jax.nets.supernet import Net
 
 
 class Regulariser(Protocol):
-  """What the controller's loss has in addition, whatever the batch."""
+  """A term of the controller's loss that does not depend on the batch."""
 
   def __call__(self, logits: Array, /) -> Array:
     """logits [E, O] -> []."""
@@ -53,9 +53,9 @@ class Settings(NamedTuple):
 
   num_steps: of the whole search.
   batch_size: examples a step, of the weights and of the controller each.
-  warmup_steps: at first, of the weights alone; meanwhile the temperature and
+  warmup_steps: first steps, of the weights alone; meanwhile the temperature and
     the identity term stay at their start.
-  price_sample: whether the cost is read of the sample, not of the expectation.
+  price_sample: whether the cost reads the sample, not its expectation.
   """
 
   num_steps: int

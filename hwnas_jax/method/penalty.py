@@ -1,4 +1,4 @@
-"""Penalties: what a search adds to the cross-entropy for what a mix costs.
+"""Penalties: the term that a search's loss has for the cost of a mix.
 
     loss = CE + added(state, CE, costs)
 
@@ -30,7 +30,7 @@ State = dict[str, Array]  # scalars by name; they are saved, and logged
 
 
 class Costs(NamedTuple):
-  """What a mix costs.
+  """The costs of a mix.
 
   priced: [] sum of price[E, O] * mix[E, O] under the step's condition.
   latency_ms: [] base + sum of reference[E, O] * mix[E, O].
@@ -44,7 +44,7 @@ class InitPenalty(Protocol):
   """The penalty's state before the first step."""
 
   def __call__(self) -> State:
-    """Target and strength are in it: others do not compile another step."""
+    """The state, with target and strength: other values need no new compile."""
 
 
 class Added(Protocol):
@@ -71,7 +71,7 @@ class Pace(Protocol):
 
 
 class Derived(Protocol):
-  """The network that logits would give now."""
+  """The network that would be derived from logits, as a mask."""
 
   def __call__(self, logits: Array, /) -> Array:
     """logits [E, O] -> mask [E, O], one-hot in the kept rows."""
@@ -257,7 +257,7 @@ class _Untargeted(Protocol):
 
 
 def _by_target(penalty: _Targeted) -> MakePenalty:
-  """Makes a targeted penalty, with its own strength where none is given."""
+  """Makes a penalty with a target; without a strength it has its default."""
 
   @functools.wraps(penalty)
   def make(settings: PenaltySettings) -> Penalty:

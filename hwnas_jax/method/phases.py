@@ -1,8 +1,8 @@
-"""The phases of a search: a static list, each compiled as a step of its own.
+"""The phases of a search: a static list, each compiled as one step.
 
-A phase says who is updated, on which examples and by which gradient. The same
-phase may come again, as where weights and controller alternate by the epoch;
-equal phases are compiled once.
+A phase says what is updated (weights, controller or both), on which examples
+and by which gradient. A phase may be repeated, as when weights and controller
+alternate by the epoch; equal phases are compiled once.
 """
 
 import itertools
@@ -114,7 +114,7 @@ def different(spans: Sequence[Span]) -> list[Phase]:
 
 
 def init(spans: Sequence[Span]) -> State:
-  """What the phases' estimators keep from step to step, before the first."""
+  """The initial state of the phases' estimators."""
   state: State = {}
   for phase in different(spans):
     state |= phase.estimator.init()

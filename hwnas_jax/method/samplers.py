@@ -1,6 +1,6 @@
-"""The registry of samplers, with what the rest has to know of each.
+"""The registry of samplers, with the traits by which a config is checked.
 
-A sampler of your own is one function and one entry:
+Your own sampler is one function and one entry:
 
 >>> import jax
 >>> from hwnas_jax import method
@@ -12,7 +12,7 @@ A sampler of your own is one function and one entry:
 ...   return method.Mix(weights, jax.nn.softmax(logits))
 >>> method.SAMPLERS["noisy_argmax"] = method.Sampler(noisy_argmax, one_hot=True)
 
-after which `sampler.name=noisy_argmax` is a config like any other.
+Then a config may have `sampler.name=noisy_argmax`.
 """
 
 import functools
@@ -23,7 +23,7 @@ from hwnas_jax.method.estimators import Draw, Estimator, reparameterised
 
 
 class MakeEstimator(Protocol):
-  """An estimator of a sampler's own."""
+  """Makes the estimator of a sampler that needs a special one."""
 
   def __call__(self, num_samples: int, /) -> Estimator:
     """The estimator; num_samples is `sampler.num_samples`, paths a step."""
@@ -40,10 +40,10 @@ class Sampler(NamedTuple):
   moves_logits: the estimator changes logits after the optimiser's step, so
     they have to be the controller's parameters themselves (`table`).
   least_temperature: below it the sampler is not defined.
-  estimator: takes the place of the one that `make_estimator` makes of `draw`.
+  estimator: replaces the one that `make_estimator` makes of `draw`.
 
-  The first line of the draw's docstring, or of the estimator's where there is
-  no draw, says what the sampler is where samplers are listed.
+  `--list` prints the first line of the docstring of `draw`, or of `estimator`
+  if there is no draw.
   """
 
   draw: Draw | None = None
@@ -93,10 +93,10 @@ def make_estimator(
   """The estimator of a sampler.
 
   Args:
-    sampler: an entry of SAMPLERS, or one of your own.
-    rows: mixes a step, one an example; None is one for the whole batch. A
-      sampler of paths draws one whatever is said here.
-    num_samples: paths a step, for an estimator that averages over some.
+    sampler: an entry of SAMPLERS, or your own.
+    rows: mixes a step, one for each example; None is one for the whole batch. A
+      sampler of paths always draws one.
+    num_samples: paths a step, for an estimator that averages over several.
 
   Raises:
     ValueError: the sampler has neither a draw nor an estimator.

@@ -1,4 +1,4 @@
-"""What a search carries from step to step, and what its steps are given."""
+"""The state of a search, and the other arguments of its steps."""
 
 import dataclasses
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from hwnas_jax.costs.predict.predictor import Predictor
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class SearchState:
-  """A checkpoint of this resumes a search bit for bit.
+  """The state of a search; from a checkpoint of it a search resumes exactly.
 
   penalty, estimator: scalars by name, such as the multiplier of dual ascent
     and the baseline of REINFORCE.
@@ -48,11 +48,11 @@ class SearchData(NamedTuple):
 
 
 class CostTable(NamedTuple):
-  """What a mix costs, in the cost's unit (ms where it is a latency).
+  """The reference prices, in the cost's unit (ms for latency, else counts).
 
   reference: float32[E, O], the price of each operation at each choice.
-  base: [], what every network pays.
-  predictor: takes the place of the sum; it reads one-hot mixes.
+  base: [], the cost that every network has.
+  predictor: replaces the sum of prices; it reads one-hot mixes.
   """
 
   reference: Array

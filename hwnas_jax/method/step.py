@@ -1,8 +1,9 @@
 """The search step: one function a phase, compiled once, for every method.
 
 Each step draws a condition, the controller turns it into logits, an estimator
-draws mixes from them and gives the gradients of the loss (`losses`). Who moves
-then, on which examples, is the phase (`phases`, `turns`).
+draws mixes from them and gives the gradients of the loss (`losses`). The phase
+says whether weights, controller or both are updated, and on which examples
+(`phases`, `turns`).
 """
 
 import dataclasses
@@ -38,12 +39,12 @@ class Step(Protocol):
 
 
 def init_state(parts: Parts, spans: Sequence[Span], key: Array) -> SearchState:
-  """A fresh state.
+  """The state before the first step.
 
   Args:
-    parts: of the method.
-    spans: its schedule, whose estimators may keep something.
-    key: the run's, typed.
+    parts: the method's functions.
+    spans: its phases, whose estimators may have a state.
+    key: the run's typed key.
   """
   weights_key, controller_key, run_key = jax.random.split(key, 3)
   weights = parts.net.init(weights_key)

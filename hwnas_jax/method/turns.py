@@ -1,4 +1,4 @@
-"""Who moves in a step: the controller's turn and the weights'."""
+"""The two updates of a step: the controller's turn and the weights' turn."""
 
 import dataclasses
 import functools
@@ -47,7 +47,7 @@ def move(
   params: Params,
   pace: Array | float = 1.0,
 ) -> tuple[Params, optax.OptState]:
-  """(params, state) after an optimiser's step whose length `pace` scales."""
+  """(params, optimiser's state) after a step whose length `pace` scales."""
   updates, state = optimiser.update(grads, state, params)
   updates = jax.tree.map(lambda u: pace * u, updates)
   return optax.apply_updates(params, updates), state
@@ -61,7 +61,7 @@ def is_due(phase: Phase, step: Array) -> Array:
 def _logits_gradient(
   static: Static, levels: Levels, state: SearchState, logits: Array
 ) -> tuple[Array, Metrics, State]:
-  """(d_logits, metrics, estimator's state) where the controller has a turn."""
+  """(d_logits, metrics, estimator's state) in the controller's turn."""
   parts, order = static.parts, static.phase.order
   variables = Variables(state.weights, logits)
   if order == "first":
@@ -93,7 +93,7 @@ def controller_gradient(
   )
   if parts.regulariser is not None:
     d_logits += jax.grad(parts.regulariser)(logits)
-  # Adam normalises a gradient's size but not its spread: unweighted, the
+  # Adam normalises a gradient's mean size, not its variation: unweighted, the
   # conditions with a large scale would drown the cross-entropy of the others.
   weight = 1.0 / (1.0 + given.condition.scale)
   return jax.tree.map(lambda g: weight * g, pull_back(d_logits)[0])
@@ -156,10 +156,10 @@ def controller_turn(
   state: SearchState,
   key: Array,
 ) -> tuple[SearchState, Metrics]:
-  """The controller's own step, on its own examples, where it is due.
+  """The controller's step on its own examples, if it is due at this step.
 
-  Metrics are {} where the step may be one in which it is not due: then only
-  those of the weights' examples exist at every step.
+  Metrics are {} if the phase has steps without it: every step must have the
+  same metrics, and only those of the weights' examples exist at each.
   """
   parts, _, phase = static
 
@@ -205,7 +205,7 @@ def joint_turn(
   state: SearchState,
   key: Array,
 ) -> tuple[SearchState, Metrics]:
-  """One gradient moves both: the weights always, the controller where due."""
+  """One gradient for both: weights always move, the controller if it is due."""
   parts, _, phase = static
   features = parts.conditions.features(given.condition)
   logits = parts.controller.apply(state.controller, features)
@@ -224,7 +224,7 @@ def joint_turn(
 def weights_turn(
   static: Static, given: Given, gradients: BatchGradients, state: SearchState
 ) -> tuple[SearchState, Metrics]:
-  """The weights' own step, under the controller's logits as they are now."""
+  """The weights' step, with the controller's current logits."""
   parts = static.parts
   features = parts.conditions.features(given.condition)
   logits = parts.controller.apply(state.controller, features)

@@ -4,7 +4,8 @@ The edges that leave one state are a scan over stacked weights, so that the
 compiled program grows with the number of states, not of edges. Operations
 without weights give the same on all of these edges and run once a state. The
 scan's body is rematerialised: on a CPU, storing the residuals of all edges
-takes longer than computing them again (BUILD_NOTES.md has the measurements).
+takes longer than computing them again
+(docs/decisions.md#the-supernet-scans-over-the-edges-of-a-state).
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a search space has to say for itself, in one record.
+"""`SpaceKind`: everything that the package needs of a search space.
 
 A new space is its Spec in `spaces`, its modules and its SpaceKind in a file of
 `nets`, and a line in `nets.models.SPACES`. Everything else reads the SpaceKind.
@@ -106,7 +106,7 @@ class Widen(Protocol):
 
 
 class Overrides(Protocol):
-  """Says how a config gets the networks that `Widen` made."""
+  """Gives the config fields of the networks that `Widen` made."""
 
   def __call__(self, net: Any, wanted: Any, /) -> list[tuple[str, Any]]:
     """[(config field, its value)]; the image is data and has no field.

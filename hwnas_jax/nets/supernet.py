@@ -1,4 +1,4 @@
-"""What a supernet is, in every space."""
+"""`Net`: a supernet as two pure functions, the same in every space."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -49,7 +49,7 @@ class Net(NamedTuple):
 
 
 class Selection(NamedTuple):
-  """What runs at some choices: the arguments of `Apply` that say so.
+  """What runs at some choices: mix, paths and identity term.
 
   rows: [n, (B,) O], the mix of n choices, or [(B,) O] of one.
   paths: [n, .] or [.], of the same choices; None runs all operations.

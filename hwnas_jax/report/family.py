@@ -1,4 +1,4 @@
-"""What the networks of a family show: Pareto front, knee, prediction error."""
+"""Pareto front, knee and prediction error of a family."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
@@ -47,7 +47,7 @@ def accuracy(member: Member) -> float | None:
 
 
 def split(members: Iterable[Member]) -> tuple[list[Member], list[Member]]:
-  """(networks the search found, random ones), each by rising latency."""
+  """(networks of the search, random ones), each by rising latency."""
   ordered = sorted(members, key=lambda m: m.latency_ms or float("inf"))
   return (
     [m for m in ordered if m.kind == "member"],

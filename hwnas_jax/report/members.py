@@ -61,7 +61,7 @@ class Row(NamedTuple):
 
 
 def members_html(run: Run) -> Markup:
-  """Lists the networks that the search found, then the random ones.
+  """Lists the networks of the search, then the random ones.
 
   Returns:
     HTML: a legend of operations and two lists. The fastest network, the knee

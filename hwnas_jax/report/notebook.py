@@ -1,4 +1,4 @@
-"""What a run, a network, or an answer shows in a notebook.
+"""A run, a network and an answer as HTML for a notebook.
 
 Every function returns HTML for a `_repr_html_`: small, without a script or a
 link to the web, everything escaped, in the notebook's own colours, whether
@@ -47,7 +47,7 @@ def _html(
 
 
 def run_html(run: Run) -> str:
-  """A run: what it found, accuracy against latency, and its networks."""
+  """A run: its summary, accuracy against latency, and its networks."""
   searched = family.split(run.family.members)[0]
   roles = {m.id: role for role, m in family.highlights(searched).items()}
   figures = []

@@ -78,7 +78,7 @@ def load(folder: RunFolder) -> Run:
       else f"python -m hwnas_jax.main --config=CONFIG --workdir={folder.path}"
     )
     raise FileNotFoundError(
-      f"{folder.path} has no family.json, which a report is about; write it"
+      f"{folder.path} has no family.json, which the report is made of; write it"
       f" with: {command}"
     )
   try:

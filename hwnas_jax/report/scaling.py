@@ -23,7 +23,7 @@ def figure(zone: ComfortZone) -> figures.Figure:
   """Draws measured latency against multiply-accumulates, a line an image size.
 
   Args:
-    zone: the knee is circled; latencies up to the tolerance above the found
+    zone: the knee is circled; latencies up to the tolerance above the unscaled
       network's are shaded. Bars are half an interquartile range each way.
   """
   fig, ax = style.new_axes("Measured latency, ms")
@@ -73,5 +73,5 @@ def _marks(
 ) -> list[tuple[ScaledNetwork, str, int]]:
   """(network, its text, points that the text stands above or below it)."""
   if unscaled.macs == knee.macs:
-    return [(unscaled, f"as found, the knee: {words(unscaled)}", -14)]
-  return [(unscaled, "as found", -14), (knee, f"knee: {words(knee)}", 10)]
+    return [(unscaled, f"unscaled, the knee: {words(unscaled)}", -14)]
+  return [(unscaled, "unscaled", -14), (knee, f"knee: {words(knee)}", 10)]

@@ -50,7 +50,7 @@ def _html(blocks: Iterable[Block]) -> Markup:
 
 
 def tips(run: Run) -> dict[str, str]:
-  """What a network's point says under the mouse, by the point's link."""
+  """{link of a network's point: the text under the mouse}."""
   return {
     plots.link(m): f"{m.name}: {words.ms(m.latency_ms)}, "
     f"{words.percent(family.accuracy(m), 2)}, {words.count(m.params)} "

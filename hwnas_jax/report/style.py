@@ -25,7 +25,7 @@ _VARIABLES = {
   ACCENT: "var(--accent)",
 }
 # Paul Tol's "vibrant" scheme and others of his: people with the common
-# colour-vision deficiencies can tell them apart, on light and on dark.
+# colour-vision deficiencies can distinguish them, on light and on dark.
 PALETTE = (
   "#0077bb",
   "#ee3377",

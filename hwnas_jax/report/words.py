@@ -66,7 +66,7 @@ def networks(n: int) -> str:
 
 
 def summary(run: Run) -> list[str]:
-  """What the run found, in sentences that hold for any outcome.
+  """A summary of the run, in sentences that hold for any outcome.
 
   Returns:
     Paragraphs.
@@ -134,7 +134,7 @@ def _comparison(
 
 
 def _seeds(members: Sequence[Member]) -> str:
-  """How many training runs an accuracy is of."""
+  """The number of training seeds behind an accuracy, as a sentence."""
   counts = [n for m in members if (n := len(m.accuracies.test_accuracies))]
   if not counts:
     return ""

@@ -58,7 +58,7 @@ def load(folder: RunFolder, dataset: Dataset | None = None) -> Finished:
   if config.controller.classifier:
     raise ValueError(
       f"{folder.path} has controller.classifier=True, one classifier for each"
-      " condition: a query ranks networks by a classifier that all share"
+      " condition: a query can only rank networks that share one classifier"
     )
   steps = checkpoint.steps(folder.search / "checkpoints")
   if max(steps, default=0) < config.search.num_steps:

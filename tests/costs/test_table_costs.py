@@ -46,7 +46,7 @@ def test_require_accepts_what_is_complete(table):
 
 
 def test_require_names_the_batch_size(table):
-  with pytest.raises(ValueError, match=r"batches of 16, wanted 32.*profile"):
+  with pytest.raises(ValueError, match=r"batches of 16, not 32.*profile"):
     tables.require(table, SPACE, 32)
 
 

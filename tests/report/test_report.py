@@ -299,5 +299,5 @@ def test_a_network_that_was_scaled_up_is_open_and_shows_it(run, zone_of):
   (row,) = re.findall(f'id="member-{name}" open>.*?</details>', text, re.S)
   assert "Scaled up: the knee has 16 to 32 channels, 8x8" in row
   assert "--config.derive.channels=16" in row
-  assert "knee: 16 to 32 channels, 8x8" in row and "as found" in row
+  assert "knee: 16 to 32 channels, 8x8" in row and "unscaled" in row
   assert len(page.ids) == len(set(page.ids))

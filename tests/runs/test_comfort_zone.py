@@ -152,13 +152,13 @@ def test_a_figure_marks_the_knee(points):
     return ax
 
   texts = [text.get_text() for text in axes(rows[3]).texts]
-  assert texts == ["as found", "knee: 16 channels, 12x12"]
+  assert texts == ["unscaled", "knee: 16 channels, 12x12"]
   # Inwards from a point in the right half: the text stays inside.
   ax = axes(rows[5])
   assert [t.get_ha() for t in ax.texts] == ["left", "right"]
   assert ax.get_legend_handles_labels()[1] == ["8x8", "12x12"]
   assert [t.get_text() for t in axes(rows[0]).texts] == [
-    "as found, the knee: 8 channels, 8x8"
+    "unscaled, the knee: 8 channels, 8x8"
   ]
 
 

@@ -1,15 +1,15 @@
-"""Corrects a table of isolated operations on a few whole networks.
+"""Corrects a table of isolated operations by a few measured networks.
 
-An operation in a network takes what it takes alone times a multiplier, one for
-each type of operation and one for the base (stem, preprocessing, classifier):
-fusion, caches and dispatch make a table of isolated operations wrong in this
-structured way (docs/latency.md#calibration). The multipliers are fitted by
-`costs.correct.multipliers` to the latencies of some 20 networks, so costs stay
-additive: a price array [E, O] and a base.
+In a network an operation takes its isolated time times a multiplier. There is
+one multiplier for each type of operation and one for the base (stem,
+preprocessing, classifier): fusion, caches and dispatch make a table of isolated
+operations wrong in this structured way (docs/latency.md#calibration). The
+multipliers are fitted by `costs.correct.multipliers` to the latencies of some
+20 networks, so costs stay additive: a price array [E, O] and a base.
 
 The error bound is one-sided jackknife+ over all calibration networks. Its level
-holds for networks drawn as those were. A search selects its networks, so of
-them the level is empirical, as a certificate says.
+holds for networks drawn as those were. A search does not draw its networks but
+selects them, so for them the level is empirical.
 """
 
 from collections.abc import Mapping
@@ -59,12 +59,12 @@ class Calibrate(Protocol):
 
 
 class CalibrationNetwork(Record, frozen=True):
-  """One calibration network, and the fit to all the others.
+  """One calibration network, and the fit to all others.
 
-  raw_ms: the uncalibrated table's sum.
-  predicted_ms: by the fit without this network.
-  measured_ms: of the compiled network.
-  multipliers: of the fit without this network, by name.
+  raw_ms: its latency by the uncalibrated table.
+  predicted_ms: its latency by the fit without it.
+  measured_ms: its latency, compiled and measured.
+  multipliers: those of the fit without it, by name.
   """
 
   architecture: Architecture
@@ -87,7 +87,7 @@ class Calibration(Record, frozen=True):
   multipliers: by name, BASE and the operations.
   noise: relative standard deviation of a measurement, as fitted.
   level: nominal level of the margin, one-sided.
-  networks: those that were measured, 3 at least.
+  networks: the networks that were measured, at least 3.
 
   Raises:
     ValueError: BASE has no multiplier, or a network's multipliers have other
@@ -125,19 +125,20 @@ class Calibration(Record, frozen=True):
   def margin(self) -> float:
     """The factor from a prediction to its upper bound.
 
-    It is the jackknife's and a constant, so that a budget divided by it stays
-    one linear constraint. `upper_ms` is the jackknife+ bound of one network.
+    It is the jackknife's, the same for all networks, so a budget divided by it
+    stays one linear constraint. `upper_ms` is the jackknife+ bound of a
+    network.
     """
     return regression.upper_bound(np.ones(1), self.ratios, self.level)
 
   @property
   def attained_level(self) -> float:
-    """The level that so many networks give, near the nominal one."""
+    """The level that this number of networks gives, near the nominal one."""
     return regression.attained_level(len(self.networks), self.level)
 
   @property
   def guaranteed_level(self) -> float:
-    """The level that jackknife+ is proved to keep for networks drawn alike."""
+    """The level that is proved for networks drawn as these were."""
     return max(0.0, 1 - 2 * (1 - self.attained_level))
 
 
@@ -145,8 +146,8 @@ class Errors(Record, frozen=True):
   """How wrong a table is on whole networks, before and after calibration.
 
   networks: how many were predicted.
-  held_out: whether they are others than those of the fit. If not, each was
-    predicted by the fit to all the others.
+  held_out: whether they were not used in the fit. If they were, each was
+    predicted by the fit to all others.
   """
 
   raw: Error
@@ -186,7 +187,7 @@ def choose(
     Different architectures.
 
   Raises:
-    ValueError: the space, or what the rule reaches of it, has too few.
+    ValueError: the space has fewer architectures, or the rule gives fewer.
   """
   space = net.space()
   shape = (50 * count, *space.shape)
@@ -236,7 +237,7 @@ def calibrate(
   if len(genotypes) != len(latencies_ms) or len(genotypes) < 3:
     raise ValueError(
       f"{len(genotypes)} networks and {len(latencies_ms)} latencies: expected "
-      "as many of both, and 3 at least"
+      "as many of both, and at least 3"
     )
   regression.rank_of_level(len(genotypes), level)
   space = net.space()
@@ -272,7 +273,7 @@ def predict_ms(
   costs: Mapping[str, float],
   genotype: Genotype,
 ) -> float:
-  """What an architecture takes, by the raw table and its calibration.
+  """The predicted latency of an architecture, in ms.
 
   Raises:
     KeyError: a site has no cost or an operation no multiplier; the message
@@ -297,8 +298,8 @@ def upper_ms(
   """
   if repr(net) != calibration.spec:
     raise ValueError(
-      f"the margin was measured on networks of {calibration.spec} and says "
-      f"nothing about {net!r}: calibrate the table on networks of that space"
+      f"the margin was measured on networks of {calibration.spec} and does not"
+      f" hold for {net!r}: calibrate the table on networks of that space"
     )
   parts = features(net, costs, genotype, calibration.liveness)
   without = np.stack([_row(net, n.multipliers) for n in calibration.networks])
@@ -308,10 +309,9 @@ def upper_ms(
 
 
 def errors(calibration: Calibration) -> Errors:
-  """How wrong the table is on its calibration networks.
+  """The errors of the table on its calibration networks.
 
-  Every network is predicted by the fit to the others, so none is used in the
-  fit that predicts it.
+  Each network is predicted by the fit to all others.
   """
   networks = calibration.networks
   measured_ms = [n.measured_ms for n in networks]
@@ -331,7 +331,7 @@ def errors_on(
   costs: Mapping[str, float],
   held_out: Measured,
 ) -> Errors:
-  """How wrong the table is on networks that it was not calibrated on."""
+  """The errors of the table on networks that were not used in the fit."""
   raw_ms = [
     float(features(net, costs, genotype, calibration.liveness).sum())
     for genotype in held_out.genotypes

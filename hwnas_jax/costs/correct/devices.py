@@ -1,9 +1,9 @@
-"""What operations cost on devices: coefficients, some in a shipped file.
+"""Devices as coefficients: the ms of each type of operation in a network.
 
-`transfer_nasbench201.json` has the coefficients of 27 devices and batch sizes
-for NAS-Bench-201's operations, fitted by `experiments/transfer/help.py` to the
-latencies published with HELP (MIT). No public tables exist for DARTS's
-operations.
+`transfer_nasbench201.json`, a file of this package, has the coefficients of 27
+devices and batch sizes for NAS-Bench-201's operations, fitted by
+`experiments/transfer/help.py` to the latencies published with HELP (MIT). No
+public tables exist for DARTS's operations.
 """
 
 import importlib.resources
@@ -30,7 +30,7 @@ class DevicesFile(Record, frozen=True):
   names: [F] types of operation, BASE among them.
   typical: [F] how often a typical network has each.
   coefficients_ms: {device: {name: ms}}.
-  source, licence, fit: where the latencies are from, and what fitted them.
+  source, licence: of the latencies. fit: how the coefficients were fitted.
 
   Raises:
     ValueError: BASE is missing, or lists and names do not agree.
@@ -73,7 +73,7 @@ class Devices(NamedTuple):
   coefficients_ms: dict[str, np.ndarray]
 
   def shapes(self, least: float = LEAST) -> np.ndarray:
-    """Log coefficients [T, F] of devices, a typical network taking 1 ms."""
+    """Log coefficients [T, F] of devices, scaled to 1 ms a typical network."""
     values = np.stack(list(self.coefficients_ms.values()))
     shares = values / (values @ self.typical)[:, None]
     return np.log(np.maximum(shares, least))
@@ -93,7 +93,7 @@ def read(where: str, contents: object) -> Devices:
     contents: parsed JSON of a `DevicesFile`.
 
   Raises:
-    ValueError: it is none; the message names `where` and the field.
+    ValueError: it is not such a file; the message has `where` and the field.
   """
   file = records.from_json(where, contents, DevicesFile)
   return Devices(

@@ -1,4 +1,4 @@
-"""What an architecture runs, by type of operation, in a table's ms."""
+"""Features of an architecture: the table's ms by type of operation."""
 
 from collections.abc import Mapping
 

@@ -1,11 +1,11 @@
 """Multipliers of a table's parts, one for each type of operation.
 
-The prior: multipliers are 1, but the whole table may be off by a common
-factor, standard deviation COMMON (wide: a batch of tiny images measured in a
-loop was off by a third), and each type by a factor of its own. How much types
-differ (INDIVIDUAL) and the measurements' relative noise (NOISE) are those of
-the grid under which the measured networks predict each other best: the largest
-leave-one-out density. No other network is looked at.
+The prior: multipliers are 1, but the whole table may be off by a common factor
+(standard deviation COMMON, which is wide: a batch of tiny images measured in a
+loop was off by a third), and each type by an individual factor. How much types
+differ (INDIVIDUAL) and the measurements' relative noise (NOISE) are chosen from
+a grid: the values under which the measured networks predict each other best, by
+the leave-one-out density.
 """
 
 import itertools
@@ -39,8 +39,8 @@ def fit(
 ) -> tuple[np.ndarray, float]:
   """(multipliers [F], relative noise) of rows [N, F] and latencies [N].
 
-  The choice from the grid is a part of the fit, so a leave-one-out fit makes it
-  anew: jackknife+ needs the same procedure on every N - 1 networks.
+  The choice from the grid is a part of the fit, so every leave-one-out fit
+  repeats it: jackknife+ needs the same procedure on every N - 1 networks.
   """
   ones = np.ones(rows.shape[1])
   grid = [
@@ -58,6 +58,6 @@ def fit(
 def leave_one_out(
   rows: np.ndarray, measured_ms: np.ndarray, fit: Fit = fit
 ) -> np.ndarray:
-  """Multipliers [N, F]: row i by the whole fit to all networks but i."""
+  """Multipliers [N, F]: row i is of the fit to all networks but i."""
   keep = ~np.eye(len(rows), dtype=bool)
   return np.stack([fit(rows[k], measured_ms[k])[0] for k in keep])

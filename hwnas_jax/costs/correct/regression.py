@@ -103,7 +103,7 @@ def leave_one_out(
 
 
 def rank_of_level(count: int, level: float) -> int:
-  """Which of `count` sorted scores bounds a new one at a nominal level.
+  """The rank, of `count` sorted scores, that bounds a new score at a level.
 
   ceil(level * (count + 1)), at most `count`: fewer than level / (1 - level)
   scores cannot reach the level, and the rank is then that of the largest.
@@ -117,7 +117,7 @@ def rank_of_level(count: int, level: float) -> int:
 
 
 def attained_level(count: int, level: float) -> float:
-  """The level that the score of `rank_of_level` has in fact.
+  """The level that the score at `rank_of_level` attains.
 
   rank / (count + 1), the chance that a new score, exchangeable with the
   others, is not above it. 20 scores at 0.95 give 20 / 21 = 0.952; 10 scores
@@ -156,7 +156,7 @@ def correlated_prior(
   Args:
     mean: [F].
     common: standard deviation of the part that all coefficients share.
-    individual: standard deviation of the part that each has alone.
+    individual: standard deviation of the part of each coefficient.
   """
   size = len(mean)
   covariance = common**2 * np.ones((size, size)) + individual**2 * np.eye(size)

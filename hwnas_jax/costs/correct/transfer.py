@@ -4,20 +4,21 @@ A new device's latency is the reference table's, with every type of operation
 multiplied by a factor: rows [N, F] in ms by type of operation on the reference
 device R (`calibration.features`) times multipliers. How these multipliers vary
 among devices is learned from devices that were measured, as a Gaussian prior
-over the *log multipliers* on R. Ten measurements then do as well as a
-meta-learned neural predictor with ten (Lee et al. 2021, HELP;
+over the *log multipliers* on R. With ten measurements it ranks networks as well
+as a meta-learned neural predictor with ten (Lee et al. 2021, HELP;
 `experiments/transfer`).
 
 Devices are compared in log ms by type of operation, "coefficients", shifted so
-that a typical network takes 1 ms. The prior is thus of a device's shape; its
-speed comes from the measurements. Coefficients of different spaces (shapes,
-numbers of cells) differ by an unknown factor for each type. So only the scatter
-of devices *within* a space is pooled, and the mean is that of R's space. With R
-alone the mean is 0, and the covariance that of a difference of two devices.
+that a typical network takes 1 ms. So the prior describes how a device's types
+of operation compare; its speed comes from the measurements. Coefficients of
+different spaces (shapes, numbers of cells) differ by an unknown factor for each
+type. So only the scatter of devices *within* a space is pooled, and the mean is
+that of R's space. If R is the only device of its space, the mean is 0 and the
+covariance is that of the difference of two devices.
 
-`costs.correct.devices` has 27 devices for NAS-Bench-201's operations, none for
-DARTS's. For those, without a second table of the user's, the prior is that of
-`costs.correct.multipliers` around the reference table.
+`costs.correct.devices` has 27 devices for NAS-Bench-201's operations and none
+for DARTS's. With DARTS's operations and a single table, the prior is that of
+`costs.correct.multipliers` around this table.
 """
 
 import functools
@@ -92,7 +93,7 @@ def fit(
   measured_ms: np.ndarray,
   noises: Sequence[float] = NOISE,
 ) -> tuple[np.ndarray, float]:
-  """(multipliers [F], relative noise), most probable given measurements.
+  """(most likely multipliers [F], relative noise), given measurements.
 
   The device's speed is the geometric mean of measured / expected latencies. The
   noise is that under which the measurements predict each other best, as in
@@ -136,11 +137,11 @@ def _fit_logs(
 def choose(
   prior: Prior, rows: np.ndarray, count: int, noise: float = 0.05
 ) -> list[int]:
-  """The networks to measure on a new device, of candidates.
+  """Chooses networks to measure on a new device.
 
-  One after another, always the one whose measurement leaves the least sum of
-  relative variances of the candidates' latencies; the prior is linearised at
-  its mean.
+  They are chosen one after another: always the one whose measurement leaves the
+  least sum of relative variances of all candidates' latencies. The prior is
+  linearised at its mean.
 
   Args:
     prior: of log multipliers.
@@ -200,9 +201,9 @@ def make_prior(
 
 
 def move(reference: LatencyTable, device: Device) -> LatencyTable:
-  """R's entries under the name of a new device, to be calibrated there.
+  """A copy of R under the name of a new device, to be calibrated there.
 
-  versions["entries_of"] names the device that they were measured on.
+  versions["entries_of"] names the device that the entries were measured on.
   """
   return msgspec.structs.replace(
     reference,
@@ -223,7 +224,7 @@ def calibrate(
   liveness: str = "live",
   level: float = calibration.LEVEL,
 ) -> Calibration:
-  """A calibration that makes R's table the new device's.
+  """The calibration that turns R's table into the new device's.
 
   Args:
     net: the networks' space.
@@ -260,11 +261,11 @@ def calibrate(
 
 
 def calibrator(tables: Sequence[LatencyTable]) -> Calibrate:
-  """What calibrates this device's table, or the first of other devices'.
+  """The function that calibrates a table on this device's networks.
 
   Args:
-    tables: of other devices, the one that was moved here first. None: the
-      table was measured here.
+    tables: of other devices; the first is the one that is transferred. [] if
+      the table was measured here.
   """
   if not tables:
     return calibration.calibrate

@@ -1,4 +1,4 @@
-"""Compiled loops that an operation is timed in.
+"""Chains: the compiled loops in which operations are timed.
 
 One call of one operation measures the dispatch, not the operation. So an
 operation is timed as the slope over the length of a chain: one compiled loop
@@ -43,10 +43,10 @@ class Chain(NamedTuple):
 
 
 def kind_of(site: Site) -> SiteKind:
-  """What a site is for, as its space says.
+  """The kind of a site, by which its loop is made.
 
   Raises:
-    ValueError: the site does not say it, as one that was read from a file.
+    ValueError: the site has none, because it was read from a file.
   """
   if site.kind is None:
     raise ValueError(
@@ -57,11 +57,11 @@ def kind_of(site: Site) -> SiteKind:
 
 
 def compile_chain(site: Site, batch_size: int) -> Chain:
-  """Compiles the loop that a site is timed in.
+  """Compiles the loop in which a site is timed.
 
   Returns:
-    A chain whose `run(n)` gives the sum of all outputs of a site of the kind
-    `added`, and the last output of any other.
+    A chain. For a site of kind `added`, `run(n)` returns the sum of all
+    outputs, for any other the last output.
   """
   module = make_op(site, "eval")
   shape = (batch_size, site.height, site.width, site.channels_in)
@@ -74,11 +74,11 @@ def compile_chain(site: Site, batch_size: int) -> Chain:
 
 
 def slope(chain: Chain, length: int, meter: Meter) -> float:
-  """One sample of an operation: a chain of `length` less one of length 1.
+  """One sample of an operation: the slope over the length of its chain.
 
   Args:
-    chain: the operation's.
-    length: of the longer chain, above 1.
+    chain: the operation's chain.
+    length: the longer length, above 1; the shorter one is 1.
     meter: what to measure.
 
   Returns:
@@ -89,7 +89,7 @@ def slope(chain: Chain, length: int, meter: Meter) -> float:
 
 
 def long_length(chain: Chain) -> int:
-  """The length, a power of two, that takes DIFFERENCE_MS more than length 1."""
+  """The least power of two that takes DIFFERENCE_MS more than length 1."""
   length = 2
   while length < MAX_LENGTH:
     # The least of three: one hiccup must not make a short chain seem long.
@@ -129,7 +129,7 @@ def random_inputs(
 
 
 def _difference(chain: Chain, length: int, meter: Meter) -> float:
-  """How much more than a chain of length 1 one of `length` costs."""
+  """The cost of a chain of `length` less that of length 1."""
   short = meter.sample(lambda: chain.run(1), 0.0)
   return meter.sample(lambda: chain.run(length), 0.0) - short
 

@@ -1,6 +1,6 @@
-"""What is measured of a call on a device: latency, or a quantity of yours.
+"""Meters: quantities that can be measured of a call, such as latency.
 
-A second quantity is a function that samples it and a line that registers it:
+To add a quantity, write a function that samples it and register it:
 
   from hwnas_jax.costs.measure.meter import METERS, Meter
 
@@ -39,8 +39,8 @@ class Meter(NamedTuple):
   """A quantity that can be measured.
 
   quantity: its name, as in METERS and in a table's file.
-  unit: of a sample.
-  sample: takes one.
+  unit: of a sample, such as "ms".
+  sample: the function that takes one sample.
   """
 
   quantity: str

@@ -1,7 +1,7 @@
 """Measures whole networks on this device, to calibrate and to test a table.
 
-Beside a table `t.json`, `t.networks.json` (`Stored`) keeps what was measured,
-so that a stopped measurement goes on.
+The measurements are stored beside the table: for `t.json` in `t.networks.json`
+(`Stored`). So a measurement that was stopped goes on where it was.
 """
 
 import pathlib
@@ -68,15 +68,15 @@ def profile_chosen(
 ) -> Measured:
   """Measures networks that span the space.
 
-  They are the same networks for the same table; what is stored is not measured
+  The same table gives the same networks. Stored networks are not measured
   again.
 
   Args:
     net: the networks' space.
-    table: the device's, finished, with every site of the space; or another
-      device's, made this one's by `transfer.move`.
-    out: where the table is.
-    rule: from logits to an architecture, the one that the search ends with.
+    table: this device's finished table with every site of the space, or a copy
+      of another device's by `transfer.move`.
+    out: the table's file.
+    rule: the rule of the search, from logits to an architecture.
     count: how many.
     repeats: samples of each network.
 
@@ -98,7 +98,7 @@ def calibrated(
   num_networks: int,
   calibrate: Calibrate = calibrations.calibrate,
 ) -> LatencyTable:
-  """The table, calibrated on the first `num_networks` that were measured.
+  """The table, calibrated on the first `num_networks` measured networks.
 
   Args:
     net: the networks' space.
@@ -108,8 +108,8 @@ def calibrated(
     calibrate: makes the calibration.
 
   Returns:
-    The calibrated table. Its `errors` are those on the networks held out; where
-    none are, of each network predicted by the fit to the others.
+    The calibrated table. Its `errors` are on the held-out networks; if there
+    are none, each network is predicted by the fit to all others.
   """
   costs = tables.raw_costs(table)
   fitted, held_out = measured.split(num_networks)
@@ -129,7 +129,7 @@ def train_predictor(
   measured: Measured,
   num_networks: int,
 ) -> tuple[Predictor, Error]:
-  """(predictor, its error on the networks held out); arguments as `calibrated`.
+  """(predictor, its error on the held-out networks); arguments as `calibrated`.
 
   Raises:
     ValueError: see `fit.train`.
@@ -154,8 +154,8 @@ def profile_networks(
     Their median latencies in ms, in order.
 
   Raises:
-    ValueError: what is stored is damaged, or of another device, batch size or
-      quantity.
+    ValueError: the stored measurements are damaged, or of another device, batch
+      size or quantity.
   """
   out = pathlib.Path(out)
   path = out.with_name(f"{out.stem}.networks.json")
@@ -196,7 +196,7 @@ def _measure(
 
 
 def _stored(path: pathlib.Path, table: LatencyTable) -> Stored:
-  """What was measured before on this device."""
+  """The stored measurements of this device."""
   new = Stored(table.fingerprint, table.batch_size, table.quantity)
   if not path.exists():
     return new
@@ -213,7 +213,7 @@ def _stored(path: pathlib.Path, table: LatencyTable) -> Stored:
 
 
 def _upgrade(contents: dict[str, Any]) -> dict[str, Any]:
-  """What schema 1, which knew latency alone, said in schema 2."""
+  """Contents of schema 1, which had only latency, in schema 2."""
   if contents.get("schema") != 1:
     return contents
   return {"quantity": LATENCY.quantity, **contents, "schema": SCHEMA}

@@ -1,15 +1,15 @@
-"""A plan: what to measure on a device that cannot run JAX, as a folder.
+"""A plan: a folder with everything to measure on a device without JAX.
 
-  plan.json           what there is to measure: a `Plan`
-  runner.py           measures it, writes timings.json
+  plan.json           the list of sites and networks: a `Plan`
+  runner.py           measures them, writes timings.json
   onnx/               the models
   stablehlo/          the same programs for other compilers; nothing reads them
 
-A site is measured as the slope over two lengths of a chain, unrolled: the
-operation, each time with weights of its own, and the sum that an edge of a
-cell adds into. A link reads what the last one wrote. Where the operation
-changes the shape it reads an input of its own, or a compiler would see that the
-links are equal.
+A site is measured as the slope over two lengths of an unrolled chain. Each link
+is the operation, with different weights, and on an edge of a cell the addition
+into a sum. A link reads the output of the one before it. If the operation
+changes the shape, each link reads a different input: a compiler would otherwise
+see that all links are equal.
 """
 
 import functools
@@ -50,7 +50,7 @@ class _Programs(Record, frozen=True, kw_only=True, tag_field="kind"):
 class PlanSite(_Programs, frozen=True, kw_only=True, tag="site"):
   """A site to measure.
 
-  id: names the entry.
+  id: the name of its samples in timings.json.
   onnx: {file: length of the chain}.
   stablehlo: {target: file}; weights are its first argument.
   sha256: {file: SHA-256}.
@@ -69,10 +69,10 @@ class PlanNetwork(_Programs, frozen=True, kw_only=True, tag="network"):
 
 
 class Plan(Record, frozen=True, kw_only=True):
-  """plan.json, which has the field `digest` too.
+  """plan.json, which also has the field `digest`.
 
   spec: the networks' space, as text.
-  space: SHA-256 of what the space is.
+  space: SHA-256 of the space, see `space_digest`.
   batch_size: images a call.
   layout: of the images, as ONNX takes them.
   versions: `io.versions.versions`.
@@ -155,18 +155,17 @@ def write(
   """Writes a plan: every site of a space, and some whole networks.
 
   Args:
-    folder: a new one, or one whose plan was not finished.
+    folder: a new folder, or one whose plan was not finished.
     net: the networks' space.
     batch_size: images a call.
-    genotypes: of the networks, to calibrate on.
-    sites: whether to measure sites; False where another device's table is to be
-      transferred.
+    genotypes: the networks to calibrate on.
+    sites: whether to measure sites; False to transfer another device's table.
 
   Returns:
     What plan.json holds.
 
   Raises:
-    ValueError: there is a plan already, or ONNX lacks an operation.
+    ValueError: the folder has a plan, or ONNX lacks an operation.
     ModuleNotFoundError: the extra [onnx] is not installed.
   """
   path, space = pathlib.Path(folder).expanduser(), net.space()
@@ -208,7 +207,7 @@ def read(folder: str | pathlib.Path) -> Plan:
 
 
 def space_digest(space: Space) -> str:
-  """SHA-256 of what a space is: choices, operations and their sites."""
+  """SHA-256 of a space's choices, operations and their sites."""
   return hashlib.sha256(repr(space).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Turns what a plan's runner measured into a latency table."""
+"""Makes a latency table of the timings that a plan's runner measured."""
 
 import pathlib
 from typing import Annotated, NamedTuple
@@ -43,7 +43,7 @@ class RunnerDevice(Record, frozen=True, kw_only=True):
 
 
 class Timings(Record, frozen=True, kw_only=True):
-  """timings.json, which has the field `digest` too.
+  """timings.json, which also has the field `digest`.
 
   runner: its version.
   plan: digest of the plan.json that was measured.
@@ -111,7 +111,7 @@ def fit(folder: str | pathlib.Path, net: Spec) -> Fitted:
 
 
 def _slopes_ms(entry: PlanSite, samples: Samples) -> list[float]:
-  """Time of one link by round: the longer chain less the shorter."""
+  """Time of one link in each round: the slope over the two chains."""
   (short, a), (long, b) = sorted(entry.onnx.items(), key=lambda item: item[1])
   differences = np.subtract(samples[long], samples[short])
   return (differences / (b - a)).tolist()

@@ -1,4 +1,4 @@
-"""Measures what a latency table lacks, site by site, and finishes it."""
+"""Measures the sites that a latency table lacks, and finishes it."""
 
 import pathlib
 
@@ -22,12 +22,13 @@ def profile_space(
   repeats: int = REPEATS,
   meter: Meter = LATENCY,
 ) -> LatencyTable:
-  """Measures what the table at `out` lacks, and finishes it.
+  """Measures the sites that the table at `out` lacks, and finishes it.
 
   Args:
     space: the sites to measure.
     batch_size: images a call.
-    out: the table; a new one, or one of this device, batch size and quantity.
+    out: the table's file: a new one, or a table of this device, batch size and
+      quantity.
     repeats: samples of each site.
     meter: what to measure.
 

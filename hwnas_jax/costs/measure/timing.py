@@ -59,7 +59,7 @@ def measure_sites(
   on_group: OnGroup,
   meter: Meter = LATENCY,
 ) -> list[Entry]:
-  """Measures every site that is not done yet.
+  """Measures the sites that were not measured before.
 
   Args:
     sites: what to measure; a site of the kind `free` is not timed.
@@ -154,7 +154,7 @@ def compile_networks(
 
 
 def entry_of(site: Site, samples_ms: Sequence[float]) -> Entry:
-  """A table's entry of a site; without samples it costs nothing."""
+  """A table's entry of a site; without samples its latency is 0."""
   return Entry(
     kind="fixed" if kind_of(site) == "fixed" else "op",
     latency_ms=float(np.median(samples_ms)) if len(samples_ms) else 0.0,
@@ -209,7 +209,7 @@ def _interleave(
 
 
 def _steady(run: Run, meter: Meter) -> float:
-  """A sample over STEADY_MS of calls, after as long of uncounted ones."""
+  """A sample over STEADY_MS of calls, after as many uncounted ms of calls."""
   meter.sample(run, STEADY_MS)
   return meter.sample(run, STEADY_MS)
 

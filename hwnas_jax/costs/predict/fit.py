@@ -1,10 +1,10 @@
 """Trains a latency predictor on measured networks, in one program.
 
-Each member holds out a fifth of the samples, another one for each member. Its
-table is fitted and its network trained on the rest. All members stop at the
-same step, where their held-out errors together are least. Step 0 is the table
-alone, and a later step has to be better by more than its standard error, so
-with few samples the table stays as it is.
+A predictor has several members. Each holds out a different fifth of the
+samples; its table is fitted and its network trained on the rest. All members
+stop at the same step, where their mean held-out error is least. At step 0 the
+predictor is the table, and a later step has to be better by more than its
+standard error, so with few samples the predictor stays the table.
 """
 
 import dataclasses
@@ -39,11 +39,12 @@ DECAY = 1e-3
 
 
 class Settings(NamedTuple):
-  """How long and how to train.
+  """The recipe of a predictor's training.
 
-  members: networks, at most FOLDS.
-  evaluations: how often held-out errors are compared; training stops at one.
-  batch_size: samples a step, or all that a member trains on if they are fewer.
+  members: how many, at most FOLDS.
+  evaluations: how often held-out errors are computed; training stops at one of
+    these.
+  batch_size: samples a step; all of a member's samples if they are fewer.
   rate: learning rate of AdamW, at its highest.
   """
 
@@ -115,7 +116,7 @@ def fit_table(graph: Graph, samples: Samples, rule: Array) -> FittedTable:
 def table_ms(
   graph: Graph, reference: Array, table: FittedTable, mixes: Array
 ) -> Array:
-  """What a table alone predicts, in ms: mixes [..., E, O] -> [...]."""
+  """Latency in ms by the table, without a network: [..., E, O] -> [...]."""
   runs = predictors.rule_runs(graph, table.rule, mixes)
   return jnp.exp(predictors.table_log_ms(table, reference, mixes, runs))
 
@@ -128,7 +129,7 @@ def relative_error(predicted_ms: Array, latency_ms: Array) -> Array:
 def best_tables(
   graph: Graph, samples: Samples, folds: tuple[Array, Array]
 ) -> FittedTable:
-  """A table a member [M, ...], all with the rule that is best held out.
+  """A table for each member [M, ...], with the rule of least held-out error.
 
   Args:
     graph: the choices as edges between states.
@@ -151,7 +152,7 @@ def best_tables(
 
 
 def split(num_samples: int, members: int, key: Array) -> tuple[Array, Array]:
-  """Rows that each member trains on, and holds out: [M, .], [M, N // FOLDS]."""
+  """Rows that each member trains on [M, .] and holds out [M, N // FOLDS]."""
   held = num_samples // FOLDS
   order = jax.random.permutation(key, num_samples)
   shifts = -held * np.arange(members)
