@@ -47,6 +47,15 @@ def _eqn_macs(eqn: Any) -> int:
   return 0
 
 
+def names(jaxpr: core.Jaxpr) -> set[str]:
+  """Names of the primitives, and of the functions that are called by name."""
+  found: set[str] = set()
+  for eqn in jaxpr.eqns:
+    found |= {eqn.primitive.name, str(eqn.params.get("name", ""))}
+    found = found.union(*map(names, _bodies(eqn)))
+  return found
+
+
 def digest(jaxpr: core.Jaxpr) -> str:
   """Hashes the operations, their shapes and how they connect.
 

@@ -40,10 +40,13 @@ class Paths(NamedTuple):
   scored: int32[E, J], the operations whose mix weights get a gradient. They
     run in the backward pass alone (ProxylessNAS's gates). None stands for the
     active ones.
+  absent: bool[E, A], active operations in whose place nothing runs; None if
+    there are none.
   """
 
   active: Array
   scored: Array | None = None
+  absent: Array | None = None
 
 
 class Mix(NamedTuple):

@@ -1,26 +1,28 @@
 """Ranks architectures by their loss with the shared weights."""
 
-import functools
 from collections.abc import Sequence
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
-from hwnas_jax.core.types import Array, Genotype, Params
+from hwnas_jax.core.types import Array, Genotype
+from hwnas_jax.derive.one_path import Forward, evaluate
 from hwnas_jax.derive.shared import SharedWeights
 from hwnas_jax.method.conditioned import plain
-from hwnas_jax.nets.supernet import Net
-from hwnas_jax.spaces import architecture
 
-CHUNK = 16  # architectures in one call, whatever their number
+OWN_CLASSIFIERS = (
+  "controller.classifier=True gives each condition another classifier:"
+  " networks of different conditions cannot be ranked"
+)
 
 
 def rank(
   shared: SharedWeights, num_ops: int, genotypes: Sequence[Genotype]
 ) -> np.ndarray:
   """Cross-entropy of architectures with the supernet's weights: [N].
+
+  Each runs as a single path; what it does not choose does not run.
 
   Args:
     shared: the weights, and the batch that all are compared on.
@@ -32,38 +34,13 @@ def rank(
       conditions cannot be compared.
   """
   if shared.fold is not plain:
-    raise ValueError(
-      "controller.classifier=True gives each condition another classifier:"
-      " networks of different conditions cannot be ranked"
-    )
-  mixes = architecture.one_hot(genotypes, num_ops)
-  padding = -len(mixes) % CHUNK
-  chunks = np.pad(mixes, ((0, padding), (0, 0), (0, 0))).reshape(
-    -1, CHUNK, *mixes.shape[1:]
-  )
-  losses = [
-    _losses(
-      shared.net,
-      jnp.asarray(chunk),
-      shared.weights,
-      shared.images,
-      shared.labels,
-    )
-    for chunk in chunks
-  ]
-  return np.concatenate([np.asarray(part) for part in losses])[: len(mixes)]
+    raise ValueError(OWN_CLASSIFIERS)
+  data = shared.weights, shared.images, shared.labels
+  return evaluate(_loss, shared.net, num_ops, genotypes, data)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _losses(
-  net: Net, mixes: Array, weights: Params, images: Array, labels: Array
-) -> Array:
-  """Mixes [N, E, O] -> [N]; one compiled program for all queries of a run."""
-
-  def loss(mix: Array) -> Array:
-    outputs = net.apply(weights, mix, images)
-    return optax.softmax_cross_entropy_with_integer_labels(
-      outputs, labels
-    ).mean()
-
-  return jax.lax.map(loss, mixes)
+def _loss(forward: Forward, data: Any) -> Array:
+  weights, images, labels = data
+  return optax.softmax_cross_entropy_with_integer_labels(
+    forward(weights, images), labels
+  ).mean()

@@ -18,10 +18,9 @@ import re
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
-from jax import nn as jnn
 
 from hwnas_jax.core.types import Array
-from hwnas_jax.nets import conv
+from hwnas_jax.nets import conv, probe
 from hwnas_jax.nets.norm import BatchNorm, Mode
 from hwnas_jax.spaces.spec import Site
 
@@ -33,7 +32,7 @@ _BOTTLENECK = re.compile(r"mb_k(\d)(?:_e(\d))?(?:_g(\d))?")
 
 
 def _activate(x: Array, relu6: bool) -> Array:
-  return lax.clamp(0.0, x, 6.0) if relu6 else jnn.relu(x)
+  return probe.relu6(x) if relu6 else probe.relu(x)
 
 
 def shuffle(x: Array, groups: int) -> Array:

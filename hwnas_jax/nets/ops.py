@@ -12,12 +12,12 @@ from typing import Protocol
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jax import nn as jnn
 
 from hwnas_jax.core.types import Array
 from hwnas_jax.nets import conv
 from hwnas_jax.nets.mbconv import make_mobile_op
 from hwnas_jax.nets.norm import BatchNorm, Mode
+from hwnas_jax.nets.probe import relu
 from hwnas_jax.spaces.mobile import SKIPS
 from hwnas_jax.spaces.spec import Site
 
@@ -57,7 +57,7 @@ class DepthwiseSeparable(nn.Module):
         f"pointwise_{index}", _dense_init, (channels_in, self.channels)
       )
       stride = self.stride if index == 0 else 1
-      x = conv.depthwise(jnn.relu(x), depthwise, stride, self.dilation)
+      x = conv.depthwise(relu(x), depthwise, stride, self.dilation)
       x = conv.pointwise(x, pointwise)
       x = BatchNorm(self.mode, name=f"norm_{index}")(x)
     return x
@@ -89,7 +89,7 @@ class FactorizedReduce(nn.Module):
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """x [B, H, W, C] -> [B, ceil(H/2), ceil(W/2), channels]."""
-    x = jnn.relu(x)
+    x = relu(x)
     half = self.channels // 2
     here, shifted = x[:, ::2, ::2], x[:, 1::2, 1::2]
     gap = [(0, a - b) for a, b in zip(here.shape, shifted.shape, strict=True)]
@@ -115,7 +115,7 @@ class ReluConvNorm(nn.Module):
   def __call__(self, x: Array) -> Array:
     """x [B, H, W, C] -> [B, ceil(H/stride), ceil(W/stride), channels]."""
     if self.relu:
-      x = jnn.relu(x)
+      x = relu(x)
     shape = (self.kernel, self.kernel, x.shape[-1], self.channels)
     w = self.param("kernel", _dense_init, shape)
     if self.kernel == 1 and self.stride == 1:
@@ -189,7 +189,7 @@ class NormClassifier(nn.Module):
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """x [B, H, W, C] -> class logits [B, num_classes]."""
-    x = jnn.relu(BatchNorm(self.mode, affine_in_search=True, name="norm")(x))
+    x = relu(BatchNorm(self.mode, affine_in_search=True, name="norm")(x))
     return Classifier(self.num_classes, name="classifier")(x)
 
 

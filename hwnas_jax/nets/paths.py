@@ -62,7 +62,7 @@ def run_paths(
     params: see `Branch`.
     x: [B, H, W, C].
     row: [O].
-    paths: of this choice: active [A], and scored [J] or None.
+    paths: of this choice: active [A], scored [J] or None, absent [A] or None.
 
   Returns:
     The sum. Without `scored`, its gradient reaches row[active] only. With it,
@@ -73,11 +73,26 @@ def run_paths(
   """
   guarded = [jax.checkpoint(branch) for branch in branches]
   gates = row if paths.scored is None else lax.stop_gradient(row)
-  outputs = [gates[o] * lax.switch(o, guarded, params, x) for o in paths.active]
+  active = paths.active
+  if paths.absent is not None:
+    guarded.append(_zeros_like(branches[0]))
+    active = jnp.where(paths.absent, len(branches), active)
+    gates = jnp.append(gates, 0.0)
+  outputs = [gates[o] * lax.switch(o, guarded, params, x) for o in active]
   y = sum(outputs[1:], outputs[0])
   if paths.scored is None:
     return y
   return _score(branches, y, row, paths.scored, params, x)
+
+
+def _zeros_like(branch: Branch) -> Branch:
+  """Zeros of the shape of a branch's output."""
+
+  def zeros(params: Params, x: Array) -> Array:
+    y = jax.eval_shape(branch, params, x)
+    return jnp.zeros(y.shape, y.dtype)
+
+  return zeros
 
 
 def _score(

@@ -75,6 +75,19 @@ def test_scored_branches_run_backward_alone():
   np.testing.assert_allclose(of_row, wanted, rtol=1e-4)
 
 
+def test_nothing_runs_where_an_operation_is_absent():
+  ran = collections.Counter()
+  branches = tuple(make_branches(ran))
+  paths = Paths(jnp.array([1, 2]), absent=jnp.array([True, False]))
+  run = jax.jit(jax.value_and_grad(loss, 2), static_argnums=0)
+  value, of_row = run(branches, PARAMS, ROW, paths)
+  jax.effects_barrier()
+  assert set(ran) == {2}
+  y = ROW[2] * PARAMS[2] * X**3
+  np.testing.assert_allclose(value, jnp.square(y).sum(), rtol=1e-5)
+  assert set(np.flatnonzero(of_row)) == {2}
+
+
 def test_all_paths_are_the_mix():
   branches = make_branches()
   wanted = mix_all(branches, PARAMS, X, ROW)

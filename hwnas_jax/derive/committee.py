@@ -1,0 +1,68 @@
+"""Many judges' scores as one: weighted sums of ranks.
+
+Ranks are taken within the candidates that are compared. Scores of different
+judges have different sizes and tails, and sums of them would be the largest
+judge's opinion.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+
+class Verdict(NamedTuple):
+  """What a committee says of N candidates.
+
+  total: float64[N], the weighted mean of each candidate's ranks; higher is
+    better. A rank is from 1, the worst, to N; equal scores have their mean.
+  unjudged: by judge, the indices of candidates whose score was not finite.
+    They have that judge's lowest rank.
+  """
+
+  total: np.ndarray
+  unjudged: dict[str, tuple[int, ...]]
+
+
+def committee(
+  scores: Mapping[str, np.ndarray], weights: Mapping[str, float] | None = None
+) -> Verdict:
+  """Ranks candidates by several judges.
+
+  Args:
+    scores: by judge, [N] each; higher is better.
+    weights: by judge, how much its ranks count, >= 0; None is 1 for each.
+
+  Raises:
+    ValueError: there are no scores, they are of different candidates, or the
+      weights are not of these judges or are no weights.
+  """
+  weights = dict.fromkeys(scores, 1.0) if weights is None else weights
+  _check(scores, weights)
+  total, unjudged = 0.0, {}
+  for name, values in scores.items():
+    values = np.asarray(values, float)
+    finite = np.isfinite(values)
+    if not finite.all():
+      unjudged[name] = tuple(np.flatnonzero(~finite).tolist())
+    ranks = stats.rankdata(np.where(finite, values, -np.inf))
+    total = total + weights[name] * ranks
+  return Verdict(total / sum(weights.values()), unjudged)
+
+
+def _check(
+  scores: Mapping[str, np.ndarray], weights: Mapping[str, float]
+) -> None:
+  if not scores:
+    raise ValueError("a committee needs one judge at least")
+  shapes = {name: np.shape(values) for name, values in scores.items()}
+  if len(set(shapes.values())) > 1 or any(len(s) != 1 for s in shapes.values()):
+    raise ValueError(f"judges scored different candidates: {shapes}")
+  if set(weights) != set(scores):
+    raise ValueError(
+      f"weights are of {', '.join(sorted(weights))}, scores of"
+      f" {', '.join(sorted(scores))}"
+    )
+  if not (min(weights.values()) >= 0 and sum(weights.values()) > 0):
+    raise ValueError(f"weights have to be >= 0 and not all 0, got {weights}")

@@ -1,0 +1,76 @@
+"""Runs candidates one by one through a supernet, as single paths.
+
+The operations of a candidate are an argument of the compiled program, so that
+one program serves all candidates; no other operation runs. A choice that is
+ABSENT runs nothing.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hwnas_jax.core.types import ABSENT, Array, Genotype, Params, Paths
+from hwnas_jax.nets.supernet import Net
+
+
+class Forward(Protocol):
+  """A candidate's network."""
+
+  def __call__(self, weights: Params, images: Array, /) -> Array:
+    """Class logits [B, num_classes].
+
+    Args:
+      weights: of the supernet.
+      images: [B, H, W, C], normalised.
+    """
+
+
+class Program(Protocol):
+  """What is computed of each candidate; it is traced once."""
+
+  def __call__(self, forward: Forward, data: Any, /) -> Array:
+    """An array, of one shape for all candidates, from a pytree of arrays."""
+
+
+def evaluate(
+  program: Program,
+  net: Net,
+  num_ops: int,
+  genotypes: Sequence[Genotype],
+  data: Any,
+) -> np.ndarray:
+  """What a program gives for each candidate: [N, ...].
+
+  It is compiled once for a program, a net and the shapes of the data, whatever
+  the number of candidates.
+
+  Args:
+    program: a function of a module: an equal one is what finds it compiled.
+    net: the supernet.
+    num_ops: O, columns of a mix.
+    genotypes: [N], at least one.
+    data: what the program gets beside the candidate.
+  """
+  columns = np.asarray(genotypes, np.int32)
+  # Calls return before they have run: the next is sent off meanwhile.
+  results = [_run(program, net, num_ops, row, data) for row in columns]
+  return np.stack([np.asarray(result) for result in results])
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _run(
+  program: Program, net: Net, num_ops: int, columns: Array, data: Any
+) -> Array:
+  """One candidate, as columns int32[E]."""
+  absent = columns == ABSENT
+  paths = Paths(jnp.maximum(columns, 0)[:, None], absent=absent[:, None])
+  mix = jax.nn.one_hot(columns, num_ops)  # zeros where absent
+
+  def forward(weights: Params, images: Array) -> Array:
+    return net.apply(weights, mix, images, paths)
+
+  return program(forward, data)
