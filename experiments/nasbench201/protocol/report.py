@@ -24,7 +24,7 @@ from experiments.nasbench201.protocol.tune import chosen
 
 CONTROLLER_SEEDS = 3
 DATASETS = ("cifar10", "cifar100", "imagenet16")
-CAPACITY = 20  # the shortlist that the issue's figures are of
+CAPACITY = "most MACs"
 PUBLISHED = (
   {"synflow": 1, "jacov": 1, "nwot": 1},
   {"synflow": 1, "jacov": 1},
@@ -64,29 +64,28 @@ def baselines(problem: Problem, frozen: Frozen, seed: int) -> Picked:
   everyone = Picker("all that fit", "12 epochs of every cell", 0, np.inf)
   yield everyone, every(cells.val_12)
 
-  def finalists(source: str, lists: np.ndarray, weights: dict) -> Picked:
+  def finalists(
+    lists: np.ndarray, weights: dict, counts: tuple[int, ...]
+  ) -> Picked:
     total = pickers.rank_sum(lists, cells.judges, weights)
-    for count in (1, 3, FINALISTS):
+    for count in counts:
       best = pickers.keep(lists, total, tie, count)
       ending = f", best of {count} short trainings" * (count > 1)
       chooser, size = named(weights) + ending, lists.shape[-1]
-      picker = Picker(source, chooser, size, count * (count > 1))
+      picker = Picker(CAPACITY, chooser, size, count * (count > 1))
       yield picker, pickers.choose(best, cells.val_12, tie)
 
   largest = pickers.first_that_fit(problem, cells.macs, tie, committee.k)
-  few = largest[..., :CAPACITY]
-  yield Picker("most MACs", "MACs", 1), largest[..., 0]
+  few = largest[..., :CANDIDATES]
+  yield Picker(CAPACITY, "MACs", 1), largest[..., 0]
   for count in (5, 10, 16):
-    short = Picker(
-      "most MACs", f"best of {count} short trainings", count, count
-    )
+    short = Picker(CAPACITY, f"best of {count} short trainings", count, count)
     yield short, pickers.choose(largest[..., :count], cells.val_12, tie)
   for weights in PUBLISHED:
-    yield from finalists("most MACs", few, weights)
-  yield from finalists("most MACs", largest, dict(committee.weights))
-  oracle = Picker("most MACs", "oracle", committee.k)
-  yield oracle, pickers.choose(largest, cells.val_200, tie)
-  yield from choosers(problem, frozen, "most MACs", few, tie)
+    yield from finalists(few, weights, (1, 3, FINALISTS))
+  yield from finalists(largest, dict(committee.weights), (3,))
+  yield from choosers(problem, frozen, CAPACITY, largest, tie)
+  yield from choosers(problem, frozen, CAPACITY, few, tie)
   drawn = pickers.random_that_fit(problem, seed, CANDIDATES)
   yield Picker("random", "chance", 1), drawn[..., 0]
   yield from choosers(problem, frozen, "random", drawn, tie)
@@ -143,9 +142,9 @@ def controllers(
   for many, few in ((largest, lists), (largest[..., :half], lists[..., :half])):
     both = pickers.union(many, few)
     yield from choosers(
-      problem, frozen, f"most MACs and {name}", both, tie, each
+      problem, frozen, f"{CAPACITY} and {name}", both, tie, each
     )
-  yield from of_surrogate(f"most MACs ({labels} labels)", largest)
+  yield from of_surrogate(f"{CAPACITY} ({labels} labels)", largest)
   top = pickers.first_that_fit(problem, quality, tie, CANDIDATES)
   ranked = f"surrogate over all cells ({labels} labels)"
   yield from choosers(problem, frozen, ranked, top, tie, each)
@@ -176,7 +175,7 @@ def report(cells: Cells, frozen: Frozen, shuffles: int) -> list[dict[str, Any]]:
 def _row(
   picker: Picker, ratios: np.ndarray, settings: tuple[str, ...]
 ) -> dict[str, Any]:
-  """Of ratios [repeats, D]."""
+  """Of ratios [repeats, D]; repeat i has the tie shuffle of seed i."""
   means, worsts = ratios.mean(1), ratios.min(1)
   row = picker._asdict()
   row["short"] = None if np.isinf(picker.short) else round(picker.short, 3)
@@ -186,7 +185,9 @@ def _row(
     "sd": round(float(means.std(ddof=1)), 4),
     "worst": round(float(worsts.mean()), 4),
     "worst_sd": round(float(worsts.std(ddof=1)), 4),
-    "by_setting": dict(zip(settings, ratios.mean(0).round(4), strict=True)),
+    "worst_setting": settings[int(ratios.mean(0).argmin())],
+    "means": means.round(5),
+    "worsts": worsts.round(5),
   }
 
 

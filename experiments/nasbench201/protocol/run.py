@@ -7,7 +7,8 @@
 From the repository root. DIR holds the files of `data.FILES`. `tune` looks at
 the half of the cells alone, and writes tune.json and frozen.json; `report`
 reads frozen.json and writes results.json (half, other half and all) and
-../picks.json; `draw` writes table.md and figure.png from results.json.
+../picks.json; `draw` writes table.md, figure.png and the
+tables of README.md from results.json.
 """
 
 import argparse
@@ -64,6 +65,8 @@ def parse() -> argparse.Namespace:
   parser.add_argument("--out", type=pathlib.Path, default=HERE)
   parser.add_argument("--picks", type=pathlib.Path, default=PICKS)
   args = parser.parse_args()
+  if args.shuffles < 2:
+    parser.error("--shuffles must be 2 or more: there is a deviation")
   if args.command != "draw" and args.data_dir is None:
     parser.error(f"{args.command} needs --data_dir")
   if bool(args.scores) != (args.seed is not None):
