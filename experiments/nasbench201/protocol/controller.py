@@ -1,0 +1,182 @@
+"""The controller alone: trained against a surrogate, asked for any prices.
+
+The parts are the package's: `controllers.mlp` reads a point of the simplex S
+and a log scale drawn by `conditions.cone`, `price.cone` prices the expected
+architecture, `SAMPLERS["straight_through"]` draws one. There is no supernet:
+
+  loss = -quality(draw) + sum(price * softmax(logits)) - entropy * H(logits)
+
+Without the last term the logits decide for one cell at each condition, and say
+nothing about which other cell is the next best.
+"""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.nasbench201.protocol.pickers import ABSENT
+from experiments.nasbench201.protocol.score import Problem
+from experiments.nasbench201.protocol.surrogate import Surrogate, one_hot
+from hwnas_jax.core.rng import stream
+from hwnas_jax.core.types import Array, Condition, Params
+from hwnas_jax.method import conditions, controllers, price, samplers, schedule
+from hwnas_jax.method.entropy import entropies
+from hwnas_jax.spaces.nasbench201 import OPS, NasBench201
+
+SPACE = NasBench201(5, 16, (32, 32, 3), 10).space()
+REFERENCE = np.ones(SPACE.shape)  # one price for each operation
+LOW, HIGH = 0.3, 100.0  # of the scale
+CONE = conditions.cone(len(OPS), LOW, HIGH)
+CONTROLLER = controllers.mlp(SPACE, CONE)
+PRICE = price.cone(range(len(OPS)))
+NUM_SCALES = 33  # that a query asks for
+STEPS, LEARNING_RATE = 1500, 0.01
+CONDITIONS, DRAWS = 32, 4  # a step, and architectures for each
+TEMPERATURE = schedule.exponential(1.0, 0.3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """What is chosen on the first half of the cells.
+
+  entropy: weight of the entropy, in units of the labels' deviation a nat.
+  band: candidates take at least (1 - band) of the budget.
+  spread: "scales" takes the likeliest of each scale in turn, "mixture" the
+    likeliest under all scales together.
+  """
+
+  entropy: float
+  band: float
+  spread: str
+
+
+class Trained(NamedTuple):
+  """Parameters of CONTROLLER, and the loss [STEPS] that led there."""
+
+  params: Params
+  losses: np.ndarray
+
+
+def device_prices(genotypes: np.ndarray, latency_ms: np.ndarray) -> np.ndarray:
+  """A setting's five prices as a point of the simplex: [K].
+
+  Least squares of latency_ms [n] on how often each operation is in a cell
+  [n, E]. Every cell has six operations, so the same amount off all prices
+  changes no order: the cheapest operation costs nothing.
+  """
+  counts = (genotypes[:, :, None] == np.arange(len(OPS))).sum(1)
+  fitted = np.linalg.lstsq(counts, latency_ms, rcond=None)[0]
+  prices = fitted - fitted.min()
+  return prices / prices.sum()
+
+
+def train(surrogate: Surrogate, entropy: float, seed: int) -> Trained:
+  """Trains CONTROLLER against a surrogate, for conditions of the whole cone."""
+  params = CONTROLLER.init(stream(seed, "controller"))
+  choices, pairs = jnp.asarray(surrogate.choices), jnp.asarray(surrogate.pairs)
+  params, losses = _train(
+    params, choices, pairs, jnp.asarray(entropy), stream(seed, "training")
+  )
+  return Trained(params, np.asarray(losses))
+
+
+@jax.jit
+def _train(
+  params: Params, choices: Array, pairs: Array, entropy: Array, key: Array
+) -> tuple[Params, Array]:
+  optimiser = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, STEPS))
+  draw = samplers.SAMPLERS["straight_through"].draw
+  assert draw is not None
+
+  def quality(weights: Array) -> Array:
+    x = weights.ravel()
+    return x @ choices + x @ pairs @ x
+
+  def loss_at(params: Params, key: Array, temperature: Array) -> Array:
+    condition_key, draw_key = jax.random.split(key)
+    condition = CONE.draw(condition_key)
+    logits = CONTROLLER.apply(params, CONE.features(condition))
+    mixes = jax.vmap(lambda k: draw(k, logits, temperature, None))(
+      jax.random.split(draw_key, DRAWS)
+    )
+    prices = PRICE(jnp.asarray(REFERENCE), condition)
+    cost = (prices * jax.nn.softmax(logits)).sum()
+    gained = jax.vmap(quality)(mixes.weights).mean()
+    return cost - gained - entropy * entropies(logits).sum()
+
+  def mean_loss(params: Params, key: Array, temperature: Array) -> Array:
+    keys = jax.random.split(key, CONDITIONS)
+    losses = jax.vmap(loss_at, (None, 0, None))(params, keys, temperature)
+    return losses.mean()
+
+  def step(
+    carry: tuple[Params, optax.OptState], number: Array
+  ) -> tuple[tuple[Params, optax.OptState], Array]:
+    params, state = carry
+    loss, gradients = jax.value_and_grad(mean_loss)(
+      params, jax.random.fold_in(key, number), TEMPERATURE(number / STEPS)
+    )
+    updates, state = optimiser.update(gradients, state)
+    return (optax.apply_updates(params, updates), state), loss
+
+  start = params, optimiser.init(params)
+  (params, _), losses = jax.lax.scan(step, start, jnp.arange(STEPS))
+  return params, losses
+
+
+@jax.jit
+def _logits(params: Params, simplex: Array, scales: Array) -> Array:
+  """Of D devices' S [D, K] and T scales: [D, T, E, O]."""
+
+  def at(simplex: Array, scale: Array) -> Array:
+    return CONTROLLER.apply(params, CONE.features(Condition(simplex, scale)))
+
+  by_scale = jax.vmap(at, (None, 0))
+  return jax.vmap(functools.partial(by_scale), (0, None))(simplex, scales)
+
+
+def log_likelihoods(
+  params: Params, simplex: np.ndarray, genotypes: np.ndarray
+) -> np.ndarray:
+  """Of cells [N, E] for D devices' S [D, K]: [D, NUM_SCALES, N]."""
+  scales = np.geomspace(LOW, HIGH, NUM_SCALES)
+  logits = _logits(params, jnp.asarray(simplex), jnp.asarray(scales))
+  log_p = np.asarray(jax.nn.log_softmax(logits))
+  return log_p.reshape(*log_p.shape[:2], -1) @ one_hot(genotypes).T
+
+
+def candidates(
+  problem: Problem, likelihoods: np.ndarray, settings: Settings, k: int
+) -> np.ndarray:
+  """The likeliest cells that fill each budget: int[D, B, k].
+
+  Where a band has fewer than k cells, the k slowest that fit stand for it.
+
+  Args:
+    problem: of D settings.
+    likelihoods: [D, T, N], see `log_likelihoods`.
+    settings: band and spread.
+    k: candidates a budget.
+  """
+  found = np.full((*problem.budgets_ms.shape, k), ABSENT)
+  for device, latency_ms in enumerate(problem.cells.latency_ms):
+    slowest_first = latency_ms.argsort(kind="stable")[::-1]
+    scores = likelihoods[device]
+    if settings.spread == "mixture":
+      scores = np.logaddexp.reduce(scores, 0, keepdims=True)
+    sorted_ms = latency_ms[slowest_first]
+    for place, budget_ms in enumerate(problem.budgets_ms[device]):
+      start = np.searchsorted(-sorted_ms, -budget_ms)
+      stop = np.searchsorted(-sorted_ms, -(1 - settings.band) * budget_ms)
+      rows = slowest_first[start : max(stop, start + k)]
+      order = (-scores[:, rows]).argsort(1, kind="stable")[:, :k]
+      in_turn = rows[order.T.ravel()]  # best of each scale, second best, ...
+      _, first = np.unique(in_turn, return_index=True)
+      kept = in_turn[np.sort(first)][:k]
+      found[device, place, : len(kept)] = kept
+  return found

@@ -1,0 +1,202 @@
+"""The protocol of experiments/nasbench201/protocol, on cells made here."""
+
+import importlib
+import itertools
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+NAME = "experiments.nasbench201.protocol"
+controller, data, pickers, report, score, surrogate, tune = (
+  importlib.import_module(f"{NAME}.{module}")
+  for module in (
+    "controller",
+    "data",
+    "pickers",
+    "report",
+    "score",
+    "surrogate",
+    "tune",
+  )
+)
+
+
+def make_cells(latency_ms, accuracy, macs=None, **judges):
+  count = len(accuracy)
+  accuracy = np.asarray(accuracy, float)
+  macs = np.arange(count, dtype=float) if macs is None else np.asarray(macs)
+  return data.Cells(
+    indices=10 * np.arange(count),
+    genotypes=np.arange(count)[:, None] % 5 * np.ones((1, 6), int),
+    macs=macs,
+    judges={name: np.asarray(x, float) for name, x in judges.items()},
+    val_12=accuracy,
+    val_200=accuracy,
+    test_200=accuracy,
+    latency_ms=np.asarray([latency_ms], float),
+    settings=("device",),
+  )
+
+
+def test_hypervolume_by_hand():
+  # From 2 ms to 5 ms 90 %, from 5 ms to 10 ms 94 %: 3 * 5 + 5 * 9. The slower
+  # and worse cell at 7 ms adds nothing, nor does one beyond the end.
+  latency_ms, accuracy = np.asarray([[7, 2, 12, 5], [93, 90, 99, 94]], float)
+  area = score.hypervolume(latency_ms, accuracy, np.asarray(10.0))
+  assert area == pytest.approx(60)
+
+
+def test_accuracy_below_the_floor_is_worth_nothing():
+  area = score.hypervolume(
+    np.asarray([1.0]), np.asarray([84.0]), np.asarray(9.0)
+  )
+  assert area == 0
+
+
+def test_budgets_are_even_and_leave_the_fastest_out():
+  latency_ms = np.linspace(1, 201, 1001)[None]
+  found = score.budgets(latency_ms)[0]
+  assert len(found) == 24
+  np.testing.assert_allclose(np.diff(found), (200 - 1) / 24)
+  assert found[0] > 1 and found[-1] == pytest.approx(200)
+
+
+def test_the_front_itself_scores_less_than_one_and_slow_picks_are_refused():
+  cells = make_cells(np.arange(1, 101), np.linspace(86, 94, 100))
+  problem = score.make_problem(cells)
+  tie = pickers.shuffle(cells, 0)
+  best = pickers.first_that_fit(problem, cells.test_200, tie, 1)[..., 0]
+  assert 0.9 < score.score(problem, best)[0] < 1
+  with pytest.raises(ValueError, match="longer than its budget"):
+    score.score(problem, np.full_like(best, 99))
+  with pytest.raises(ValueError, match="missing"):
+    score.score(problem, np.full_like(best, pickers.ABSENT))
+
+
+def test_a_list_has_the_cells_that_fit_and_no_others():
+  cells = make_cells([1, 2, 3, 4, 25], [90] * 5)
+  problem = score.make_problem(cells)
+  tie = pickers.shuffle(cells, 0)
+  lists = pickers.first_that_fit(problem, cells.macs, tie, 3)
+  for budget_ms, found in zip(problem.budgets_ms[0], lists[0], strict=True):
+    fits = [row for row in (3, 2, 1, 0) if row + 1 <= budget_ms][:3]
+    assert found.tolist() == fits + [pickers.ABSENT] * (3 - len(fits))
+  drawn = pickers.random_that_fit(problem, 0, 3)
+  assert set(drawn[0, 0]) == {0, 1 if problem.budgets_ms[0, 0] >= 2 else -1, -1}
+
+
+def test_ties_are_broken_by_the_seed():
+  cells = make_cells([1.0] * 19 + [2.0], [90] * 20, macs=[5] * 20)
+  problem = score.make_problem(cells)
+  largest = [
+    pickers.first_that_fit(
+      problem, cells.macs, pickers.shuffle(cells, seed), 1
+    )[0, 0, 0]
+    for seed in (0, 0, 1, 2, 3)
+  ]
+  assert largest[0] == largest[1]
+  assert len(set(largest)) > 1
+
+
+def test_equal_values_share_the_middle_of_their_ranks():
+  values = np.asarray([[3.0, 1.0, 3.0, 9.0]])
+  present = np.asarray([[True, True, True, False]])
+  assert pickers.ranks(values, present)[0, :3].tolist() == [1.5, 0.0, 1.5]
+
+
+def test_a_committee_sums_ranks_and_refuses_what_no_judge_saw():
+  lists = np.asarray([[[0, 1, 2, pickers.ABSENT]]])
+  judges = {"a": np.asarray([1, 2, 3.0, 9]), "b": np.asarray([30, 10, 20.0, 9])}
+  total = pickers.rank_sum(lists, judges, {"a": 1, "b": 2})
+  assert total[0, 0, :3].tolist() == [4, 1, 4]
+  kept = pickers.keep(lists, total, np.asarray([0.1, 0.3, 0.2, 0.0]), 2)
+  assert kept.tolist() == [[[2, 0]]]  # cell 2 wins the tie
+  judges["a"][1] = np.nan
+  with pytest.raises(ValueError, match="judge a has no score"):
+    pickers.rank_sum(lists, judges, {"a": 1})
+
+
+def test_a_union_has_each_cell_once():
+  first, second = np.asarray([[[3, 1, -1]]]), np.asarray([[[1, 2, -1]]])
+  found = pickers.union(first, second)[0, 0]
+  assert sorted(found[found >= 0].tolist()) == [1, 2, 3]
+
+
+def test_parts_share_no_cell_and_make_all():
+  cells = make_cells(np.arange(1, 12), np.full(11, 90))
+  half, other, every = (data.part_of(cells, part) for part in data.PARTS)
+  assert not set(half.indices) & set(other.indices)
+  assert sorted([*half.indices, *other.indices]) == every.indices.tolist()
+  with pytest.raises(ValueError, match="half, other, all"):
+    data.part_of(cells, "rest")
+
+
+def test_a_file_of_scores_is_read_by_official_index(tmp_path):
+  path = tmp_path / "scores.npz"
+  np.savez(path, index=[4, 2], loss=[-1.0, -2.0])
+  column = data._read_scores(path)["loss"]
+  assert column[4] == -1 and column[2] == -2 and np.isnan(column).sum() == 15623
+  np.savez(path, index=[4, 2], loss=[-1.0])
+  with pytest.raises(ValueError, match="one score"):
+    data._read_scores(path)
+
+
+def test_a_surrogate_finds_an_additive_quality_and_a_pair():
+  rng = np.random.default_rng(0)
+  genotypes = rng.integers(0, 5, (400, 6))
+  gains = rng.normal(size=(6, 5))
+
+  def quality(genotypes):
+    both = (genotypes[:, 0] == 3) & (genotypes[:, 5] == 3)
+    return gains[np.arange(6), genotypes].sum(1) + 2.0 * both
+
+  fitted = surrogate.fit(genotypes, quality(genotypes))
+  unseen = rng.integers(0, 5, (200, 6))
+  found = np.corrcoef(fitted.quality(unseen), quality(unseen))[0, 1]
+  assert found > 0.98
+
+
+def test_prices_are_those_of_the_counts():
+  genotypes = np.random.default_rng(0).integers(0, 5, (30, 6))
+  ms = np.asarray([1.0, 0.5, 2.0, 4.0, 1.5])
+  latency_ms = ms[genotypes].sum(1) + 3.0
+  prices = controller.device_prices(genotypes, latency_ms)
+  np.testing.assert_allclose(prices, (ms - 0.5) / (ms - 0.5).sum(), atol=1e-8)
+
+
+@pytest.mark.parametrize("spread", ["scales", "mixture"])
+def test_candidates_are_the_likeliest_of_the_band(spread):
+  cells = make_cells(np.arange(1, 101), np.full(100, 90))
+  problem = score.make_problem(cells)
+  likelihoods = -np.abs(np.arange(100) - 95.0)[None, None]
+  settings = controller.Settings(0.0, 0.1, spread)
+  last = controller.candidates(problem, likelihoods, settings, 3)[0, -1]
+  assert sorted(last.tolist()) == [94, 95, 96]
+  first = controller.candidates(problem, likelihoods, settings, 9)[0, 0]
+  fits = cells.latency_ms[0] <= problem.budgets_ms[0, 0]
+  assert sorted(first[first >= 0].tolist()) == np.flatnonzero(fits).tolist()
+
+
+def test_weightings_have_no_multiples():
+  found = list(tune.weightings(["a", "b"]))
+  assert len(found) == 5 and {"a": 2, "b": 2} not in found
+
+
+def test_picks_have_the_form_of_the_record():
+  rng = np.random.default_rng(0)
+  cells = make_cells(
+    rng.uniform(1, 9, 60), rng.uniform(86, 94, 60), macs=rng.integers(3, 9, 60)
+  )
+  cells.judges["macs"] = cells.macs
+  frozen = report.Frozen(report.choices.Committee({"macs": 1}, 9), {})
+  picks: dict = {}
+  for seed in (0, 1):
+    report.add_picks(picks, cells, frozen, seed)
+  for name, dataset in itertools.product(("none", "five"), report.DATASETS):
+    by_seed = picks[name][dataset]["device"]
+    assert set(by_seed) == {"0", "1"}
+    assert all(len(row) == 24 for row in by_seed.values())
+    assert set(by_seed["0"]) <= set(cells.indices.tolist())
