@@ -33,6 +33,7 @@ below zero: entries keep it, prices do not. Schema 1, of hwnas_jax 0.1, called
 import collections
 import html
 import pathlib
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -160,41 +161,46 @@ class LatencyTable(Record, frozen=True):
     """
     document.write(path, self)
 
+  def __repr__(self) -> str:
+    """The device and the number of entries; the entries would fill pages."""
+    return (
+      f"LatencyTable({self.quantity} in {self.unit} of {self.fingerprint},"
+      f" batch {self.batch_size}, {len(self.entries)} entries)"
+    )
+
   def _repr_html_(self) -> str:
     """What a notebook shows: the slowest entries, and the errors."""
     slowest = sorted(self.entries, key=lambda e: -e.latency_ms)[:8]
-    rows = [
+    entries = [
       (entry.site.key, f"{entry.latency_ms:.4g}", f"{entry.iqr_ms:.2g}")
       for entry in slowest
     ]
-    if self.errors is not None:
-      rows += [
-        (
-          f"{name}, median error on {self.errors.measured_on}",
-          f"{error.median_absolute_error:.1%}",
-          "",
-        )
-        for name, error in (
-          ("raw", self.errors.raw),
-          ("calibrated", self.errors.calibrated),
-        )
-      ]
     heads = ("slowest entries", f"median, {self.unit}", "interquartile range")
-    lines = "".join(
-      "<tr>"
-      + "".join(f"<td>{html.escape(text)}</td>" for text in row)
-      + "</tr>"
-      for row in (heads, *rows)
+    title = (
+      f"{self.quantity} table of {self.fingerprint}, batch {self.batch_size},"
+      f" {len(self.entries)} entries"
     )
-    title = f"{self.quantity} table of {self.fingerprint}, batch"
-    return (
-      f"<table><caption>{html.escape(title)} {self.batch_size},"
-      f" {len(self.entries)} entries</caption>{lines}</table>"
-    )
+    tables = _table_html(title, [heads, *entries])
+    if self.errors is not None:
+      errors = [
+        ("prediction", "median error"),
+        ("raw", f"{self.errors.raw.median_absolute_error:.1%}"),
+        ("calibrated", f"{self.errors.calibrated.median_absolute_error:.1%}"),
+      ]
+      tables += _table_html(f"on {self.errors.measured_on}", errors)
+    return tables
 
   def digest(self) -> str:
     """SHA-256 of the contents, as in the table's file."""
     return document.digest(document.checked(self.fingerprint, self))
+
+
+def _table_html(title: str, rows: Sequence[Sequence[str]]) -> str:
+  cells = (
+    "".join(f"<td>{html.escape(text)}</td>" for text in row) for row in rows
+  )
+  lines = "".join(f"<tr>{row}</tr>" for row in cells)
+  return f"<table><caption>{html.escape(title)}</caption>{lines}</table>"
 
 
 def _upgrade(contents: dict[str, Any]) -> dict[str, Any]:

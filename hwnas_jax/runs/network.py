@@ -34,7 +34,7 @@ if TYPE_CHECKING:
   from hwnas_jax.runs.run import Run
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Network:
   """A derived network of a run. Call it on pixels to get class logits.
 
@@ -201,6 +201,10 @@ class Network:
       comfort_zone.Grid(tuple(widths), tuple(sides), tolerance),
       comfort_zone.measure_here(self.genotype, part.batch_size, part.repeats),
     )
+
+  def __repr__(self) -> str:
+    """Its id and name."""
+    return f"Network({self.id}, {self.name})"
 
   def _repr_html_(self) -> str:
     family = self.run.folder.family()

@@ -86,11 +86,19 @@ def test_a_calibrated_table_shows_its_errors(table):
     networks=10,
     held_out=True,
   )
-  rows = Rows(replace(table, errors=errors)._repr_html_()).rows[-2:]
-  names, shares, _ = zip(*rows, strict=True)
-  assert shares == ("20.0%", "3.0%")
-  for kind, name in zip(("raw", "calibrated"), names, strict=True):
-    assert name == f"{kind}, median error on {errors.measured_on}"
+  shown = Rows(replace(table, errors=errors)._repr_html_())
+  assert shown.caption.endswith(f"on {errors.measured_on}")
+  assert shown.rows[-3:] == [
+    ["prediction", "median error"],
+    ["raw", "20.0%"],
+    ["calibrated", "3.0%"],
+  ]
+
+
+def test_its_repr_is_a_line(table):
+  assert repr(table) == (
+    "LatencyTable(latency in ms of cpu-chip, batch 16, 3 entries)"
+  )
 
 
 @pytest.mark.parametrize("unit", ["mJ", EVIL])
