@@ -86,7 +86,7 @@ def test_one_hot_supernet_equals_derived(supernet, genotype):
   fresh = jax.eval_shape(module.init, jax.random.key(0), images)
   assert tree.diff(fresh["params"], params) == []
   actual, aux = jit(module.apply)({"params": params}, images)
-  assert aux is None and float(jnp.ptp(actual)) > 0
+  assert aux is None and np.ptp(actual) > 0
   np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -113,12 +113,12 @@ def test_a_mix_and_its_gradients(supernet):
   ):
     np.testing.assert_allclose(other, plain, rtol=1e-4, atol=1e-5)
   more = apply(weights, mix, images, None, jnp.float32(1.0))
-  assert float(jnp.abs(more - plain).max()) > 1e-3
+  assert np.abs(np.asarray(more) - plain).max() > 1e-3
   run = models.make_supernet(NET).apply
   loss = lambda w, m: jnp.square(run(w, m, images)).sum()  # noqa: E731
   d_weights, d_mix = jit(jax.grad(loss, (0, 1)))(weights, mix)
   assert (np.asarray(d_mix) != 0).tolist() == allowed.tolist()
-  moved = [bool(jnp.any(g != 0)) for g in jax.tree.leaves(d_weights)]
+  moved = [bool(np.any(g)) for g in jax.tree.leaves(d_weights)]
   # A bias in front of a norm does nothing.
   assert moved.count(False) <= 2
 

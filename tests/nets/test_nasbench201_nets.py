@@ -126,14 +126,15 @@ def test_one_hot_supernet_equals_derived(small, genotype):
   actual, aux = jit(module.apply)({"params": params}, images)
   assert aux is None and actual.shape == (6, 3)
   np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
-  assert float(jnp.ptp(actual)) > 0 or genotype == NOTHING
+  assert np.ptp(actual) > 0 or genotype == NOTHING
 
 
 @pytest.mark.parametrize("genotype", GENOTYPES)
 def test_inherited_weights_are_those_of_a_fresh_network(small, genotype):
   weights = small[2]
   fresh = shapes_of(NET, genotype, "search")
-  assert tree.diff(fresh, models.inherit(NET, genotype, weights)) == []
+  inherit = functools.partial(models.inherit, NET, genotype)
+  assert tree.diff(fresh, jax.eval_shape(inherit, weights)) == []
 
 
 def test_cells_of_a_stage_have_weights_of_their_own(small):
@@ -180,24 +181,26 @@ def test_only_what_is_live_gets_a_gradient(stage):
     for name, grad in grads["edges"][f"{source}->{target}"].items():
       chosen = live[edge] and NET.ops[genotype[edge]] == name
       # Of every cell of the stage.
-      moved = jnp.any(grad["kernel"] != 0, (1, 2, 3, 4))
+      moved = np.any(grad["kernel"], (1, 2, 3, 4))
       assert moved.tolist() == [chosen] * NET.num_cells
 
 
 def test_evaluation_uses_running_statistics():
   net, genotype = NasBench201(1, 4, (4, 4, 2), 3), (0, 0, 0, 2, 0, 0)
-  images = 3 + jax.random.normal(jax.random.key(0), (4, *net.image))
+  images = 3 + np.random.default_rng(0).normal(size=(4, *net.image))
+  images = images.astype(np.float32)
   train, evaluate = (
     models.make_network(net, genotype, mode) for mode in ("train", "eval")
   )
-  params, stats = init_variables(train, jax.random.key(1))
+  start = jax.jit(functools.partial(init_variables, train))
+  params, stats = start(jax.random.key(1))
   variables = {"params": params, "batch_stats": stats}
   run = jit(functools.partial(train.apply, mutable=["batch_stats"]))
   _, updated = run(variables, images)
   mean = updated["batch_stats"]["stem"]["BatchNorm_0"]["mean"]
-  assert float(jnp.abs(mean).min()) > 0
+  assert np.abs(mean).min() > 0
   test = jit(lambda x: evaluate.apply({"params": params, **updated}, x)[0])
-  alike = jnp.concatenate([images[:1], images[2:], images[:1]])
+  alike = np.concatenate([images[:1], images[2:], images[:1]])
   first, *_, last = test(alike)
   np.testing.assert_allclose(last, first, rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(test(images)[0], first, rtol=1e-4, atol=1e-5)

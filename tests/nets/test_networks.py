@@ -102,7 +102,7 @@ def assert_derived_gives(net, genotype, weights, images, expected):
   actual, aux = jax.jit(module.apply)({"params": params}, images)
   assert aux is None and actual.shape == (6, 3)
   np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
-  assert float(jnp.ptp(actual)) > 0
+  assert np.ptp(actual) > 0
 
 
 def test_one_hot_supernet_equals_derived(small):
@@ -131,7 +131,8 @@ def test_inherited_weights_are_those_of_a_fresh_network(small):
   genotype = (3, 4, 5, 6, 7) * 2
   module = Network(SMALL, genotype, "search")
   fresh = jax.eval_shape(module.init, jax.random.key(0), images)["params"]
-  assert tree.diff(fresh, inherit(SMALL, genotype, weights)) == []
+  inherited = jax.eval_shape(lambda w: inherit(SMALL, genotype, w), weights)
+  assert tree.diff(fresh, inherited) == []
 
 
 def test_per_example_mix_is_the_shared_one_where_rows_agree(small):
@@ -156,7 +157,7 @@ def test_weights_of_unused_operations_get_no_gradient():
   for cell in grads["cells"]:
     for ops in cell["edges"].values():
       for name, grad in ops.items():
-        moved = any(bool(jnp.any(leaf != 0)) for leaf in jax.tree.leaves(grad))
+        moved = any(np.any(leaf) for leaf in jax.tree.leaves(grad))
         assert moved == (name == "skip_connect")
 
 

@@ -19,7 +19,12 @@ from hwnas_jax.io import checkpoint
 from hwnas_jax.nets.darts_network import Network, drop_path
 from hwnas_jax.spaces import darts
 from hwnas_jax.train.evaluate import make_estimate, make_evaluate
-from hwnas_jax.train.step import init_state, init_variables, make_train_step
+from hwnas_jax.train.step import (
+  TrainState,
+  init_state,
+  init_variables,
+  make_train_step,
+)
 
 NET = darts.Darts(darts.THREE, 3, 1, 4, (8, 8, 1), 2)
 BIG = darts.Darts(darts.THREE, 3, 1, 4, (32, 32, 3), 5)
@@ -61,7 +66,7 @@ def training():
   network = Network(NET, GENOTYPE, "train")
   optimiser = optax.sgd(0.1, 0.9)
   step = make_train_step(network, optimiser, recipe(), augment)
-  fresh = functools.partial(init_state, network, optimiser)
+  fresh = jax.jit(functools.partial(init_state, network, optimiser))
   return fresh, jax.jit(repeat(step, PER_DISPATCH))
 
 
@@ -175,7 +180,8 @@ def test_statistics_are_estimated_from_any_start(trained):
 
 def test_initial_variables_are_those_of_the_module():
   network = Network(BIG, GENOTYPE, "train", auxiliary=True)
-  params, stats = init_variables(network, jax.random.key(3))
+  start = functools.partial(init_variables, network)
+  params, stats = jax.eval_shape(start, jax.random.key(3))
   example = jax.ShapeDtypeStruct((1, *BIG.image), jnp.float32)
   wanted = jax.eval_shape(network.init, jax.random.key(0), example)
   assert tree.diff(wanted["params"], params) == []
@@ -266,17 +272,14 @@ def test_the_auxiliary_loss_is_weighed():
     augment,
   )
   zeros = TRAIN._replace(labels=jnp.zeros_like(TRAIN.labels))
-  fresh = init_state(
-    Network(NET, GENOTYPE, "train"), optimiser, jax.random.key(0)
-  )
-  state = type(fresh)(
+  state = TrainState(
     params=params,
     stats={},
     optimiser=optimiser.init(params),
-    step=fresh.step,
-    key=fresh.key,
+    step=jnp.zeros((), jnp.int32),
+    key=jax.random.key(0),
   )
-  _, metrics = steps(state, zeros)
+  _, metrics = jax.jit(steps)(state, zeros)
   wanted = np.log1p(np.exp(-1.0)) + 0.4 * np.log1p(np.exp(-3.0))
   np.testing.assert_allclose(metrics["loss"], wanted, rtol=1e-5)
   assert metrics["train_accuracy"] == 1.0
