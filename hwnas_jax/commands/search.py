@@ -58,7 +58,7 @@ def arguments(argv: Sequence[str]) -> list[str]:
     named.append(argument)
   for argument in named if config is not None else ():
     flag, _, path = argument.partition("=")[0].partition(".")
-    if flag in _FLAGS and path:
+    if flag.replace("-no", "-") in _FLAGS and path:
       _require_field(config, path)
   return named
 

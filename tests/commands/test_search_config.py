@@ -86,6 +86,10 @@ def test_the_list_is_printed(capsys):
       "search: there is no field config.sed: did you mean seed",
     ),
     (
+      ["--config=digits", "--noconfig.data.flop"],
+      "search: there is no field config.data.flop: did you mean flip",
+    ),
+    (
       ["--config=digits", "--config.seed.x=1"],
       "search: there is no field config.seed.x$",
     ),
