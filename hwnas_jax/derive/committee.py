@@ -40,7 +40,8 @@ def committee(
   """
   weights = dict.fromkeys(scores, 1.0) if weights is None else weights
   _check(scores, weights)
-  total, unjudged = 0.0, {}
+  total: np.ndarray = np.zeros(len(next(iter(scores.values()))))
+  unjudged: dict[str, tuple[int, ...]] = {}
   for name, values in scores.items():
     values = np.asarray(values, float)
     finite = np.isfinite(values)

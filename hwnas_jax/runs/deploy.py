@@ -11,7 +11,7 @@ differ from JAX's on a batch of test images is not written.
 
 import hashlib
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -19,11 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.core.compile import jit
-from hwnas_jax.core.types import Array
 from hwnas_jax.deploy import onnx, stablehlo
 from hwnas_jax.io import records, versions
 from hwnas_jax.io.records import Export
 from hwnas_jax.nets.conv import tracing_for
+from hwnas_jax.runs.weights import Infer
 
 TOLERANCE = 1e-3  # of the largest logit
 
@@ -38,7 +38,7 @@ class Deployable(NamedTuple):
   id: str
   architecture: dict[str, str]
   num_classes: int
-  infer: Callable[[Array], Array]
+  infer: Infer
   images: np.ndarray
 
 

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import html
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
@@ -98,7 +98,7 @@ class Network:
     return self.run.folder.find(self.id)
 
   @functools.cached_property
-  def infer(self) -> Callable[[Array], Array]:
+  def infer(self) -> weights.Infer:
     """A function float32[B, H, W, C] pixels in [0, 255] -> logits.
 
     It is not compiled, so it can be part of your own jitted function.
@@ -114,7 +114,7 @@ class Network:
     )
 
   @functools.cached_property
-  def _compiled(self) -> Callable[[Array], Array]:
+  def _compiled(self) -> weights.Infer:
     return jit(lambda pixels: self.infer(pixels))
 
   def __call__(self, pixels: Array | np.ndarray) -> Array:

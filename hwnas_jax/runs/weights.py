@@ -2,7 +2,8 @@
 
 import functools
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,14 @@ from hwnas_jax.runs.finished import Finished
 from hwnas_jax.spaces.spec import Spec
 from hwnas_jax.train import step as train_step
 from hwnas_jax.train.evaluate import make_estimate, make_evaluate
+
+
+class Infer(Protocol):
+  """A network with its weights and its normalisation inside."""
+
+  def __call__(self, pixels: Array, /) -> Array:
+    """float32[B, H, W, C] in [0, 255] -> class logits [B, num_classes]."""
+
 
 ESTIMATED = 20  # batches of 128 for the estimate of BN statistics
 
@@ -58,7 +67,7 @@ def read(path: pathlib.Path, module: Module, image: tuple[int, ...]) -> Params:
 
 def infer_with(
   net: Spec, genotype: Genotype, path: pathlib.Path, dataset: Dataset
-) -> Callable[[Array], Array]:
+) -> Infer:
   """A network as a function of pixels, with its weights and normalisation.
 
   Args:
