@@ -73,16 +73,8 @@ def test_the_list_is_printed(capsys):
   ("arguments", "message"),
   [
     ([], "search: give --config=NAME or --config=FILE.py, or --list"),
-<<<<<<< HEAD
-    (
-      ["--config=digit"],
-      "search: there is no config 'digit' in the",
-    ),
-    (["--config=digit.py"], "search: there is no config file digit.py. The"),
-=======
     (["--config=digit"], "search: there is no config 'digit' in the package"),
     (["--config=digit.py"], "search: there is no config file digit.py"),
->>>>>>> words
     (["--config=digits:x"], "search: digits.py has no variant 'x'; it has"),
     (["--config", "digits:x"], "search: digits.py has no variant 'x'"),
     (
