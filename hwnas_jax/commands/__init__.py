@@ -83,12 +83,6 @@ def _one_line(name: str) -> Iterator[None]:
     FloatingPointError,
   ) as error:
     sys.exit(f"{name}: {error}")
-  except AttributeError as error:
-    if not isinstance(error.args[0], KeyError):
-      raise
-    # A ConfigDict without the field; its message proposes another name.
-    text = str(error.args[0].args[0]).replace("\n", ". ")
-    sys.exit(f"{name}: the config has no field {text}")
 
 
 def console() -> None:

@@ -7,12 +7,14 @@ python -m hwnas_jax.main --list
 After a stop the same command goes on where it was.
 """
 
+import difflib
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from hwnas_jax.config import files
 
@@ -37,19 +39,27 @@ def define_flags() -> None:
 def arguments(argv: Sequence[str]) -> list[str]:
   """Arguments in which --config names a file, not a packaged config.
 
+  The config is loaded too: absl would report its errors with a traceback.
+
   Raises:
     FileNotFoundError: there is no such config.
-    ValueError: it has no such variant.
+    ValueError: it has no such variant, or no such field.
   """
-  named, previous = [], ""
+  named, previous, config = [], "", None
   for argument in argv:
     flag, equals, spec = argument.partition("=")
     if previous in _FLAGS:
-      argument = _by_path(argument)
+      argument = spec = _by_path(argument)
+      config = files.load(spec)
     elif flag in _FLAGS and equals:
-      argument = f"{flag}={_by_path(spec)}"
+      spec = _by_path(spec)
+      argument, config = f"{flag}={spec}", files.load(spec)
     previous = argument
     named.append(argument)
+  for argument in named if config is not None else ():
+    flag, _, path = argument.partition("=")[0].partition(".")
+    if flag in _FLAGS and path:
+      _require_field(config, path)
   return named
 
 
@@ -58,9 +68,21 @@ _FLAGS = ("--config", "-config")
 
 def _by_path(spec: str) -> str:
   name, colon, variant = spec.partition(":")
-  path = f"{files.locate(name)}{colon}{variant}"
-  files.load(path)  # here, because absl prints its error with a traceback
-  return path
+  return f"{files.locate(name)}{colon}{variant}"
+
+
+def _require_field(config: ConfigDict, path: str) -> None:
+  """Raises ValueError where a config has no such field."""
+  part: Any = config
+  for name in path.split("."):
+    fields = list(part) if isinstance(part, ConfigDict) else []
+    if name not in fields:
+      close = difflib.get_close_matches(name, fields, 1)
+      raise ValueError(
+        f"there is no field config.{path}"
+        + (f": did you mean {close[0]} in place of {name}?" if close else "")
+      )
+    part = part[name]
 
 
 def main(argv: Sequence[str]) -> None:

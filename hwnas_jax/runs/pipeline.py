@@ -87,11 +87,10 @@ def run(
   table = given.table
   if table is None and fields.latency.table:
     table = LatencyTable.load(fields.latency.table)
-  timed = fields.cost.name == "latency"
-  if table is not None or not timed:
+  if table is not None or fields.cost.name != "latency":
     # Checked before the folder is made: a folder begun with a wrong config or
     # table would refuse the right one.
-    problems.make(fields, nets, table if timed else None)
+    problems.make(fields, nets, table)
   folder = RunFolder.at(workdir)
   dataset = dataset or load_dataset(fields)
   begin(folder, fields, given.command, dataset)
@@ -109,7 +108,7 @@ def _run(
   problem = problems.make(
     config, nets, table, _predictor(config, folder, nets.derived, table)
   )
-  if table:
+  if table and config.cost.name == "latency":
     print(problem.reach())
   searched = search(problem, folder, dataset)
   if folder.family() is None:
@@ -198,7 +197,7 @@ def _table(
   if given is not None:
     _require_same(folder, given)
     given.save(folder.table)
-    return given if config.cost.name == "latency" else None
+    return given
   if config.cost.name != "latency":
     return None
   table = sites.profile_space(

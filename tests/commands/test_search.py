@@ -68,7 +68,7 @@ def test_a_target_out_of_reach_is_refused_with_the_range(folder, capsys):
 @pytest.mark.parametrize(
   ("flag", "message"),
   [
-    ("search.num_stpes=3", "no field 'num_stpes'. Did you mean \"num_steps\""),
+    ("search.num_stpes=3", "did you mean num_steps in place of num_stpes"),
     ("sampler.name=gumble", "sampler.name must be one of softmax"),
   ],
 )

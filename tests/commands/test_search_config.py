@@ -79,11 +79,11 @@ def test_the_list_is_printed(capsys):
     (["--config", "digits:x"], "search: digits.py has no variant 'x'"),
     (
       ["--config=digits", "--config.search.num_stpes=3"],
-      "search: the config has no field 'num_stpes'. Did you mean \"num_steps\"",
+      "search: there is no field config.search.num_stpes: did you mean num_",
     ),
     (
       ["--config.sed=1", "--config=digits"],
-      "search: the config has no field 'sed'. Did you mean \"seed\"",
+      "search: there is no field config.sed: did you mean seed",
     ),
     (
       ["--config=digits", "--config.seed.x=1"],
