@@ -37,9 +37,18 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-  """Files with slow tests first: at the end one process would wait for them."""
+  """Files with slow tests first: at the end one process would wait for them.
+
+  Before them a long file that does not need the shared run: one process makes
+  it, and the other would wait.
+  """
   slow = {item.path for item in items if "slow" in item.keywords}
-  items.sort(key=lambda item: item.path not in slow)
+  items.sort(
+    key=lambda item: (
+      item.path.name != "test_combinations.py",
+      item.path not in slow,
+    )
+  )
 
 
 @pytest.fixture(scope="session")

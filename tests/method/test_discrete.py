@@ -70,7 +70,8 @@ def frequencies(first, second):
 def test_two_gates_are_a_draw_without_replacement():
   """One of the pair {i, j} runs, i with the share p_i / (p_i + p_j)."""
   sampler = jax.vmap(lambda k: discrete.two_gates(k, LOGITS, 1.0).paths)
-  active, pair = jax.jit(sampler)(keys())
+  active, pair, absent = jax.jit(sampler)(keys())
+  assert absent is None
   active = active[..., 0]
   for choice in range(2):
     own, p = pair[:, choice], P[choice]
