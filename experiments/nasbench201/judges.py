@@ -28,7 +28,7 @@ from hwnas_jax.data import augment
 from hwnas_jax.data import load as data
 from hwnas_jax.derive import judges
 from hwnas_jax.derive.judges import Evidence
-from hwnas_jax.io import versions, writers
+from hwnas_jax.io import records, versions, writers
 from hwnas_jax.nets.models import make_supernet
 from hwnas_jax.spaces import nasbench201
 from hwnas_jax.spaces.nasbench201 import NasBench201
@@ -165,7 +165,7 @@ def main() -> None:
     part = {cell: drawn[cell] for cell in left[start : start + AT_ONCE]}
     score(evidence, part, results)
     results["versions"] = versions.versions()
-    results["device"] = versions.device_fingerprint()
+    results["device"] = records.to_json(versions.device_fingerprint())
     results["summary"] = summarise(results, published)
     writers.write_json(args.json, results)
     print(len(results["cells"]), "cells", flush=True)
