@@ -17,7 +17,7 @@ from hwnas_jax.derive import collapse
 from hwnas_jax.method import controllers, phases, price
 from hwnas_jax.method.conditioned import Fold, conditioned, plain
 from hwnas_jax.method.conditions import Conditions
-from hwnas_jax.method.controllers import CONTROLLERS, ControllerSettings, Rows
+from hwnas_jax.method.controllers import CONTROLLERS, ControllerSettings
 from hwnas_jax.method.entropy import entropy
 from hwnas_jax.method.estimators import Estimator, Metrics
 from hwnas_jax.method.penalty import PENALTIES, Penalty, PenaltySettings
@@ -59,7 +59,7 @@ def sgd(
 
 
 def _controller_settings(
-  config: Config, conditions: Conditions, space: Space | Rows
+  config: Config, conditions: Conditions, space: Space
 ) -> ControllerSettings:
   part = config.controller
   return ControllerSettings(

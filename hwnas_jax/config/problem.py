@@ -8,6 +8,7 @@ or in `config.method`; the folders below `config` see only objects.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,8 @@ class Nets:
 class Problem:
   """What a search works on: a space, prices, conditions, target and rule.
 
-  table: the device's latency table; None if cost.name is not latency.
+  table: the device's latency table. A search of another cost has one only if
+    it was given one, which then predicts its networks.
   costs: reference prices and base, from the table or counted.
   columns: the columns of the priced operations.
   conditions: the distribution of conditions, and how a controller reads them.
@@ -76,7 +78,7 @@ class Problem:
     return pricing.make_reach(self.config, space, self.costs)
 
 
-def resolve(config: AnyConfig) -> Config:
+def resolve(config: AnyConfig | dict[str, Any]) -> Config:
   """The typed and checked fields of a config.
 
   Raises:
@@ -96,14 +98,12 @@ def read_run(folder: RunFolder) -> Config:
   """
   settings = folder.settings()
   try:
-    config = files.typed(settings.config)
-    checks.check(config)
+    return resolve(settings.config)
   except (ValueError, KeyError) as error:
     raise ValueError(
       f"{folder.path / 'config.json'} is not a config of this version of"
       f" hwnas_jax: {error}"
     ) from error
-  return config
 
 
 def make_nets(config: Config, dataset: Dataset | None = None) -> Nets:
@@ -149,7 +149,7 @@ def make(
   Args:
     config: checked.
     nets: of `make_nets`.
-    table: the device's latency table; None if cost.name is not latency.
+    table: the device's latency table; None only if cost.name is not latency.
     predictor: replaces the table's sum in the search.
 
   Raises:

@@ -265,8 +265,8 @@ def reasons(model=None, spec=None, batch=BATCH):
   spec = spec or trace(model, IMAGE, CLASSES)
   draw = Draw(None, jnp.zeros((batch, *IMAGE)))
   evidence = Evidence(spec, None, [draw])
-  told = {n: j.applies(evidence) for n, j in judges.JUDGES.items()}
-  return {name: reason for name, reason in told.items() if reason}
+  reasons = {n: j.applies(evidence) for n, j in judges.JUDGES.items()}
+  return {name: reason for name, reason in reasons.items() if reason}
 
 
 def test_judges_that_do_not_apply_say_why():

@@ -16,7 +16,7 @@ FLOOR = 85.0  # %, accuracy from which the hypervolume counts
 
 
 class Problem(NamedTuple):
-  """Cells, and what is asked of them.
+  """Cells, their latencies and accuracies, and the budgets.
 
   budgets_ms: [D, NUM_BUDGETS], increasing.
   front: [D] hypervolume of the true front.
