@@ -27,8 +27,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.core import program
-from hwnas_jax.core.types import ABSENT, Array, Genotype, Params
-from hwnas_jax.costs import counts
+from hwnas_jax.core.types import Array, Genotype, Params
+from hwnas_jax.derive import capacity
 from hwnas_jax.derive.one_path import Forward, Program, evaluate
 from hwnas_jax.derive.rank import OWN_CLASSIFIERS, rank
 from hwnas_jax.derive.shared import SharedWeights
@@ -227,10 +227,7 @@ def shared_loss(
 
 def macs(evidence: Evidence, genotypes: Sequence[Genotype], /) -> np.ndarray:
   """Multiply-accumulates of an image, of what reaches the output."""
-  costs = counts.site_costs(evidence.spec.space(), counts.macs)
-  return np.asarray(
-    [counts.genotype_cost(evidence.spec, g, costs) for g in genotypes]
-  )
+  return capacity.macs(evidence.spec, genotypes)
 
 
 def _evaluate(
@@ -336,7 +333,9 @@ def judge(
   unknown = [name for name in names if name not in JUDGES]
   if unknown:
     raise ValueError(f"no judge is called {unknown[0]!r}: {', '.join(JUDGES)}")
-  living = [reaching(evidence.spec, genotype) for genotype in genotypes]
+  living = [
+    capacity.reaching(evidence.spec, genotype) for genotype in genotypes
+  ]
   distinct = list(dict.fromkeys(living))
   places = [distinct.index(genotype) for genotype in living]
   scores, left_out = {}, {}
@@ -347,10 +346,3 @@ def judge(
     else:
       left_out[name] = reason
   return Judged(scores, left_out)
-
-
-def reaching(spec: Spec, genotype: Genotype) -> Genotype:
-  """The architecture with ABSENT where an operation does not run."""
-  live = spec.live(genotype)
-  pairs = zip(genotype, live, strict=True)
-  return tuple(op if runs else ABSENT for op, runs in pairs)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hwnas_jax.core.types import ABSENT, Paths
-from hwnas_jax.derive import judges, one_path
+from hwnas_jax.derive import capacity, judges, one_path
 from hwnas_jax.derive.judges import Draw, Evidence, judge
 from hwnas_jax.derive.shared import SharedWeights
 from hwnas_jax.nets import models, probe
@@ -203,7 +203,7 @@ def test_a_path_and_its_network_have_the_same_codes_and_flow(cells):
 
   for program in (judges._kernel, judges._correlation):
     of_network = jax.jit(program, static_argnums=0)(network, (params, images))
-    living = [judges.reaching(CELLS, LIVE)]
+    living = [capacity.reaching(CELLS, LIVE)]
     of_path = one_path.evaluate(
       program, cells.net, 5, living, (weights, images)
     )
