@@ -21,6 +21,7 @@ NUM_LABELS = {
 NUM_PRICED = 20  # cells that a setting's prices are fitted to
 FINALISTS = 5  # short trainings a budget
 CANDIDATES = 20  # a budget, of the controller and of its rivals
+SHARED = "shared_loss"  # the judge that reads a trained supernet
 
 
 class Committee(NamedTuple):
@@ -33,17 +34,21 @@ class Committee(NamedTuple):
 class Frozen(NamedTuple):
   """All that was chosen on the first half of the cells.
 
+  committee: the best without a supernet's weights.
   controllers: by the labels of the surrogate, a name in NUM_LABELS.
+  with_shared: the best that reads SHARED too; None where nobody scored it.
   """
 
   committee: Committee
   controllers: Mapping[str, controller.Settings]
+  with_shared: Committee | None = None
 
   def to_json(self) -> dict[str, Any]:
     """As it is written."""
-    settings = self.controllers.items()
+    settings, shared = self.controllers.items(), self.with_shared
     return {
       "committee": self.committee._asdict(),
+      "with_shared": shared._asdict() if shared else None,
       "controllers": {name: dataclasses.asdict(s) for name, s in settings},
     }
 
@@ -54,6 +59,7 @@ def read(loaded: Mapping[str, Any]) -> Frozen:
   return Frozen(
     Committee(**loaded["committee"]),
     {name: controller.Settings(**fields) for name, fields in settings},
+    Committee(**shared) if (shared := loaded.get("with_shared")) else None,
   )
 
 

@@ -4,7 +4,8 @@ A folder holds `zero_cost.csv` (scores of untrained networks, published with
 GRAF), `nb201_cifar10.npz` (accuracies on CIFAR-10 in %) and
 `help_latency_nb201.npz` (latency in ms on 27 settings, published with HELP).
 Only the cells of the csv count: the others have an operation that reaches
-nothing.
+nothing. Scores of one's own (`experiments.nasbench201.supernet`) take the place
+of the published ones.
 """
 
 import csv
@@ -64,18 +65,18 @@ class Cells(NamedTuple):
     )
 
 
-def load(folder: pathlib.Path, scores: Sequence[pathlib.Path] = ()) -> Cells:
+def load(folder: pathlib.Path, scores: pathlib.Path | None = None) -> Cells:
   """Reads the published files, and scores of one's own.
 
   Args:
     folder: with FILES.
-    scores: .npz files; each column is a judge, higher is better (of a loss,
-      give minus the loss). A column has 15,625 scores in official order, or as
-      many as the file's `index` has official indices.
+    scores: a .npz whose columns are judges, in place of the published ones;
+      higher is better. `index` has the official index of each row; without it
+      there are 15,625 rows in official order.
 
   Raises:
     FileNotFoundError: a file is missing.
-    ValueError: a column has another length, or a name that is there already.
+    ValueError: a column has another length than `index`.
   """
   with np.load(folder / CELLS) as file:
     cells = {name: file[name] for name in file.files}
@@ -84,13 +85,12 @@ def load(folder: pathlib.Path, scores: Sequence[pathlib.Path] = ()) -> Cells:
     rows = list(csv.DictReader(file))
   rows.sort(key=lambda row: places[row["arch_str"]])
   index = np.asarray([places[row["arch_str"]] for row in rows])
-  judges = {j: np.asarray([float(r[j]) for r in rows]) for j in JUDGES}
+  if scores is None:
+    judges = {j: np.asarray([float(r[j]) for r in rows]) for j in JUDGES}
+  else:
+    columns = _read_scores(scores).items()
+    judges = {name: column[index] for name, column in columns}
   judges["macs"] = cells["cifar10_macs"][index].astype(float)
-  for path in scores:
-    for name, column in _read_scores(path).items():
-      if name in judges:
-        raise ValueError(f"{path}: there is a judge {name} already, rename it")
-      judges[name] = column[index]
   with np.load(folder / LATENCIES) as file:
     settings = tuple(file.files)
     latency_ms = np.stack([file[s][index].astype(float) for s in settings])
@@ -138,6 +138,13 @@ def part_of(cells: Cells, part: str) -> Cells:
   middle = len(order) // 2
   rows = {"half": order[:middle], "other": order[middle:], "all": order}[part]
   return cells.take(np.sort(rows))
+
+
+def subset_of(cells: Cells, share: float, seed: int) -> Cells:
+  """A random share of some cells."""
+  count = len(cells.indices)
+  rng = np.random.default_rng([seed, count])
+  return cells.take(np.sort(rng.permutation(count)[: round(share * count)]))
 
 
 def digests(

@@ -1,4 +1,7 @@
-"""Redraws table.md, figure.png and README.md's tables from results.json."""
+"""Redraws table.md, figure.png and README.md's tables from results.json.
+
+README.md has its tables between START and END, where it has these lines.
+"""
 
 import pathlib
 from typing import Any
@@ -6,13 +9,16 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from experiments.nasbench201.protocol import data
+from experiments.nasbench201.protocol import choices, data
 from experiments.nasbench201.protocol.choices import CANDIDATES
-from experiments.nasbench201.protocol.report import CAPACITY, CHOOSERS
+from experiments.nasbench201.protocol.report import (
+  CAPACITY,
+  CHOOSERS,
+  WITH_SHARED,
+)
 from hwnas_jax.report import style
 
 START, END = "<!-- tables: redrawn by run.py draw -->", "<!-- end of tables -->"
-README = pathlib.Path(__file__).parent / "README.md"
 HEAD = ("candidates from", "chosen by", "candidates", "short trainings")
 COLOURS = (style.MUTED, style.ACCENT, style.PALETTE[2])
 Rows = list[dict[str, Any]]
@@ -93,6 +99,30 @@ def added_table(parts: dict[str, Rows]) -> str:
   return markdown(head, lines)
 
 
+def shared_table(parts: dict[str, Rows]) -> str:
+  """What a supernet's weights add to the committee, on equal repeats."""
+  lines = []
+  for part in data.PARTS:
+    rows = {row["chooser"]: row for row in parts[part] if _ranks_largest(row)}
+    short = f"best of {choices.FINALISTS} short trainings"
+    for name in WITH_SHARED:
+      for ours, theirs in ((name, "committee"), (f"{name}, {short}", short)):
+        if ours not in rows:
+          continue
+        cells = []
+        for values in ("means", "worsts"):
+          gain = np.subtract(rows[ours][values], rows[theirs][values])
+          cells.append(f"{gain.mean():+.4f} ({gain.std(ddof=1):.4f})")
+        lines.append([part, ours, numbers(rows[ours]), *cells])
+  head = ("cells", "chosen by", "score", "mean, against", "worst, against")
+  return markdown(head, lines) if lines else ""
+
+
+def _ranks_largest(row: dict[str, Any]) -> bool:
+  """Whether a row's candidates are a shortlist of more than CANDIDATES."""
+  return row["source"] == CAPACITY and row["candidates"] > CANDIDATES
+
+
 @matplotlib.rc_context(style.RC)
 def figure(rows: Rows, path: pathlib.Path) -> None:
   """Mean (full) and worst setting (empty) at equal candidates, as a PNG."""
@@ -121,13 +151,16 @@ def figure(rows: Rows, path: pathlib.Path) -> None:
 
 
 def draw(results: dict[str, Any], out: pathlib.Path) -> None:
-  """Writes OUT/figure.png and OUT/table.md; README's tables where OUT is it."""
+  """Writes OUT/figure.png and OUT/table.md, and the tables of OUT/README.md."""
   parts = results["parts"]
   figure(parts["all"], out / "figure.png")
   (out / "table.md").write_text(table(parts))
-  if out.resolve() == README.parent:
-    before, rest = README.read_text().split(START)
-    few = table(parts, ("all that fit", CAPACITY))
-    tables = "\n".join(["", few, equal_table(parts), added_table(parts)])
-    after = rest.split(END)[1]
-    README.write_text(f"{before}{START}\n{tables}\n{END}{after}")
+  readme = out / "README.md"
+  if not readme.exists():
+    return
+  before, rest = readme.read_text().split(START)
+  few = table(parts, ("all that fit", CAPACITY))
+  texts = [few, equal_table(parts), added_table(parts), shared_table(parts)]
+  tables = "\n".join(["", *filter(None, texts)])
+  after = rest.split(END)[1]
+  readme.write_text(f"{before}{START}\n{tables}\n{END}{after}")

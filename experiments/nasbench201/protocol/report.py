@@ -1,7 +1,8 @@
 """Every picker's score on one part of the cells, and picks.json."""
 
+import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,8 @@ from experiments.nasbench201.protocol.choices import (
   CANDIDATES,
   FINALISTS,
   NUM_LABELS,
+  SHARED,
+  Committee,
   Frozen,
 )
 from experiments.nasbench201.protocol.data import Cells
@@ -31,6 +34,9 @@ PUBLISHED = (
   {"synflow": 1, "jacov": 2},
 )
 CHOOSERS = ("oracle", "committee", f"best of {FINALISTS} short trainings")
+# With a supernet: the committee and its weights' loss beside it at weight 1,
+# and the best committee that reads this loss.
+WITH_SHARED = ("committee and shared loss", "best committee with shared loss")
 
 
 class Picker(NamedTuple):
@@ -86,9 +92,27 @@ def baselines(problem: Problem, frozen: Frozen, seed: int) -> Picked:
   yield from finalists(largest, dict(committee.weights), (3,))
   yield from choosers(problem, frozen, CAPACITY, largest, tie)
   yield from choosers(problem, frozen, CAPACITY, few, tie)
+  yield from _with_shared(problem, frozen, tie)
   drawn = pickers.random_that_fit(problem, seed, CANDIDATES)
   yield Picker("random", "chance", 1), drawn[..., 0]
   yield from choosers(problem, frozen, "random", drawn, tie)
+
+
+def _with_shared(problem: Problem, frozen: Frozen, tie: np.ndarray) -> Picked:
+  """Committees that read the supernet's weights; none without a supernet."""
+  if frozen.with_shared is None:
+    return
+  added = Committee({**frozen.committee.weights, SHARED: 1}, frozen.committee.k)
+  for who, committee in zip(
+    WITH_SHARED, (added, frozen.with_shared), strict=True
+  ):
+    lists = pickers.first_that_fit(
+      problem, problem.cells.macs, tie, committee.k
+    )
+    _, none, five = chosen(problem, lists, committee, tie)
+    yield Picker(CAPACITY, who, committee.k), none
+    best = f"{who}, best of {FINALISTS} short trainings"
+    yield Picker(CAPACITY, best, committee.k, FINALISTS), five
 
 
 def choosers(
@@ -110,7 +134,7 @@ def choosers(
 
 
 def controllers(
-  problem: Problem, frozen: Frozen, labels: str, seed: int
+  problem: Problem, frozen: Frozen, *, labels: str, seed: int
 ) -> Picked:
   """The controller alone, and what it adds; seed: of everything random."""
   cells, settings = problem.cells, frozen.controllers[labels]
@@ -151,25 +175,31 @@ def controllers(
   yield from of_surrogate(ranked, top)
 
 
-def report(cells: Cells, frozen: Frozen, shuffles: int) -> list[dict[str, Any]]:
+def report(
+  supernets: Sequence[Cells], frozen: Frozen, shuffles: int
+) -> list[dict[str, Any]]:
   """A row for each picker: mean and deviation over shuffles or seeds.
 
   Args:
-    cells: a part of them.
+    supernets: a part of the cells, with the scores of each supernet. Repeat i
+      reads those of supernet i modulo their number.
     frozen: the choices.
     shuffles: seeds of the tie shuffle of pickers without a controller.
   """
-  problem = make_problem(cells)
+  problems = [make_problem(cells) for cells in supernets]
   ratios: dict[Picker, list[np.ndarray]] = {}
-  seeds = (
-    (labels, s) for labels in NUM_LABELS for s in range(CONTROLLER_SEEDS)
-  )
-  for picker, picks in itertools.chain(
-    *(baselines(problem, frozen, seed) for seed in range(shuffles)),
-    *(controllers(problem, frozen, labels, seed) for labels, seed in seeds),
-  ):
-    ratios.setdefault(picker, []).append(score(problem, picks))
-  return [_row(p, np.stack(r), cells.settings) for p, r in ratios.items()]
+  jobs = [(baselines, seed) for seed in range(shuffles)]
+  jobs += [
+    (functools.partial(controllers, labels=labels), seed)
+    for labels in NUM_LABELS
+    for seed in range(CONTROLLER_SEEDS)
+  ]
+  for picked, seed in jobs:
+    problem = problems[seed % len(problems)]
+    for picker, picks in picked(problem, frozen, seed=seed):
+      ratios.setdefault(picker, []).append(score(problem, picks))
+  settings = supernets[0].settings
+  return [_row(p, np.stack(r), settings) for p, r in ratios.items()]
 
 
 def _row(

@@ -5,10 +5,11 @@
   python -m experiments.nasbench201.protocol.run draw
 
 From the repository root. DIR holds the files of `data.FILES`. `tune` looks at
-the half of the cells alone, and writes tune.json and frozen.json; `report`
-reads frozen.json and writes results.json (half, other half and all) and
-../picks.json; `draw` writes table.md, figure.png and the
-tables of README.md from results.json.
+the half of the cells alone, and writes tune.json and frozen.json to OUT;
+`report` reads frozen.json and writes results.json (half, other half and all)
+and PICKS; `draw` writes table.md, figure.png and the tables of OUT/README.md
+from results.json. With --scores, once a supernet, everything is judged by the
+scores of supernet.py in place of the published ones.
 """
 
 import argparse
@@ -26,15 +27,12 @@ from experiments.nasbench201.protocol import (
 from hwnas_jax.io import versions, writers
 
 HERE = pathlib.Path(__file__).parent
-PICKS = HERE.parent / "picks.json"
-SEEDS = 3  # of ties in picks.json, where there is no supernet
 
 
 def made(args: argparse.Namespace, start: float) -> dict[str, Any]:
   """What every JSON says about its making."""
   return {
     "seeds": {"split": data.SPLIT_SEED, "shuffles": args.shuffles},
-    "supernet_seed": args.seed,
     "versions": versions.versions(),
     "wall_s": round(time.monotonic() - start, 1),
     "data_sha256": data.digests(args.data_dir, args.scores),
@@ -51,26 +49,20 @@ def parse() -> argparse.Namespace:
   parser.add_argument(
     "--scores",
     type=pathlib.Path,
-    action="append",
+    nargs="*",
     default=[],
-    help="FILE.npz with judges by cell, see data.load; may be repeated",
-  )
-  parser.add_argument(
-    "--seed", type=int, help="of the supernet that --scores come from"
+    help="a .npz for each supernet, in order of their seeds from 0",
   )
   parser.add_argument("--shuffles", type=int, default=20, help="of ties")
-  parser.add_argument(
-    "--frozen", type=pathlib.Path, default=HERE / "frozen.json"
-  )
   parser.add_argument("--out", type=pathlib.Path, default=HERE)
-  parser.add_argument("--picks", type=pathlib.Path, default=PICKS)
+  parser.add_argument(
+    "--picks", type=pathlib.Path, help="default: none written"
+  )
   args = parser.parse_args()
   if args.shuffles < 2:
     parser.error("--shuffles must be 2 or more: there is a deviation")
   if args.command != "draw" and args.data_dir is None:
     parser.error(f"{args.command} needs --data_dir")
-  if bool(args.scores) != (args.seed is not None):
-    parser.error("--scores and --seed go together")
   return args
 
 
@@ -81,32 +73,33 @@ def main() -> None:
   if args.command == "draw":
     draw.draw(writers.read_json(results), args.out)
     return
-  cells = data.load(args.data_dir, args.scores)
+  supernets = [data.load(args.data_dir, path) for path in args.scores or [None]]
+  frozen_path = args.out / "frozen.json"
   if args.command == "tune":
-    tuned = tune.tune(data.part_of(cells, "half"))
+    tuned = tune.tune([data.part_of(cells, "half") for cells in supernets])
     made_with = made(args, start)
     writers.write_json(
       args.out / "tune.json", tuned.grids | {"made": made_with}
     )
     writers.write_json(
-      args.frozen, tuned.frozen.to_json() | {"made": made_with}
+      frozen_path, tuned.frozen.to_json() | {"made": made_with}
     )
     return
-  loaded = writers.read_json(args.frozen)
+  loaded = writers.read_json(frozen_path)
   frozen = choices.read(loaded)
   parts = {}
   for part in data.PARTS:
-    parts[part] = report.report(
-      data.part_of(cells, part), frozen, args.shuffles
-    )
+    of_part = [data.part_of(cells, part) for cells in supernets]
+    parts[part] = report.report(of_part, frozen, args.shuffles)
     print(f"{part}: {time.monotonic() - start:.0f} s", flush=True)
   found = {"parts": parts, "frozen": loaded, "made": made(args, start)}
   writers.write_json(results, found)
   draw.draw(found, args.out)
-  picks = writers.read_json(args.picks) if args.picks.exists() else {}
-  for seed in range(SEEDS) if args.seed is None else [args.seed]:
-    report.add_picks(picks, cells, frozen, seed)
-  writers.write_json(args.picks, picks)
+  if args.picks:
+    picks: dict[str, Any] = {}
+    for seed, cells in enumerate(supernets):
+      report.add_picks(picks, cells, frozen, seed)
+    writers.write_json(args.picks, picks)
 
 
 if __name__ == "__main__":

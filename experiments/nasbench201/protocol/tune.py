@@ -6,22 +6,32 @@ setting, averaged over the ways to pick that the choice serves.
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.nasbench201.protocol import choices, controller, pickers
-from experiments.nasbench201.protocol.choices import Committee, Frozen
+from experiments.nasbench201.protocol import (
+  choices,
+  controller,
+  data,
+  pickers,
+)
+from experiments.nasbench201.protocol.choices import (
+  SHARED,
+  Committee,
+  Frozen,
+)
 from experiments.nasbench201.protocol.controller import Settings
 from experiments.nasbench201.protocol.data import Cells
 from experiments.nasbench201.protocol.score import Problem, make_problem, score
 
-SHUFFLES, SEEDS = 6, 2
+RESAMPLES, SEEDS = 6, 3
+SHARE = 0.75  # of the cells in a resample
 # A committee has the shortest list whose objective is this near the best: to
 # judge costs time.
 TOLERANCE = 0.001
-SIZES = (10, 20, 40, 60, 100, 160)  # of the shortlist
+SIZES = (20, 40, 60, 100)  # of the shortlist
 ENTROPIES = (0.0, 0.2, 0.8, 1.6, 3.2)
 BANDS = (0.05, 0.1, 0.2)
 SPREADS = ("scales", "mixture")
@@ -34,20 +44,32 @@ class Tuned(NamedTuple):
   grids: dict[str, list[dict[str, Any]]]
 
 
-def tune(cells: Cells) -> Tuned:
-  """Chooses the committee, then the controller's settings for each label."""
-  problem = make_problem(cells)
-  rows = _committees(problem)
+def tune(supernets: Sequence[Cells]) -> Tuned:
+  """Chooses the committees, then the controller's settings for each label.
+
+  Args:
+    supernets: the cells with the scores of each supernet; one where they are
+      published ones.
+  """
+  rows = _committees(supernets)
   grids = {"committee": rows}
-  near = [r for r in rows if r["worth"] >= rows[0]["worth"] - TOLERANCE]
-  best = min(near, key=lambda row: row["k"])  # the best of those of least k
-  committee = Committee(best["weights"], best["k"])
+  without = [row for row in rows if SHARED not in row["weights"]]
+  with_it = [row for row in rows if SHARED in row["weights"]]
+  committee = _shortest(without)
   settings = {}
   for labels in choices.NUM_LABELS:
-    rows = _controllers(problem, labels, committee)
+    rows = _controllers(supernets, labels, committee)
     grids[f"controller_{labels}"] = rows
     settings[labels] = Settings(**rows[0]["settings"])
-  return Tuned(Frozen(committee, settings), grids)
+  shared = _shortest(with_it) if with_it else None
+  return Tuned(Frozen(committee, settings, shared), grids)
+
+
+def _shortest(rows: list[dict[str, Any]]) -> Committee:
+  """The best of least k among rows near the best, which is the first."""
+  near = [row for row in rows if row["worth"] >= rows[0]["worth"] - TOLERANCE]
+  best = min(near, key=lambda row: row["k"])
+  return Committee(best["weights"], best["k"])
 
 
 def worth(problem: Problem, picks: np.ndarray) -> float:
@@ -63,35 +85,43 @@ def weightings(names: list[str]) -> Iterator[dict[str, float]]:
       yield {n: w for n, w in zip(names, weights, strict=True) if w}
 
 
-def _committees(problem: Problem) -> list[dict[str, Any]]:
-  """Every committee with its objective, best first."""
-  cells = problem.cells
+def _committees(supernets: Sequence[Cells]) -> list[dict[str, Any]]:
+  """Every committee with its objective, best first.
+
+  The objective is the mean over RESAMPLES random parts of the cells, each with
+  its own budgets, true front and order of ties: the worst setting of one part
+  is a matter of few cells.
+  """
   found: dict[tuple[int, str], dict[str, Any]] = {}
-  for k, seed in itertools.product(SIZES, range(SHUFFLES)):
-    tie = pickers.shuffle(cells, seed)
-    lists = pickers.first_that_fit(problem, cells.macs, tie, k)
-    present = lists != pickers.ABSENT
-    ranks = {
-      n: pickers.ranks(x[lists], present) for n, x in cells.judges.items()
-    }
-    for weights in weightings(sorted(cells.judges)):
-      total = np.sum([w * ranks[n] for n, w in weights.items()], 0)
-      best = pickers.keep(lists, total, tie, choices.FINALISTS)
-      pair = best[..., 0], pickers.choose(best, cells.val_12, tie)
-      row = found.setdefault(
-        (k, str(weights)), {"k": k, "weights": weights, "worth": 0.0}
-      )
-      row["worth"] += sum(worth(problem, p) for p in pair) / 2 / SHUFFLES
+  for seed in range(RESAMPLES):
+    cells = data.subset_of(supernets[seed % len(supernets)], SHARE, seed)
+    problem, tie = make_problem(cells), pickers.shuffle(cells, seed)
+    for k in SIZES:
+      lists = pickers.first_that_fit(problem, cells.macs, tie, k)
+      present = lists != pickers.ABSENT
+      ranks = {
+        n: pickers.ranks(x[lists], present) for n, x in cells.judges.items()
+      }
+      for weights in weightings(sorted(cells.judges)):
+        total = np.sum([w * ranks[n] for n, w in weights.items()], 0)
+        best = pickers.keep(lists, total, tie, choices.FINALISTS)
+        pair = best[..., 0], pickers.choose(best, cells.val_12, tie)
+        row = found.setdefault(
+          (k, str(weights)), {"k": k, "weights": weights, "worth": 0.0}
+        )
+        row["worth"] += sum(worth(problem, p) for p in pair) / 2 / RESAMPLES
   return _sorted(found)
 
 
 def _controllers(
-  problem: Problem, labels: str, committee: Committee
+  supernets: Sequence[Cells], labels: str, committee: Committee
 ) -> list[dict[str, Any]]:
   """Every setting of the controller with its objective, best first."""
-  cells = problem.cells
+  problems = [make_problem(cells) for cells in supernets]
   found: dict[Settings, dict[str, Any]] = {}
   for entropy, seed in itertools.product(ENTROPIES, range(SEEDS)):
+    problem = problems[seed % len(problems)]
+    cells = problem.cells
     fitted = choices.fit_surrogate(cells, labels, committee.weights, seed)
     trained = controller.train(fitted, entropy, seed)
     likelihoods = controller.log_likelihoods(

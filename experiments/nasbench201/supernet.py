@@ -1,0 +1,228 @@
+"""A reduced supernet of NAS-Bench-201, and its judges' scores of all cells.
+
+  python -m experiments.nasbench201.supernet --data_dir=DIR --seed=0
+
+DIR is TFDS's folder with cifar10 in it, or a .npz (`hwnas_jax.data.load`). The
+size is reduced: images are averaged to 16x16, the supernet has one cell a stage
+of 16 channels. It is trained on 90 % of the training split by sampled paths,
+all architectures equally likely, with the package's own search (a warm-up for
+the whole length: the controller never moves). Then every cell without
+unreachable operations is scored by the package's judges: `shared_loss` on
+examples that the supernet was not trained on, `synflow`, `jacov` (mean of three
+draws) and `nwot` on fresh weights of the same reduced size.
+
+Writes NAME.npz (for `protocol.run --scores`) and NAME.json to --out. A killed
+run goes on where it was. --smoke is a tiny size that shows that it runs.
+"""
+
+import argparse
+import pathlib
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+import hwnas_jax as hw
+from hwnas_jax.config import method
+from hwnas_jax.config import problem as problems
+from hwnas_jax.core.rng import stream
+from hwnas_jax.core.types import Genotype
+from hwnas_jax.data import arrays, augment
+from hwnas_jax.data import load as data
+from hwnas_jax.derive import judges
+from hwnas_jax.derive.judges import Evidence
+from hwnas_jax.derive.shared import SharedWeights
+from hwnas_jax.io import records, versions, writers
+from hwnas_jax.io.run_folder import RunFolder
+from hwnas_jax.runs import pipeline
+from hwnas_jax.spaces import nasbench201
+from hwnas_jax.spaces.nasbench201 import NasBench201
+
+HERE = pathlib.Path(__file__).parent / "supernets"
+DRAWS, BATCH = 3, 64  # of the judges of fresh weights
+HELD_OUT = 1000  # examples of `shared_loss`
+FRESH = ("synflow", "jacov", "nwot")
+AT_ONCE = 200  # cells between two writes
+SMOKE_CELLS = 4
+PLACES = ("data_dir", "out", "work")  # not of the result
+
+
+def load_dataset(path: pathlib.Path, side: int) -> arrays.Dataset:
+  """CIFAR-10 with images averaged to side x side."""
+  name = f"npz:{path}" if path.suffix == ".npz" else "cifar10"
+  full = data.load(name, str(path))
+  shrink = full.image[0] // side
+
+  def averaged(images: jax.Array) -> np.ndarray:
+    x = np.asarray(images).astype(np.float32)
+    n, height, width, channels = x.shape
+    x = x.reshape(
+      n, height // shrink, shrink, width // shrink, shrink, channels
+    )
+    return np.rint(x.mean((2, 4))).astype(np.uint8)
+
+  return arrays.make_dataset(
+    f"cifar10 {side}x{side}",
+    averaged(full.train.images),
+    np.asarray(full.train.labels),
+    averaged(full.test.images),
+    np.asarray(full.test.labels),
+    full.class_names,
+  )
+
+
+def make_config(args: argparse.Namespace) -> Any:
+  """The package's config of NAS-Bench-201, reduced, its controller idle."""
+  config = hw.load_config("nasbench201")
+  config.seed = args.seed
+  config.data.update(name="arrays", pad=args.side // 8)
+  config.space.update(num_cells=args.cells, channels=args.channels)
+  config.cost.name = "macs"  # read by the controller alone, which is idle
+  config.controller.reference_std = 1e-6
+  config.sampler.update(
+    name=args.sampler, warmup=args.sampler, per_example=False
+  )
+  config.search.update(
+    num_steps=args.steps,
+    warmup_steps=args.steps - config.search.steps_per_dispatch,
+    batch_size=args.batch,
+    bilevel=False,
+    weights_fraction=0.9,
+    weights_lr=args.lr,
+    weights_decay=args.decay,
+    checkpoint_every=args.checkpoint_every,
+  )
+  config.regularise.identity = args.identity
+  return config
+
+
+def living_cells(spec: NasBench201) -> dict[int, Genotype]:
+  """The 9,445 cells whose every operation reaches the output, by index."""
+  none = spec.ops.index("none")
+  cells = {}
+  for index in range(nasbench201.NUM_CELLS):
+    cell = nasbench201.from_index(index)
+    live = spec.live(cell)
+    if any(live) and all(
+      runs or op == none for op, runs in zip(cell, live, strict=True)
+    ):
+      cells[index] = cell
+  return cells
+
+
+def train(args: argparse.Namespace, dataset: arrays.Dataset) -> Evidence:
+  """Trains the supernet, or goes on; returns what the judges read."""
+  config = problems.resolve(make_config(args))
+  nets = problems.make_nets(config, dataset)
+  problem = problems.make(config, nets, None)
+  folder = RunFolder.at(args.work / args.name)
+  pipeline.begin(folder, config, "", dataset)
+  searched = pipeline.search(problem, folder, dataset)
+  images, labels = method.held_out(config, dataset, HELD_OUT)
+  shared = SharedWeights(
+    searched.parts.net, searched.state.weights, images, labels
+  )
+  rows = np.random.default_rng(args.seed).permutation(
+    len(dataset.train.labels)
+  )[: DRAWS * BATCH]
+  fresh = judges.fresh(
+    searched.parts.net,
+    stream(args.seed, "judges"),
+    augment.normalise(dataset.train.images[rows], dataset.mean, dataset.std),
+    DRAWS,
+  )
+  spec = nets.supernet
+  assert isinstance(spec, NasBench201)
+  return Evidence(spec, searched.parts.net, fresh, shared)
+
+
+def score(
+  evidence: Evidence, cells: dict[int, Genotype], args: argparse.Namespace
+) -> dict[str, np.ndarray]:
+  """Scores of every cell by each judge, [N]; what is on disk is not redone."""
+  path = args.work / args.name / "scores.npz"
+  columns: dict[str, np.ndarray] = {}
+  if path.exists():
+    with np.load(path) as file:
+      columns = {name: file[name] for name in file.files}
+  genotypes = list(cells.values())
+  for name in args.judges:
+    column = columns.get(name, np.zeros(0))
+    for start in range(len(column), len(genotypes), AT_ONCE):
+      part = genotypes[start : start + AT_ONCE]
+      began = time.monotonic()
+      scores = judges.judge([name], evidence, part).scores[name]
+      column = columns[name] = np.concatenate([column, scores])
+      writers.write_arrays(path, columns)
+      rate = len(part) / (time.monotonic() - began)
+      print(f"{name}: {len(column)} cells, {rate:.1f} a second", flush=True)
+  return {name: columns[name] for name in args.judges}
+
+
+def parse() -> argparse.Namespace:
+  """The command line."""
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("--data_dir", type=pathlib.Path, required=True)
+  parser.add_argument("--out", type=pathlib.Path, default=HERE)
+  parser.add_argument(
+    "--work", type=pathlib.Path, help="of checkpoints; default: OUT/runs"
+  )
+  parser.add_argument("--name", help="default: seed<SEED>")
+  parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument("--sampler", default="ordered")
+  parser.add_argument("--steps", type=int, default=4000)
+  parser.add_argument("--batch", type=int, default=64)
+  parser.add_argument("--lr", type=float, default=0.05)
+  parser.add_argument("--decay", type=float, default=3e-4)
+  parser.add_argument("--identity", type=float, default=0.0)
+  parser.add_argument("--cells", type=int, default=1, help="a stage")
+  parser.add_argument("--channels", type=int, default=16)
+  parser.add_argument("--side", type=int, default=16, help="of the images")
+  parser.add_argument("--checkpoint_every", type=int, default=500)
+  parser.add_argument(
+    "--judges", nargs="*", default=["shared_loss", *FRESH], help="in order"
+  )
+  parser.add_argument("--smoke", action="store_true")
+  args = parser.parse_args()
+  if args.smoke:
+    args.steps, args.batch, args.channels, args.checkpoint_every = 20, 8, 4, 10
+  args.name = args.name or f"seed{args.seed}"
+  args.work = args.work or args.out / "runs"
+  return args
+
+
+def main() -> None:
+  """Trains, scores, and writes both files."""
+  args, start = parse(), time.monotonic()
+  dataset = load_dataset(args.data_dir, args.side)
+  evidence = train(args, dataset)
+  train_s = time.monotonic() - start
+  cells = living_cells(evidence.spec)
+  if args.smoke:
+    cells = dict(list(cells.items())[:SMOKE_CELLS])
+  scores = score(evidence, cells, args)
+  args.out.mkdir(parents=True, exist_ok=True)
+  writers.write_arrays(
+    args.out / f"{args.name}.npz", {"index": np.asarray(list(cells)), **scores}
+  )
+  settings = {k: v for k, v in vars(args).items() if k not in PLACES}
+  writers.write_json(
+    args.out / f"{args.name}.json",
+    {
+      "settings": settings,
+      "data": dataset.name,
+      "space": repr(evidence.spec),
+      "cells": len(cells),
+      # Of the process that ended: one that went on took less.
+      "wall_s": {"train": train_s, "all": time.monotonic() - start},
+      "versions": versions.versions(),
+      "device": records.to_json(versions.device_fingerprint()),
+    },
+  )
+
+
+if __name__ == "__main__":
+  main()
