@@ -41,7 +41,7 @@ from hwnas_jax.spaces.nasbench201 import NasBench201
 
 HERE = pathlib.Path(__file__).parent / "supernets"
 DRAWS, BATCH = 3, 64  # of the judges of fresh weights
-HELD_OUT = 1000  # examples of `shared_loss`
+HELD_OUT = 256  # examples of `shared_loss`
 FRESH = ("synflow", "jacov", "nwot")
 AT_ONCE = 200  # cells between two writes
 SMOKE_CELLS = 4
