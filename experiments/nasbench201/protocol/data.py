@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hwnas_jax.spaces.nasbench201 import NUM_CELLS
+from hwnas_jax.spaces.nasbench201 import NUM_CELLS, OPS
 
 SCORES, CELLS, LATENCIES = FILES = (
   "zero_cost.csv",
@@ -88,8 +88,10 @@ def load(folder: pathlib.Path, scores: pathlib.Path | None = None) -> Cells:
   if scores is None:
     judges = {j: np.asarray([float(r[j]) for r in rows]) for j in JUDGES}
   else:
+    # The cell of `none` alone is dead, and no judge scores it: it is the worst.
+    dead = (cells["ops"][index] == OPS.index("none")).all(1)
     columns = _read_scores(scores).items()
-    judges = {name: column[index] for name, column in columns}
+    judges = {n: np.where(dead, -np.inf, x[index]) for n, x in columns}
   judges["macs"] = cells["cifar10_macs"][index].astype(float)
   with np.load(folder / LATENCIES) as file:
     settings = tuple(file.files)
