@@ -189,21 +189,42 @@ class Darts:
     """Which choices run; a compiler removes the others.
 
     Every node is a part of its cell's output. So an edge is dead only if it is
-    absent, if its operation is `none`, or if its source is a node that no live
-    edge enters and that is therefore zero.
+    absent, if its operation is `none`, if its source is a node that no live
+    edge enters and that is therefore zero, or if the whole network is dead: the
+    image does not reach the last cell's output.
     """
-    live = []
     per_cell = len(self.edges)
-    for start in range(0, len(genotype), per_cell):
-      filled = {0, 1}
-      for (source, node), op in zip(
-        self.edges, genotype[start : start + per_cell], strict=True
-      ):
-        runs = op != ABSENT and self.ops[op] != "none" and source in filled
-        live.append(runs)
-        if runs:
-          filled.add(node + 2)
-    return tuple(live)
+    kinds = [
+      genotype[start : start + per_cell]
+      for start in range(0, len(genotype), per_cell)
+    ]
+    if not self._reached(kinds):
+      return (False,) * len(genotype)
+    return tuple(runs for ops in kinds for runs in self._running(ops, {0, 1}))
+
+  def _running(self, ops: Genotype, filled: set[int]) -> tuple[bool, ...]:
+    """Which edges of a cell run, if these of its two inputs are not zero."""
+    filled, running = set(filled), []
+    for (source, node), op in zip(self.edges, ops, strict=True):
+      runs = op != ABSENT and self.ops[op] != "none" and source in filled
+      running.append(runs)
+      if runs:
+        filled.add(node + 2)
+    return tuple(running)
+
+  def _reached(self, kinds: list[Genotype]) -> bool:
+    """Whether the image reaches the last cell's output.
+
+    Args:
+      kinds: the operations of the normal cell, and of the reduction if there
+        is one.
+    """
+    before, last = True, True
+    for cell in self.cells():
+      filled = {state for state, full in enumerate((before, last)) if full}
+      ops = kinds[cell.reduction and len(kinds) > 1]
+      before, last = last, any(self._running(ops, filled))
+    return last
 
 
 def _edge_sites(
