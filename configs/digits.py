@@ -20,7 +20,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config = base.default()
   config.data.pad = 1
   config.space.update(ops="three", num_cells=3, channels=8)
-  config.derive.update(rule="argmax", num_scales=8, num_random=3)
+  config.derive.update(rule="argmax", num_scales=8, num_trained=3, num_random=3)
   config.controller.update(num_pivots=8, reference_std=1.0)
   config.condition.update(low=0.003, high=100.0)
   config.search.update(
@@ -37,7 +37,7 @@ def get_config(variant: str = "") -> ConfigDict:
   )
   if variant == "smoke":
     config.space.update(num_nodes=2, channels=4)
-    config.derive.update(num_scales=2, num_random=1)
+    config.derive.update(num_scales=2, num_trained=1, num_random=1)
     config.search.update(num_steps=40, warmup_steps=0, checkpoint_every=20)
     config.latency.repeats = 3
     config.train.update(num_steps=20, checkpoint_every=20)

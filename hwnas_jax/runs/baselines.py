@@ -254,16 +254,21 @@ def _randoms(
 
 
 def _references(problem: Problem) -> list[Derived]:
-  """The space's reference at all WIDTHS that differ."""
+  """The space's reference at all WIDTHS that differ, the narrowest first."""
   net = problem.nets.derived
   make = kind_of(net).reference
   assert make is not None  # config.checks
   genotype = make(net)
-  widths = {scaled(net, width).space(): width for width in reversed(WIDTHS)}
-  return [
+  # Several factors may round to the same channels.
+  widths = {scaled(net, width).space(): width for width in (*WIDTHS, 1.0)}
+  references = [
     Derived(f"reference x{width:g}", genotype, None, "reference", width)
-    for width in sorted(widths.values())
+    for width in widths.values()
   ]
+  return sorted(
+    references,
+    key=lambda n: float(capacity.macs(scaled(net, n.width), [genotype])[0]),
+  )
 
 
 def _scaled(
