@@ -9,7 +9,6 @@ import numpy as np
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.derive import capacity
 from hwnas_jax.derive.exact import Constraint, best, spent
-from hwnas_jax.spaces.architecture import alive
 from hwnas_jax.spaces.spec import Spec
 
 # The program that finds the largest counts what a `none` cuts off too: of so
@@ -53,7 +52,7 @@ def largest(
   """
   count = POOL if "none" in net.ops else 1
   genotypes = capacity.largest(net, rule, [cost, *others], count)
-  return next((g for g in genotypes if alive(net, g)), None)
+  return next((g for g in genotypes if net.alive(g)), None)
 
 
 def random(
@@ -95,6 +94,6 @@ def random(
       living = capacity.reaching(net, drawn[0])
       # What does not reach the output costs nothing.
       fits = spent(cost, living) >= low * cost.budget
-      if fits and alive(net, drawn[0]) and living not in taken:
+      if fits and net.alive(drawn[0]) and living not in taken:
         return drawn[0]
   return None

@@ -73,12 +73,14 @@ def budgets(problem: Problem, network: Derived) -> tuple[Constraint, ...]:
     cost = Constraint("latency", array, base, own)
   else:
     array = np.asarray(problem.costs.reference)
+    counted = capacity.reaching(net, network.genotype)
     if part.name == "paper" and network.condition is not None:
       prices = np.zeros(len(space.ops))
       prices[list(problem.columns)] = network.condition.simplex
       array = array * prices
+      counted = network.genotype  # its prices count what does not run, too
     cost = Constraint(part.name, array, float(problem.costs.base), 0.0)
-    own = spent(cost, capacity.reaching(net, network.genotype))
+    own = spent(cost, counted)
   cap = skip_cap(problem.config, space)
   return cost._replace(budget=own * (1 + _ROUNDING)), *([cap] if cap else [])
 

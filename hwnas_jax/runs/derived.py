@@ -64,7 +64,7 @@ def derive(problem: Problem, searched: "Searched") -> Swept:
     )
   networks, swept = families.derive(space, problem.rule, points, logits)
   by_id = {architecture.identity(space, n.genotype): n for n in networks}
-  living = [n for n in networks if architecture.alive(net, n.genotype)]
+  living = [n for n in networks if net.alive(n.genotype)]
   if not living:
     raise ValueError(
       "every network that the search derives is dead: nothing reaches its"
@@ -106,7 +106,7 @@ def with_collapse(
   )
   net = problem.nets.derived
   signs = [
-    sign if architecture.alive(net, genotype) else _dead(sign)
+    sign if net.alive(genotype) else _dead(sign)
     for sign, genotype in zip(signs, swept.genotypes, strict=True)
   ]
   for point, sign in zip(swept.points, signs, strict=True):

@@ -201,8 +201,10 @@ def best_sample(
   """
   held_out = {
     index: accuracies.held_out_accuracy
-    for index, accuracies in enumerate(trained)
-    if accuracies.held_out_accuracy is not None
+    for index, (network, accuracies) in enumerate(
+      zip(networks, trained, strict=True)
+    )
+    if network.kind == "member" and accuracies.held_out_accuracy is not None
   }
   if not held_out:
     return None

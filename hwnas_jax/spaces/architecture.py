@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hwnas_jax.core.types import ABSENT, Genotype
-from hwnas_jax.spaces.spec import Space, Spec
+from hwnas_jax.spaces.spec import Space
 
 
 def check_genotype(space: Space, genotype: Genotype) -> None:
@@ -77,11 +77,6 @@ def identity(space: Space, genotype: Genotype, width: float = 1.0) -> str:
   if width != 1.0:
     text += f" width {width:g}"
   return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def alive(net: Spec, genotype: Genotype) -> bool:
-  """Whether the network's output depends on its input."""
-  return any(net.live(genotype))
 
 
 def one_hot(genotypes: Sequence[Genotype], num_ops: int) -> np.ndarray:

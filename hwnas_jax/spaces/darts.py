@@ -189,18 +189,33 @@ class Darts:
     """Which choices run; a compiler removes the others.
 
     Every node is a part of its cell's output. So an edge is dead only if it is
-    absent, if its operation is `none`, if its source is a node that no live
-    edge enters and that is therefore zero, or if the whole network is dead: the
-    image does not reach the last cell's output.
+    absent, if its operation is `none`, or if its source is a node that no live
+    edge enters and that is therefore zero.
     """
-    per_cell = len(self.edges)
-    kinds = [
-      genotype[start : start + per_cell]
-      for start in range(0, len(genotype), per_cell)
-    ]
-    if not self._reached(kinds):
-      return (False,) * len(genotype)
-    return tuple(runs for ops in kinds for runs in self._running(ops, {0, 1}))
+    return tuple(
+      runs
+      for ops in self._by_cell_type(genotype)
+      for runs in self._running(ops, {0, 1})
+    )
+
+  def alive(self, genotype: Genotype) -> bool:
+    """Whether the image reaches the last cell's output.
+
+    A cell without live edges gives zeros to the two cells after it.
+    """
+    kinds = self._by_cell_type(genotype)
+    before = last = True
+    for cell in self.cells():
+      filled = {state for state, full in enumerate((before, last)) if full}
+      ops = kinds[1] if cell.reduction else kinds[0]
+      before, last = last, any(self._running(ops, filled))
+    return last
+
+  def _by_cell_type(self, genotype: Genotype) -> list[Genotype]:
+    """The operations of the normal cell, then of the reduction, if any."""
+    count = len(self.edges)
+    starts = range(0, len(genotype), count)
+    return [genotype[start : start + count] for start in starts]
 
   def _running(self, ops: Genotype, filled: set[int]) -> tuple[bool, ...]:
     """Which edges of a cell run, if these of its two inputs are not zero."""
@@ -211,20 +226,6 @@ class Darts:
       if runs:
         filled.add(node + 2)
     return tuple(running)
-
-  def _reached(self, kinds: list[Genotype]) -> bool:
-    """Whether the image reaches the last cell's output.
-
-    Args:
-      kinds: the operations of the normal cell, and of the reduction if there
-        is one.
-    """
-    before, last = True, True
-    for cell in self.cells():
-      filled = {state for state, full in enumerate((before, last)) if full}
-      ops = kinds[cell.reduction and len(kinds) > 1]
-      before, last = last, any(self._running(ops, filled))
-    return last
 
 
 def _edge_sites(
