@@ -125,6 +125,8 @@ def digest_networks(folder):
     genotype = [ops.index(chosen[c]) if c in chosen else -1 for c in choices]
     members[name] = " ".join(map(str, genotype))
     home = folder / "networks" / row["id"]
+    if not (home / "weights.npz").exists():
+      continue  # not trained
     with np.load(home / "weights.npz") as arrays:
       weights[name] = digest_arrays(arrays.values())
     losses[name] = digest_losses(home)

@@ -144,7 +144,7 @@ class Family(Record, frozen=True, kw_only=True):
   latency_batch_size: images a call, of every latency.
   base_latency_ms: the base, by the table; None without a table.
   priced: the operations of a condition's simplex, in its order.
-  members: each network once: the family's, then the others.
+  members: each network once: the family's, the trained first, then others.
   baselines: what stands beside each trained member.
   cost: that baselines share with their member: `latency`, or as in cost.name.
   num_test: examples of the test split; 0 where it was not recorded.

@@ -49,6 +49,7 @@ def _measure(
   swept = derived.derive(problem, searched)
   points = derived.with_collapse(problem, searched, dataset, swept)
   members = baselines.trained(problem, swept.networks)
+  family = [*members, *(n for n in swept.networks if n not in members)]
   accuracies = training.train(
     config, folder, dataset, nets.derived, [m.genotype for m in members]
   )
@@ -56,12 +57,12 @@ def _measure(
   bench = Bench(nets.derived, config.latency.batch_size, config.latency.repeats)
   beside, latencies = baselines.choose(
     problem,
-    swept.networks,
+    family,
     members if best is None else [members[best]],
     bench,
   )
   by_id = dict(zip(members, accuracies, strict=True))
-  networks = dict.fromkeys([*swept.networks, *(b.network for b in beside)])
+  networks = dict.fromkeys([*family, *(b.network for b in beside)])
   name = functools.partial(identity, nets.derived)
   base_ms = (
     tables.base_ms(problem.table, nets.derived.space())

@@ -72,7 +72,7 @@ class Run:
 
   @property
   def networks(self) -> tuple[Network, ...]:
-    """The networks of the family, then its baselines; some may be untrained.
+    """The family, the trained networks first, then its baselines.
 
     Raises:
       FileNotFoundError: the run is not finished.
