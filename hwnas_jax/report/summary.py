@@ -15,7 +15,7 @@ def summary(run: Run) -> list[str]:
   """
   searched = family.searched(run.family.members)
   paragraphs = [
-    " ".join(verdict.sentences(run.family)),
+    *verdict.sentences(run.family),
     " ".join([_latencies(run, searched), *_best(searched)]),
     " ".join([*_left_out(run.family), _seeds(run.family.members)]),
   ]

@@ -125,13 +125,13 @@ def choose(
     for member in (members if trains else [])
   ]
   references = _references(problem) if trains and derive.references else []
-  chosen: list[Beside] = []
+  # Before anything is measured: a seed always gives the same ones.
+  chosen = [*_randoms(problem, known, members)]
   if trains and (problem.table or references):
     pilot = measure([*members, *(c.network for c in candidates), *references])
     chosen += _scaled(problem, known, members, references, pilot)
     if problem.table:
       candidates += [*_corrected(problem, known, candidates, pilot)]
-  chosen += _randoms(problem, known, members, candidates)
   networks = [b.network for b in (*candidates, *chosen)]
   latencies = measure([*family, *networks])
   if problem.table:
@@ -231,10 +231,7 @@ def _fitting(
 
 
 def _randoms(
-  problem: Problem,
-  known: _Known,
-  members: Sequence[Derived],
-  candidates: Sequence[Beside],
+  problem: Problem, known: _Known, members: Sequence[Derived]
 ) -> Iterator[Beside]:
   """derive.num_random random architectures, spread over the members."""
   derive, net = problem.config.derive, problem.nets.derived
