@@ -20,7 +20,7 @@ COSTS: dict[str, Reading] = {
 # label, marker, size, face and edge of a kind.
 _LOOKS: dict[MemberKind, tuple[str, str, int, str, str]] = {
   "member": ("family", "o", 52, style.ACCENT, style.PANEL),
-  "largest": ("largest that fits", "^", 50, style.PANEL, style.INK),
+  "largest": ("largest", "^", 50, style.PANEL, style.INK),
   "random": ("random", "D", 34, style.PANEL, style.MUTED),
   "reference": ("reference", "s", 38, style.PANEL, style.INK),
 }
