@@ -19,6 +19,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.data.update(name="cifar10", pad=4, flip=True)
   config.space.update(ops="eight", num_cells=8, channels=16)
   config.derive.update(rule="top_k", num_cells=20, channels=36)
+  config.derive.update(num_trained=3, num_random=3)
   config.search.update(num_steps=19_500, batch_size=64, bilevel=True)
   config.latency.update(batch_size=64, repeats=30, calibration_networks=20)
   config.train.update(

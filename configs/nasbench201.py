@@ -21,7 +21,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config = base.default()
   config.data.update(name="cifar10", pad=4, flip=True)
   config.space.update(name="nasbench201", num_cells=5, channels=16)
-  config.derive.update(rule="argmax")
+  config.derive.update(rule="argmax", num_trained=3, num_random=3)
   config.search.update(num_steps=19_500, batch_size=64, bilevel=True)
   config.latency.update(batch_size=64, repeats=30, calibration_networks=20)
   config.train.update(
@@ -30,7 +30,7 @@ def get_config(variant: str = "") -> ConfigDict:
   if variant == "smoke":
     config.data.name = "mock_cifar10"
     config.space.update(num_cells=1, channels=4)
-    config.derive.update(num_scales=2, num_random=1)
+    config.derive.update(num_scales=2, num_trained=1, num_random=1)
     config.search.update(
       num_steps=10, batch_size=16, checkpoint_every=10, bilevel=False
     )

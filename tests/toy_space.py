@@ -50,6 +50,10 @@ class Toy:
     """Every block runs."""
     return tuple(op != ABSENT for op in genotype)
 
+  def alive(self, genotype):
+    """No operation gives zeros."""
+    return True
+
   def graph(self):
     """A line."""
     edges = tuple((block, block + 1) for block in range(self.depth))

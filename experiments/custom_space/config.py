@@ -17,7 +17,7 @@ def get_config(variant: str = "") -> ConfigDict:
   model = pathlib.Path(__file__).with_name("net.py")
   config.space.update(name="custom", model=f"{model}:Net")
   config.data.pad = 1
-  config.derive.update(rule="argmax", num_scales=6, num_random=3)
+  config.derive.update(rule="argmax", num_scales=6, num_trained=3, num_random=3)
   config.controller.update(num_pivots=8, reference_std=1.0)
   config.condition.update(low=0.003, high=100.0)
   config.search.update(
@@ -32,7 +32,7 @@ def get_config(variant: str = "") -> ConfigDict:
     num_steps=600, batch_size=64, lr=0.05, steps_per_dispatch=1
   )
   if variant == "smoke":
-    config.derive.update(num_scales=2, num_random=1)
+    config.derive.update(num_scales=2, num_trained=1, num_random=1)
     config.search.update(num_steps=20, warmup_steps=10, checkpoint_every=10)
     config.latency.repeats = 3
     config.train.update(num_steps=10, checkpoint_every=10)

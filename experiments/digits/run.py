@@ -26,6 +26,7 @@ from hwnas_jax.data import load
 from hwnas_jax.io import records, versions, writers
 from hwnas_jax.io.records import Family
 from hwnas_jax.io.run_folder import RunFolder
+from hwnas_jax.report import comparison, verdict
 from hwnas_jax.report import family as reading
 
 RESULTS = pathlib.Path(__file__).parent / "results.json"
@@ -37,6 +38,8 @@ COLUMNS = (
   "accuracy_largest_budget",
   "accuracy_cheapest",
   "accuracy_random",
+  "over_largest",
+  "over_random",
 )
 
 
@@ -58,27 +61,33 @@ def run(config: str, seed: int, workdir: pathlib.Path) -> dict[str, Any]:
 def describe(family: Family) -> dict[str, Any]:
   """The numbers of a family.
 
-  The largest budget is that of the sweep's least scale; accuracy_random is
-  the mean of the random architectures, accuracy_cheapest that of the fastest
-  member.
+  The largest budget is that of the sweep's least scale; accuracy_cheapest is
+  that of the fastest trained member, accuracy_random the mean of the random
+  architectures. over_largest and over_random are the mean differences of the
+  members from their own baselines.
   """
   members = {member.id: member for member in family.members}
   sweep = sorted(family.sweep, key=lambda point: point.condition.scale)
   scales = [point.condition.scale for point in sweep]
   latencies_ms = [members[point.id].latency_ms or 0.0 for point in sweep]
-  searched, randoms = reading.split(family.members)
+  kinds = reading.by_kind(family.members)
+  searched = [m for m in kinds["member"] if reading.accuracy(m) is not None]
   rank = stats.spearmanr(scales, latencies_ms).statistic
-  wins, rivals = reading.matched(searched, randoms)
+  over = {
+    f"over_{c.kind}": c.difference for c in comparison.comparisons(family)
+  }
   return {
-    "spearman": float(rank) if len(searched) > 1 else None,
-    "num_members": len(searched),
+    "spearman": float(rank) if len(set(latencies_ms)) > 1 else None,
+    "num_members": len(kinds["member"]),
     "latency_ratio": min(latencies_ms) / max(latencies_ms),
     "accuracy_largest_budget": reading.accuracy(members[sweep[0].id]),
     "accuracy_cheapest": reading.accuracy(searched[0]),
     "accuracy_random": float(
-      np.mean([reading.accuracy(member) or 0.0 for member in randoms])
+      np.mean([reading.accuracy(member) or 0.0 for member in kinds["random"]])
     ),
-    "random_matched": f"{wins} of {rivals}",
+    **over,
+    "verdict": verdict.sentences(family),
+    "baselines": records.to_json(family.baselines),
     "members": records.to_json(family.members),
     "sweep": records.to_json(family.sweep),
   }
@@ -102,7 +111,7 @@ def print_table(results: dict[str, Any]) -> None:
   rows = {name: row for name, row in results.items() if name != "linear"}
   print("".join(f"{name:>25}" for name in ("", *COLUMNS)))
   values = np.asarray(
-    [[row[c] for c in COLUMNS] for row in rows.values()], float
+    [[row.get(c) for c in COLUMNS] for row in rows.values()], float
   )
   lines = dict(zip(rows, values, strict=True))
   lines["mean"] = values.mean(0)

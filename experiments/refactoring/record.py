@@ -117,7 +117,9 @@ def digest_networks(folder):
   family = json.loads((folder / "family.json").read_text())
   choices, ops = family["choices"], family["ops"]
   members, weights, losses = {}, {}, {}
-  for row in family["members"]:
+  # Which network is the largest that fits depends on measured times.
+  rows = [r for r in family["members"] if r["kind"] in ("member", "random")]
+  for row in rows:
     kind = row["kind"]
     name = f"{kind} {sum(n.startswith(kind) for n in members)}"
     chosen = row["architecture"]
@@ -125,15 +127,19 @@ def digest_networks(folder):
     genotype = [ops.index(chosen[c]) if c in chosen else -1 for c in choices]
     members[name] = " ".join(map(str, genotype))
     home = folder / "networks" / row["id"]
+    if not (home / "weights.npz").exists():
+      continue  # not trained
     with np.load(home / "weights.npz") as arrays:
       weights[name] = digest_arrays(arrays.values())
     losses[name] = digest_losses(home)
-  rows = family["members"]
   order = [row["id"] for row in rows]
   return {
     # Written out, so that a difference can be read.
     "architectures": members,
-    "member of each condition": [order.index(p["id"]) for p in family["sweep"]],
+    "member of each condition": [
+      order.index(p["id"]) if p["id"] in order else "dead"
+      for p in family["sweep"]
+    ],
     "weights": weights,
     "losses": losses,
     "accuracies": digest_json(

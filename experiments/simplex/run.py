@@ -38,7 +38,7 @@ from hwnas_jax.io import records, versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.nets.supernet import Net
-from hwnas_jax.runs import pipeline, training
+from hwnas_jax.runs import derived, pipeline, training
 from hwnas_jax.runs.pipeline import Searched
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
@@ -159,7 +159,7 @@ def run_search(
   searched = search(problem, variant, folder)
   jax.block_until_ready(searched.state)
   seconds = time.perf_counter() - start
-  swept = pipeline.derive(problem, searched)
+  swept = derived.derive(problem, searched)
   space = net.space()
   genotypes = {
     architecture.identity(space, network.genotype): network.genotype

@@ -86,7 +86,7 @@ def _require_field(config: ConfigDict, path: str) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-  """Runs or resumes the job; prints the report's path."""
+  """Runs or resumes the job; prints who wins, and the report's path."""
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
   values = flags.FLAGS
@@ -103,6 +103,8 @@ def main(argv: Sequence[str]) -> None:
   import hwnas_jax as hw
   from hwnas_jax.io.cache import use_compilation_cache
   from hwnas_jax.io.loop import Stopped
+  from hwnas_jax.report import verdict
+  from hwnas_jax.report.run import load
 
   use_compilation_cache()
   spec = config_flags.get_config_filename(values["config"])
@@ -116,4 +118,5 @@ def main(argv: Sequence[str]) -> None:
   except Stopped as stopped:
     logging.warning("%s; the same command goes on from there", stopped)
     sys.exit(143)
+  print(*verdict.sentences(load(run.folder).family), sep="\n")
   print(f"report: {run.report.path}")

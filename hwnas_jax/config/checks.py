@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from hwnas_jax.config.derive_checks import derive_faults
 from hwnas_jax.config.fields import Config
 from hwnas_jax.core import budget
 from hwnas_jax.costs import counts
@@ -41,7 +42,8 @@ _POSITIVE = (
 ).split()
 _NOT_NEGATIVE = (
   "data.pad derive.num_cells derive.channels derive.num_samples"
-  " derive.num_random derive.max_skips regularise.identity regularise.entropy"
+  " derive.num_trained derive.num_random derive.max_skips"
+  " regularise.identity regularise.entropy"
   " search.epoch_steps search.controller_epoch_steps search.weights_lr_end"
   " search.weights_decay search.controller_decay train.num_steps"
   " train.weight_decay train.cutout train.auxiliary_weight cost.kappa"
@@ -101,6 +103,7 @@ def check(config: Config) -> None:
     _dispatches,
     _space,
     _condition,
+    derive_faults,
     _controller,
     _sampler,
     _schedule,
@@ -186,11 +189,6 @@ def _condition(config: Config) -> list[str]:
       "condition.name=simplex has no scale: with"
       f" cost.name={config.cost.name}, condition.name must be one of fixed,"
       f" {', '.join(_scaled())}"
-    )
-  if config.derive.num_samples and not CONDITIONS[condition].single:
-    problems.append(
-      "derive.num_samples samples from the logits of a single condition:"
-      f" condition.name must be fixed, got {condition}"
     )
   if CONDITIONS[condition].several_devices and not config.search.bilevel:
     problems.append(

@@ -40,7 +40,14 @@ class Derive(_Part, frozen=True, kw_only=True):
   # trained on 90 % of the training split; the one of best accuracy on the rest
   # is kept (FBNet). 0: the rule.
   num_samples: int = 0
-  num_random: int = 4  # random architectures trained beside the family
+  # Different members that are trained, evenly spread from the fastest to the
+  # slowest; 0: all. The others are measured.
+  num_trained: int = 0
+  # Random architectures beside the trained members, each of its member's cost.
+  num_random: int = 4
+  # Also the space's reference architecture beside each trained member, scaled
+  # in width to its latency.
+  references: bool = False
   max_skips: int = 0  # most skip connections in a derived network; 0: any
   # {member's name: prices, one for each priced operation}; cost.name=paper.
   vectors: dict[str, list[float]] = {}

@@ -20,6 +20,8 @@ SWITCHES = {
   "data.name": "digits, cifar10, fashion_mnist, mock_*, tfds:NAME, folder:PATH,"
   " npz:PATH",
   "controller.classifier": "also generates the supernet's classifier",
+  "derive.num_trained": "trains so many members, from fastest to slowest",
+  "derive.references": "trains the space's reference, scaled in width, too",
   "derive.num_samples": "trains so many samples and keeps the best (FBNet)",
   "derive.max_skips": "derives the most likely network with so many skips",
   "regularise.identity": "each choice adds its input, falling to 0 (SurgeNAS)",

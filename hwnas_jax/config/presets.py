@@ -45,8 +45,8 @@ def vary(config: ConfigDict, variant: str) -> ConfigDict:
 def darts_retraining(config: ConfigDict) -> None:
   """DARTS's second stage on CIFAR-10: 20 cells, C=36.
 
-  See docs/methods.md#training-a-derived-network. One random architecture is
-  trained beside the derived one, which takes as long.
+  See docs/methods.md#training-a-derived-network. The largest network that fits
+  and a random one are trained beside the derived one, which takes as long each.
   """
   config.derive.update(rule="top_k", num_cells=20, channels=36, num_random=1)
   config.train.update(

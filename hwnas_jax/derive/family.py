@@ -1,4 +1,4 @@
-"""The family of a search, one network a condition, and random architectures.
+"""The family of a search: one network a condition.
 
 >>> import numpy as np
 >>> from hwnas_jax.method import CONDITIONS
@@ -15,9 +15,9 @@ import numpy as np
 
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.derive import sweep
-from hwnas_jax.io.records import Condition, SweepPoint
+from hwnas_jax.io.records import Condition, MemberKind, SweepPoint
 from hwnas_jax.method.conditions import ConditionKind
-from hwnas_jax.spaces import architecture, rules
+from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.rules import Rule
 from hwnas_jax.spaces.spec import Space
 
@@ -30,11 +30,16 @@ class Point(NamedTuple):
 
 
 class Derived(NamedTuple):
-  """A network of the family; a random one has no condition."""
+  """A network of the family, or a baseline, which has no condition.
+
+  width: factor of the channels of the run's networks.
+  """
 
   name: str
   genotype: Genotype
   condition: Condition | None
+  kind: MemberKind = "member"
+  width: float = 1.0
 
 
 class DrawGenotype(Protocol):
@@ -147,30 +152,6 @@ def derive(
     name = architecture.identity(space, genotype)
     swept.append(SweepPoint(point.name, point.condition, name))
   return list(networks.values()), swept
-
-
-def random_networks(
-  space: Space, rule: str, family: Sequence[Derived], count: int, seed: int
-) -> list[Derived]:
-  """`count` random networks that differ from each other and the family's.
-
-  Args:
-    space: the space.
-    rule: a name in `rules.RULES`: the rule could give each of these networks.
-    family: networks to differ from.
-    count: how many.
-    seed: of numpy's generator.
-
-  Raises:
-    ValueError: too few different ones were drawn; the space may be too small.
-  """
-  rng = np.random.default_rng(seed)
-  genotypes = distinct(
-    [network.genotype for network in family],
-    lambda: rules.random(space, rule, rng),
-    count,
-  )
-  return [Derived(f"random {i}", g, None) for i, g in enumerate(genotypes)]
 
 
 def distinct(

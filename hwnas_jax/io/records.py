@@ -25,6 +25,10 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
   """The base of all records: an unknown field is an error."""
 
 
+BaselineKind = Literal["largest", "random", "reference"]
+MemberKind = Literal["member"] | BaselineKind
+
+
 class Condition(Record, frozen=True):
   """The condition of a network: prices on the simplex, and a scale."""
 
@@ -54,18 +58,19 @@ class Accuracies(Record, frozen=True):
 
 
 class Member(Record, frozen=True, kw_only=True):
-  """A network of a family, or a random one beside it.
+  """A network of a family, or a baseline: one that only stands beside it.
 
-  condition: None of a random architecture.
+  condition: None of a baseline.
+  width: factor of the run's channels; not 1 of a `reference` alone.
   params: of the whole network. op_params: of its operations in the search.
   macs: multiply-accumulates an image.
-  predicted_ms: by the run's latency table; None where it had none.
+  predicted_ms: by the run's latency table; None where it has no such network.
   kept: whether it is the best of the trained samples (derive.num_samples).
   """
 
   id: str
   name: str
-  kind: Literal["member", "random"]
+  kind: MemberKind
   condition: Condition | None
   architecture: Architecture
   params: int
@@ -75,11 +80,25 @@ class Member(Record, frozen=True, kw_only=True):
   predicted_ms: float | None = None
   accuracies: Accuracies = Accuracies()
   kept: bool = False
+  width: float = 1.0
 
   @property
   def latency_ms(self) -> float | None:
     """Median measured latency; None where it was not measured."""
     return self.latency.median_ms if self.latency else None
+
+
+class Baseline(Record, frozen=True):
+  """Which network is compared with which member, by their ids.
+
+  kind: `largest`: the one of most multiply-accumulates that costs no more;
+    `random`; `reference`: a well-known architecture, scaled in width. The
+    largest network may be the member itself, or another one of the family.
+  """
+
+  kind: BaselineKind
+  member: str
+  network: str
 
 
 class Collapse(Record, frozen=True, kw_only=True):
@@ -125,6 +144,10 @@ class Family(Record, frozen=True, kw_only=True):
   latency_batch_size: images a call, of every latency.
   base_latency_ms: the base, by the table; None without a table.
   priced: the operations of a condition's simplex, in its order.
+  members: each network once: the family's, the trained first, then others.
+  baselines: what stands beside each trained member.
+  cost: that baselines share with their member: `latency`, or as in cost.name.
+  num_test: examples of the test split; 0 where it was not recorded.
   """
 
   schema: Literal[2] = 2
@@ -136,6 +159,9 @@ class Family(Record, frozen=True, kw_only=True):
   members: tuple[Member, ...]
   sweep: tuple[SweepPoint, ...] = ()
   shares: tuple[Shares, ...] = ()
+  baselines: tuple[Baseline, ...] = ()
+  cost: str = "latency"
+  num_test: int = 0
 
 
 class Device(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -181,9 +207,10 @@ class Settings(Record, frozen=True):
 
 
 class Network(Record, frozen=True):
-  """architecture.json of a network's folder."""
+  """architecture.json of a network's folder; width as in `Member`."""
 
   architecture: Architecture
+  width: float = 1.0
 
 
 class Budget(Record, frozen=True):

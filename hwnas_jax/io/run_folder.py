@@ -6,6 +6,7 @@ search/                        metrics.jsonl, checkpoints
 networks/<id>/                 architecture.json, weights.npz, metrics.json,
                                metrics.jsonl, comfort.json, comfort.svg
 queries/<id>/                  certificate.json, architecture.json, weights
+measured.json                  the networks before the baselines are trained
 family.json report.html        the result
 """
 
@@ -175,8 +176,21 @@ class RunFolder:
     return _read_if_there(self.path / "family.json", Family)
 
   def write_family(self, family: Family) -> None:
-    """Writes family.json."""
+    """Writes family.json, which replaces measured.json."""
     records.write(self.path / "family.json", family)
+    (self.path / "measured.json").unlink(missing_ok=True)
+
+  def measured(self) -> Family | None:
+    """measured.json: which baselines are trained; None before they are chosen.
+
+    A run that goes on trains the same ones: another measurement might choose
+    others.
+    """
+    return _read_if_there(self.path / "measured.json", Family)
+
+  def write_measured(self, family: Family) -> None:
+    """Writes measured.json."""
+    records.write(self.path / "measured.json", family)
 
 
 def _read_if_there(path: pathlib.Path, kind: type[_R]) -> _R | None:

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+from hwnas_jax.core.types import ABSENT, Genotype
 from hwnas_jax.nets import cells, darts_network
 from hwnas_jax.nets.darts_network import AUX_WINDOW
 from hwnas_jax.nets.darts_supernet import make_supernet
@@ -48,6 +49,33 @@ def check_derived(
     )
 
 
+def reference(net: Darts) -> Genotype:
+  """Every node adds a convolution of the state before it and the one before.
+
+  ResNet's idea (He et al. 2016, section 3.2) in the space's terms: the
+  convolution is sep_conv_3x3, or the first that the space has.
+
+  Raises:
+    ValueError: the space has no convolution.
+  """
+  convs = sorted(
+    (op for op in net.ops if "conv" in op), key=lambda op: op != "sep_conv_3x3"
+  )
+  if not convs:
+    raise ValueError(
+      f"no reference among {', '.join(net.ops)}: it needs a convolution"
+    )
+  conv, skip = net.ops.index(convs[0]), ABSENT
+  if "skip_connect" in net.ops:
+    skip = net.ops.index("skip_connect")
+  # Node n is state n + 2.
+  cell = tuple(
+    {node + 1: conv, node: skip}.get(source, ABSENT)
+    for source, node in net.edges
+  )
+  return cell * (len(net.space().choices) // len(cell))
+
+
 # num_cells, num_nodes, channels: L, nodes of a cell, and C of the first cell.
 # imagenet_stem: three stride-2 convolutions in place of the 3x3 stem.
 KIND = SpaceKind(
@@ -72,5 +100,6 @@ KIND = SpaceKind(
   check_derived=check_derived,
   widen=cells.widen,
   overrides=cells.overrides,
+  reference=reference,
   classifier=True,
 )

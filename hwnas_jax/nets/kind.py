@@ -105,6 +105,19 @@ class Widen(Protocol):
     """
 
 
+class MakeReference(Protocol):
+  """Makes the architecture that a person would have taken."""
+
+  def __call__(self, net: Any, /) -> Genotype:
+    """A well-known architecture in the space's terms.
+
+    Scaled in width to a latency, it is a baseline of the search.
+
+    Args:
+      net: a Spec of the kind.
+    """
+
+
 class Overrides(Protocol):
   """Gives the config fields of the networks that `Widen` made."""
 
@@ -134,6 +147,7 @@ class SpaceKind(NamedTuple):
   training_fields: fields of config.train that it reads and others need not.
   check_derived: None where any two Specs fit.
   widen, overrides: None where networks cannot be made larger.
+  reference: None where no architecture is well known.
   classifier: whether the supernet's weights have a "classifier", which a
     controller may generate (config.controller.classifier).
   own_init: whether a network's weights start as its modules' `init` says. If
@@ -155,5 +169,6 @@ class SpaceKind(NamedTuple):
   check_derived: CheckDerived | None = None
   widen: Widen | None = None
   overrides: Overrides | None = None
+  reference: MakeReference | None = None
   classifier: bool = False
   own_init: bool = False

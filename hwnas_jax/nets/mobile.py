@@ -7,6 +7,7 @@ latency table measures operations one by one, without fusion between them.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -202,6 +203,21 @@ def overrides(net: Chain, wanted: Chain) -> list[tuple[str, Any]]:
   return [("space.width", wanted.width)] if changed else []
 
 
+def reference(net: Chain) -> Genotype:
+  """MobileNetV2's block in every layer (Sandler et al. 2018, section 3).
+
+  It is the bottleneck of kernel 3 and expansion 6, or the one nearest to it.
+  """
+
+  def distance(op: str) -> tuple[int, int, int]:
+    kernel, expansion, *rest = map(int, re.findall(r"[keg](\d+)", op))
+    return abs(kernel - 3), abs(expansion - 6), len(rest)
+
+  bottlenecks = [op for op in net.ops if op.startswith("mb_")]
+  op = net.ops.index(min(bottlenecks, key=distance))
+  return (op,) * len(net.space().choices)
+
+
 def _describe(skeleton: Skeleton) -> str:
   layers = sum(stage.repeats for stage in skeleton.stages)
   return f"{layers} layers of {len(skeleton.ops)} operations"
@@ -220,5 +236,6 @@ KIND = SpaceKind(
   smoke={"skeleton": "tiny"},
   widen=widen,
   overrides=overrides,
+  reference=reference,
   classifier=True,
 )

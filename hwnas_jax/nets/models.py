@@ -39,6 +39,25 @@ def kind_of(net: Spec) -> SpaceKind:
   )
 
 
+def scaled(net: Spec, width: float, side: float = 1.0) -> Spec:
+  """A space's networks with more, or fewer, channels and for larger images.
+
+  Channels are rounded to multiples of 8, sides to multiples of 4. Factors of 1
+  leave the networks as they are.
+
+  Raises:
+    ValueError: the space is a user's own model, which has no width to scale.
+  """
+  if width == side == 1.0:
+    return net
+  widen = kind_of(net).widen
+  if widen is None:
+    raise ValueError(
+      "a model of your own has no width to scale: change the model itself"
+    )
+  return widen(net, width, side)
+
+
 def make_supernet(net: Spec) -> Net:
   """The weight-sharing supernet: every operation at every choice."""
   return kind_of(net).make_supernet(net)

@@ -29,6 +29,7 @@ from hwnas_jax.spaces.nasbench201 import (
   OUTPUT,
   NasBench201,
   fixed_sites,
+  from_string,
 )
 from hwnas_jax.spaces.spec import Site
 
@@ -284,6 +285,17 @@ def inherit(net: NasBench201, genotype: Genotype, weights: Params) -> Params:
   return params
 
 
+def reference(net: NasBench201) -> Genotype:
+  """A residual block: three 3x3 convolutions in a row, and a skip past them.
+
+  ResNet's idea (He et al. 2016, section 3.2) in the space's terms.
+  """
+  return from_string(
+    "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|"
+    "+|skip_connect~0|none~1|nor_conv_3x3~2|"
+  )
+
+
 def make(
   values: Mapping[str, Any], image: tuple[int, int, int], num_classes: int
 ) -> NasBench201:
@@ -306,4 +318,5 @@ KIND = SpaceKind(
   derive_fields=("num_cells", "channels"),
   widen=widen,
   overrides=overrides,
+  reference=reference,
 )

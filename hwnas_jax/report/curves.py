@@ -85,7 +85,7 @@ def training_figure(
 
   Returns:
     The figure: a line for each network, coloured by measured latency; those of
-    random architectures are grey and dashed.
+    baselines are grey and dashed.
   """
   fig, ax = style.new_axes(title, 5.2, 3.4)
   times = [t for m in members if (t := m.latency_ms) is not None]
@@ -95,15 +95,15 @@ def training_figure(
     if len(steps) == 0:
       continue
     steps, parts = _bins(steps, values)
-    is_random, latency_ms = member.kind == "random", member.latency_ms
+    searched, latency_ms = member.kind == "member", member.latency_ms
     ax.plot(
       steps,
       [part.mean() for part in parts],
-      color=style.MUTED
-      if is_random or latency_ms is None
-      else _FAST_TO_SLOW(norm(latency_ms)),
-      ls=(0, (3, 2)) if is_random else "-",
-      lw=1.0 if is_random else 1.6,
+      color=_FAST_TO_SLOW(norm(latency_ms))
+      if searched and latency_ms is not None
+      else style.MUTED,
+      ls="-" if searched else (0, (3, 2)),
+      lw=1.6 if searched else 1.0,
     )
   ax.set_xlabel("Training step", color=style.MUTED)
   ax.margins(x=0.01)

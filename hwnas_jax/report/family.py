@@ -6,7 +6,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from scipy import stats
 
-from hwnas_jax.io.records import Member
+from hwnas_jax.io.records import Member, MemberKind
+
+# In the order in which a report names them.
+KINDS: tuple[MemberKind, ...] = ("member", "largest", "random", "reference")
 
 
 class Reading(Protocol):
@@ -46,13 +49,15 @@ def accuracy(member: Member) -> float | None:
   return member.accuracies.test_accuracy
 
 
-def split(members: Iterable[Member]) -> tuple[list[Member], list[Member]]:
-  """(networks of the search, random ones), each by rising latency."""
+def by_kind(members: Iterable[Member]) -> dict[MemberKind, list[Member]]:
+  """Networks by kind, each by rising latency; every kind is a key."""
   ordered = sorted(members, key=lambda m: m.latency_ms or float("inf"))
-  return (
-    [m for m in ordered if m.kind == "member"],
-    [m for m in ordered if m.kind == "random"],
-  )
+  return {kind: [m for m in ordered if m.kind == kind] for kind in KINDS}
+
+
+def searched(members: Iterable[Member]) -> list[Member]:
+  """The networks of the search, by rising latency."""
+  return by_kind(members)["member"]
 
 
 def pareto_front(members: Iterable[Member], cost: Reading) -> list[Member]:
@@ -83,14 +88,14 @@ def highlights(members: Iterable[Member]) -> dict[str, Member]:
   """The networks to look at first.
 
   Args:
-    members: random ones among them are ignored.
+    members: baselines among them are ignored.
 
   Returns:
     `fastest` and `slowest` by measured latency, and `knee`, the point of the
     Pareto front furthest above the straight line between the front's ends.
     Those that do not exist are left out.
   """
-  measured = [m for m in split(members)[0] if m.latency_ms is not None]
+  measured = [m for m in searched(members) if m.latency_ms is not None]
   by_role: dict[str, Member] = {}
   if measured:
     by_role["fastest"] = measured[0]
@@ -109,27 +114,6 @@ def _knee(front: Sequence[Member]) -> Member | None:
   unit = (points - points[0]) / (points[-1] - points[0])
   above = unit[:, 1] - unit[:, 0]
   return front[int(above.argmax())] if above.max() > 0 else None
-
-
-def matched(
-  searched: Iterable[Member], randoms: Iterable[Member]
-) -> tuple[int, int]:
-  """Counts the random networks that the search matches or beats.
-
-  Returns:
-    (number of random networks for which a searched one is no slower and no
-    less accurate, number of random networks that were measured and trained).
-  """
-  ours, theirs = (
-    [
-      (t, a)
-      for m in group
-      if (t := m.latency_ms) is not None and (a := accuracy(m)) is not None
-    ]
-    for group in (searched, randoms)
-  )
-  wins = [any(t <= x and a >= y for t, a in ours) for x, y in theirs]
-  return sum(wins), len(wins)
 
 
 def predicted(members: Iterable[Member]) -> list[Member]:

@@ -5,7 +5,9 @@ import pathlib
 
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.report import family, members, sections, words
+from hwnas_jax.report.beside import beside_html
 from hwnas_jax.report.run import Run, load
+from hwnas_jax.report.summary import summary
 from hwnas_jax.report.template import render
 
 
@@ -34,6 +36,7 @@ def report_html(run: Run) -> str:
   """The page of a run; sections without data are left out."""
   bodies = {
     "Accuracy against cost": sections.pareto_html(run),
+    "Beside each member": beside_html(run.family),
     "The networks": members.members_html(run),
     "How prices change the operations": sections.shares_html(run),
     "Predicted and measured": sections.prediction_html(run),
@@ -41,13 +44,13 @@ def report_html(run: Run) -> str:
     "Search": sections.search_html(run),
     "How to reproduce it": sections.origin_html(run),
   }
-  count = len(family.split(run.family.members)[0])
+  count = len(family.searched(run.family.members))
   versions = run.made_with.versions if run.made_with else {}
   page = render(
     "page.html.jinja",
     title=f"{words.networks(count)} for {run.device_name}",
     name=run.name,
-    summary=words.summary(run),
+    summary=summary(run),
     tiles=_tiles(run),
     sections={title: body for title, body in bodies.items() if body},
     version=versions.get("hwnas_jax") or "",
@@ -57,7 +60,7 @@ def report_html(run: Run) -> str:
 
 def _tiles(run: Run) -> dict[str, str]:
   """The numbers at the top of the page by name."""
-  searched = family.split(run.family.members)[0]
+  searched = family.searched(run.family.members)
   times = [t for m in searched if (t := m.latency_ms) is not None]
   scores = [a for m in searched if (a := family.accuracy(m)) is not None]
   tiles = {}

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from hwnas_jax.io.records import Family, Member
-from hwnas_jax.report import cells, family, scaling, style, words
+from hwnas_jax.io.records import Family, Member, MemberKind
+from hwnas_jax.report import beside, cells, family, scaling, style, words
 from hwnas_jax.report.run import Run
 from hwnas_jax.report.style import Figure
 from hwnas_jax.report.template import render
@@ -19,17 +19,27 @@ _CELL_NAMES = {
 }
 
 
+_HEADINGS: dict[MemberKind, str] = {
+  "member": "",
+  "largest": "Largest networks that fit",
+  "random": "Random architectures",
+  "reference": "References, scaled in width",
+}
+
+
 class Row(NamedTuple):
   """What the list shows of one network.
 
   anchor: the id of its element in the page.
   role: `fastest`, `knee`, `slowest`, or empty.
+  beside: names of the members that it is a baseline of.
   scaled_up: its latency when scaled up, where that was measured.
   """
 
   member: Member
   anchor: str
   role: str
+  beside: Sequence[str]
   alarms: Sequence[str]
   op_counts: dict[str, int]
   drawings: Sequence[Figure]
@@ -61,17 +71,18 @@ class Row(NamedTuple):
 
 
 def members_html(run: Run) -> Markup:
-  """Lists the networks of the search, then the random ones.
+  """Lists the networks of the search, then its baselines.
 
   Returns:
-    HTML: a legend of operations and two lists. The fastest network, the knee
-    and the slowest are open, and those that were scaled up.
+    HTML: a legend of operations and a list for each kind. The fastest network,
+    the knee and the slowest are open, and those that were scaled up.
   """
-  searched, randoms = family.split(run.family.members)
-  roles = {m.id: role for role, m in family.highlights(searched).items()}
+  by_kind = family.by_kind(run.family.members)
+  marked = family.highlights(by_kind["member"])
+  roles = {m.id: role for role, m in marked.items()}
   groups = {
-    "": [_row(run, m, roles.get(m.id, "")) for m in searched],
-    "Random architectures": [_row(run, m, "") for m in randoms],
+    _HEADINGS[kind]: [_row(run, m, roles.get(m.id, "")) for m in group]
+    for kind, group in by_kind.items()
   }
   return render(
     "networks.html.jinja",
@@ -86,6 +97,7 @@ def _row(run: Run, member: Member, role: str) -> Row:
     member=member,
     anchor=anchor,
     role=role,
+    beside=beside.names(run.family).get(member.id, ()),
     alarms=_alarms(run, member),
     op_counts=op_counts(member, run.family.ops),
     drawings=drawings(member, run.family),
@@ -159,6 +171,8 @@ def facts(member: Member, networks: Family) -> dict[str, str]:
     "Parameters in operations": words.count(member.op_params),
     "Choices kept": f"{len(member.architecture)} of {len(networks.choices)}",
   }
+  if member.width != 1.0:
+    named["Channels"] = f"{member.width:g} times the run's"
   if condition:
     named["Scale"] = words.number(condition.scale)
     named["Prices S"] = " · ".join(

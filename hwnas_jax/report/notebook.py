@@ -15,9 +15,18 @@ from hwnas_jax.io.records import (
   Measurement,
   Member,
 )
-from hwnas_jax.report import family, members, plots, sections, style, words
+from hwnas_jax.report import (
+  beside,
+  family,
+  members,
+  plots,
+  sections,
+  style,
+  words,
+)
 from hwnas_jax.report.run import Run, device_name
 from hwnas_jax.report.style import Figure
+from hwnas_jax.report.summary import summary
 from hwnas_jax.report.template import render
 
 
@@ -47,8 +56,8 @@ def _html(
 
 
 def run_html(run: Run) -> str:
-  """A run: its summary, accuracy against latency, and its networks."""
-  searched = family.split(run.family.members)[0]
+  """A run: its summary, accuracy against latency, networks, baselines."""
+  searched = family.searched(run.family.members)
   roles = {m.id: role for role, m in family.highlights(searched).items()}
   figures = []
   if plots.with_both(run.family.members, "latency"):
@@ -64,17 +73,22 @@ def run_html(run: Run) -> str:
       member.name,
       roles.get(member.id, ""),
       _measured(member.latency),
-      words.percent(family.accuracy(member), 2),
+      words.accuracy(family.accuracy(member)),
       words.count(member.params),
     )
     for member in searched
   ]
+  made = beside.table(run.family)
+  compared = [
+    ["; ".join(cell.text for cell in cells) or words.NOTHING for cells in row]
+    for row in made.rows
+  ]
   heads = ("Id", "Name", "", "Latency", "Test accuracy", "Parameters")
   return _html(
     f"{words.networks(len(searched))} for {run.device_name}",
-    words.summary(run),
+    summary(run),
     figures,
-    [Table(rows, heads)],
+    [Table(rows, heads), Table(compared, made.heads)],
   )
 
 
@@ -88,7 +102,7 @@ def network_html(member: Member, networks: Family) -> str:
   facts = {
     "Latency": _measured(member.latency),
     "Predicted latency": words.ms(member.predicted_ms),
-    "Test accuracy": words.percent(family.accuracy(member), 2),
+    "Test accuracy": words.accuracy(family.accuracy(member)),
     "Parameters": words.count(member.params),
     "Multiply-accumulates": words.count(member.macs),
     **members.facts(member, networks),

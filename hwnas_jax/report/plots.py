@@ -8,13 +8,21 @@ from collections.abc import Sequence
 import matplotlib
 from matplotlib import axes, figure, ticker
 
-from hwnas_jax.io.records import Member
+from hwnas_jax.io.records import Member, MemberKind
 from hwnas_jax.report import family, style
 from hwnas_jax.report.family import Reading
 
 COSTS: dict[str, Reading] = {
   "latency": family.latency_ms,
   "params": family.params,
+}
+
+# label, marker, size, face and edge of a kind.
+_LOOKS: dict[MemberKind, tuple[str, str, int, str, str]] = {
+  "member": ("family", "o", 52, style.ACCENT, style.PANEL),
+  "largest": ("largest", "^", 50, style.PANEL, style.INK),
+  "random": ("random", "D", 34, style.PANEL, style.MUTED),
+  "reference": ("reference", "s", 38, style.PANEL, style.INK),
 }
 
 
@@ -42,7 +50,7 @@ def pareto_figure(
     raise ValueError(f"cost must be one of {', '.join(COSTS)}, not {cost!r}")
   fig, ax = style.new_axes("Test accuracy")
   drawn = with_both(members, cost)
-  _draw_front(ax, family.split(drawn)[0], cost)
+  _draw_front(ax, family.searched(drawn), cost)
   _draw_seeds(ax, drawn, cost)
   _draw_points(ax, drawn, COSTS[cost], family.accuracy)
   if cost == "latency":
@@ -78,7 +86,7 @@ def _draw_seeds(ax: axes.Axes, members: Sequence[Member], cost: str) -> None:
   for member in members:
     seeds = member.accuracies.test_accuracies
     if len(seeds) > 1:
-      colour = style.MUTED if member.kind == "random" else style.ACCENT
+      colour = style.ACCENT if member.kind == "member" else style.MUTED
       x = COSTS[cost](member) or 0
       ax.plot([x, x], [min(seeds), max(seeds)], color=colour, lw=1.3)
 
@@ -86,12 +94,8 @@ def _draw_seeds(ax: axes.Axes, members: Sequence[Member], cost: str) -> None:
 def _draw_points(
   ax: axes.Axes, members: Sequence[Member], x: Reading, y: Reading
 ) -> None:
-  searched, randoms = family.split(members)
-  looks = (
-    (searched, "family", "o", 52, style.ACCENT, style.PANEL),
-    (randoms, "random", "D", 34, style.PANEL, style.MUTED),
-  )
-  for group, label, marker, size, face, edge in looks:
+  for kind, group in family.by_kind(members).items():
+    label, marker, size, face, edge = _LOOKS[kind]
     if group:
       ax.scatter(
         [x(m) or 0 for m in group],

@@ -116,6 +116,13 @@ def _require_consistent(family: Family) -> None:
         f"member {member.id} has operations that are not in `ops`:"
         f" {', '.join(unknown)}"
       )
+  ids = {member.id for member in family.members}
+  for baseline in family.baselines:
+    if not {baseline.member, baseline.network} <= ids:
+      raise ValueError(
+        f"a baseline names {baseline.member} and {baseline.network}, and one of"
+        " them is not in `members`"
+      )
   conditions = [member.condition for member in family.members]
   conditions += [point.condition for point in family.shares]
   for condition in conditions:

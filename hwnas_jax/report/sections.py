@@ -53,7 +53,7 @@ def tips(run: Run) -> dict[str, str]:
   """{link of a network's point: the text under the mouse}."""
   return {
     plots.link(m): f"{m.name}: {words.ms(m.latency_ms)}, "
-    f"{words.percent(family.accuracy(m), 2)}, {words.count(m.params)} "
+    f"{words.accuracy(family.accuracy(m))}, {words.count(m.params)} "
     "parameters"
     for m in run.family.members
   }
@@ -179,8 +179,7 @@ def training_html(run: Run) -> Markup:
       fig = curves.training_figure(members, run.training, key, title)
       figures.append(Figure(style.to_svg(fig, f"training-{key}", title)))
   note = (
-    "A line is a network, coloured by measured latency; random architectures"
-    " are dashed."
+    "A line is a network, coloured by measured latency; baselines are dashed."
   )
   return _html([Block(note, figures)]) if figures else Markup()
 

@@ -114,11 +114,18 @@ def new_axes(
 
 
 def add_legend(ax: axes.Axes) -> None:
-  """Adds a legend above the right end of the axes, where nothing is drawn."""
+  """Adds a legend above the right end of the axes, where nothing is drawn.
+
+  One of more than three entries needs the whole width: the title moves up.
+  """
+  count = len(ax.get_legend_handles_labels()[1])
+  if count > 3:
+    title = ax.get_title(loc="left")
+    ax.set_title(title, loc="left", fontsize=11, color=MUTED, pad=30)
   ax.legend(
     loc="lower right",
     bbox_to_anchor=(1.02, 1.0),
-    ncols=3,
+    ncols=max(count, 3),
     frameon=False,
     labelcolor=INK,
     fontsize=10,

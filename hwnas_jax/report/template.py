@@ -17,6 +17,7 @@ _ENVIRONMENT = jinja2.Environment(
   lstrip_blocks=True,
 )
 _ENVIRONMENT.filters |= {
+  "accuracy": words.accuracy,
   "count": words.count,
   "dash": cells.dash,
   "measured": words.measured,

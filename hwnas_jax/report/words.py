@@ -1,11 +1,6 @@
-"""Numbers and findings in words; plain text, not yet escaped."""
+"""Numbers in words; plain text, not yet escaped."""
 
-import statistics
 from collections.abc import Callable, Sequence
-
-from hwnas_jax.io.records import Member
-from hwnas_jax.report import family
-from hwnas_jax.report.run import Run
 
 NOTHING = "–"
 _THIN = "\u202f"  # a narrow space that does not break a line
@@ -44,6 +39,11 @@ def percent(value: float | None, digits: int = 1) -> str:
   return NOTHING if value is None else f"{100 * value:.{digits}f}{_THIN}%"
 
 
+def accuracy(value: float | None) -> str:
+  """A test accuracy as a percentage, or that there is none."""
+  return "not trained" if value is None else percent(value, 2)
+
+
 def span(low: str, high: str) -> str:
   """`low–high`, the unit once if both have the same."""
   if low == high:
@@ -63,87 +63,3 @@ def extent(
 def networks(n: int) -> str:
   """`1 network`, `2 networks`."""
   return f"{n} network{'' if n == 1 else 's'}"
-
-
-def summary(run: Run) -> list[str]:
-  """A summary of the run, in sentences that hold for any outcome.
-
-  Returns:
-    Paragraphs.
-  """
-  searched, randoms = family.split(run.family.members)
-  paragraphs = [
-    " ".join([_latencies(run, searched), *_best(searched)]),
-    " ".join(_comparison(searched, randoms)),
-    _seeds(run.family.members),
-  ]
-  return [text for text in paragraphs if text]
-
-
-def _latencies(run: Run, searched: Sequence[Member]) -> str:
-  times = [t for m in searched if (t := m.latency_ms) is not None]
-  start = f"The search found {networks(len(searched))}"
-  if not times:
-    return f"{start}, latency not measured."
-  return (
-    f"{start} with latencies of {extent(times, ms)} for a batch of"
-    f" {run.family.latency_batch_size}, measured on {run.device_name}."
-  )
-
-
-def _best(searched: Sequence[Member]) -> list[str]:
-  trained = [m for m in searched if family.accuracy(m) is not None]
-  if not trained:
-    return ["None of them has been trained and tested yet."]
-  best = max(trained, key=lambda m: family.accuracy(m) or 0)
-  sentences = [
-    f"The best test accuracy is {percent(family.accuracy(best))}"
-    f" ({ms(best.latency_ms)}, {count(best.params)} parameters)."
-  ]
-  fastest = family.highlights(trained).get("fastest")
-  if fastest and fastest is not best:
-    sentences.append(
-      f"The fastest, at {ms(fastest.latency_ms)}, reaches"
-      f" {percent(family.accuracy(fastest))}."
-    )
-  return sentences
-
-
-def _comparison(
-  searched: Sequence[Member], randoms: Sequence[Member]
-) -> list[str]:
-  sentences = []
-  scores = [a for m in randoms if (a := family.accuracy(m)) is not None]
-  times = [t for m in randoms if (t := m.latency_ms) is not None]
-  if scores:
-    latency = (
-      f" at a median latency of {ms(statistics.median(times))}" if times else ""
-    )
-    sentences.append(
-      f"For comparison, {networks(len(scores))} of random architecture:"
-      f" median test accuracy {percent(statistics.median(scores))}{latency},"
-      f" best {percent(max(scores))}."
-    )
-  wins, total = family.matched(searched, randoms)
-  if total:
-    sentences.append(
-      f"For {wins} of these {total}, the search found a network that is no"
-      " slower and no less accurate."
-    )
-  return sentences
-
-
-def _seeds(members: Sequence[Member]) -> str:
-  """The number of training seeds behind an accuracy, as a sentence."""
-  counts = [n for m in members if (n := len(m.accuracies.test_accuracies))]
-  if not counts:
-    return ""
-  if max(counts) == 1:
-    return (
-      "Each accuracy is of one training run. How much accuracy varies between"
-      " training seeds is not known, so small differences may be chance."
-    )
-  return (
-    f"Accuracies are means over {span(str(min(counts)), str(max(counts)))}"
-    " training seeds; bars in the plots go from the lowest to the highest."
-  )

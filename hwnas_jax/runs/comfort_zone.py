@@ -27,7 +27,7 @@ from hwnas_jax.io import versions
 from hwnas_jax.io.progress import Progress
 from hwnas_jax.io.records import ComfortZone, Measurement, ScaledNetwork
 from hwnas_jax.io.run_folder import RunFolder
-from hwnas_jax.nets.models import kind_of
+from hwnas_jax.nets.models import kind_of, scaled
 from hwnas_jax.report import scaling
 from hwnas_jax.report.html import write_report
 from hwnas_jax.spaces import architecture
@@ -73,22 +73,6 @@ class Point(NamedTuple):
   macs: int
   params: int
   latency: Measurement
-
-
-def scaled(net: Spec, width: float, side: float) -> Spec:
-  """A space's networks with more channels and larger images.
-
-  Channels are rounded to multiples of 8, sides to multiples of 4.
-
-  Raises:
-    ValueError: the space is a user's own model, which has no width to scale.
-  """
-  widen = kind_of(net).widen
-  if widen is None:
-    raise ValueError(
-      "a model of your own has no width to scale: change the model itself"
-    )
-  return widen(net, width, side)
 
 
 def explore(
@@ -177,7 +161,7 @@ def overrides(net: Spec, wanted: Spec) -> tuple[str, ...]:
 
   Args:
     net: the dimensions of the run's networks.
-    wanted: dimensions that `scaled` returned.
+    wanted: dimensions that `nets.models.scaled` returned.
   """
   say = kind_of(net).overrides
   fields = say(net, wanted) if say else []

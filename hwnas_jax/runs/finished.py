@@ -76,10 +76,10 @@ def load(folder: RunFolder, dataset: Dataset | None = None) -> Finished:
 
 
 def _measured(folder: RunFolder, net: Spec) -> dict[Genotype, Measurement]:
-  """The latencies in family.json; {} where it is not written yet."""
+  """The latencies in family.json, unscaled; {} where it is not written yet."""
   family = folder.family()
   return {
     architecture.from_json(net.space(), member.architecture): member.latency
     for member in (family.members if family else ())
-    if member.latency
+    if member.latency and member.width == 1.0
   }

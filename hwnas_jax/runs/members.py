@@ -1,56 +1,182 @@
-"""Measures the networks of a run and makes the record of each."""
+"""The networks of a run: trained, measured, and a record of each."""
 
+import dataclasses
 import functools
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from hwnas_jax.config.problem import Problem
+from hwnas_jax.core.compile import ahead
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs import counts
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import timing
+from hwnas_jax.costs.measure.timing import CompiledNetwork
+from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.derive.family import Derived
-from hwnas_jax.io.records import Accuracies, Member
+from hwnas_jax.io import records
+from hwnas_jax.io.records import Accuracies, Family, Measurement, Member
+from hwnas_jax.io.run_folder import RunFolder
+from hwnas_jax.nets.models import scaled
+from hwnas_jax.runs import baselines, derived, training
+from hwnas_jax.runs.baselines import identity
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 
+if TYPE_CHECKING:
+  from hwnas_jax.runs.pipeline import Searched
+
+
+def make_family(
+  problem: Problem, folder: RunFolder, dataset: Dataset, searched: "Searched"
+) -> Family:
+  """Derives, trains and measures the family of a search and its baselines."""
+  measured = folder.measured()
+  if measured is None:
+    measured = _measure(problem, folder, dataset, searched)
+    folder.write_measured(measured)
+  return _train_baselines(problem, folder, dataset, measured)
+
+
+def _measure(
+  problem: Problem, folder: RunFolder, dataset: Dataset, searched: "Searched"
+) -> Family:
+  """The family with its members trained, and its baselines measured."""
+  config, nets = problem.config, problem.nets
+  swept = derived.derive(problem, searched)
+  points = derived.with_collapse(problem, searched, dataset, swept)
+  members = baselines.trained(problem, swept.networks)
+  family = [*members, *(n for n in swept.networks if n not in members)]
+  accuracies = training.train(
+    config, folder, dataset, nets.derived, [m.genotype for m in members]
+  )
+  best = best_sample(members, accuracies)
+  bench = Bench(nets.derived, config.latency.batch_size, config.latency.repeats)
+  beside, latencies = baselines.choose(
+    problem,
+    family,
+    members if best is None else [members[best]],
+    bench,
+  )
+  by_id = dict(zip(members, accuracies, strict=True))
+  networks = dict.fromkeys([*family, *(b.network for b in beside)])
+  name = functools.partial(identity, nets.derived)
+  base_ms = (
+    tables.base_ms(problem.table, nets.derived.space())
+    if problem.table
+    else None
+  )
+  return Family(
+    ops=tuple(nets.supernet.ops),
+    choices=tuple(nets.supernet.space().choices),
+    latency_batch_size=config.latency.batch_size,
+    base_latency_ms=base_ms,
+    priced=tuple(nets.supernet.ops[column] for column in problem.columns),
+    members=tuple(
+      describe(
+        problem,
+        network,
+        latencies[name(network)],
+        by_id.get(network, Accuracies()),
+        best is not None and network == members[best],
+      )
+      for network in networks
+    ),
+    sweep=points,
+    shares=tuple(swept.shares),
+    baselines=tuple(
+      records.Baseline(b.kind, name(b.member), name(b.network)) for b in beside
+    ),
+    cost="latency" if problem.table else config.cost.name,
+    num_test=len(dataset.test.labels),
+  )
+
+
+def _train_baselines(
+  problem: Problem, folder: RunFolder, dataset: Dataset, family: Family
+) -> Family:
+  """The family with all baselines trained."""
+  net = problem.nets.derived
+  read = functools.partial(architecture.from_json, net.space())
+  for member in family.members:
+    record = records.Network(member.architecture, member.width)
+    folder.network(member.id).write_architecture(record)
+  beside = {baseline.network for baseline in family.baselines}
+  todo = sorted(
+    (m for m in family.members if m.id in beside), key=lambda m: m.width
+  )
+  for width, members in itertools.groupby(todo, key=lambda m: m.width):
+    genotypes = [read(m.architecture) for m in members]
+    training.train(problem.config, folder, dataset, net, genotypes, width)
+  return msgspec.structs.replace(
+    family,
+    members=tuple(
+      msgspec.structs.replace(
+        m, accuracies=folder.network(m.id).accuracies() or Accuracies()
+      )
+      for m in family.members
+    ),
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+  """Measures networks of a run on this device; compiles each of them once."""
+
+  net: Spec
+  batch_size: int
+  repeats: int
+  compiled: dict[str, CompiledNetwork] = dataclasses.field(default_factory=dict)
+
+  def __call__(self, networks: Sequence[Derived]) -> Mapping[str, Measurement]:
+    """Measures networks, interleaved: the latency of each by its id."""
+    by_id = {identity(self.net, network): network for network in networks}
+    new = {name: n for name, n in by_id.items() if name not in self.compiled}
+    self.compiled.update(
+      zip(new, ahead(self._compile, new.values()), strict=True)
+    )
+    runs = {name: self.compiled[name] for name in by_id}
+    return timing.measure_networks(runs, self.repeats)
+
+  def _compile(self, network: Derived) -> CompiledNetwork:
+    net = scaled(self.net, network.width)
+    return timing.compile_network(net, network.genotype, self.batch_size)
+
 
 def describe(
-  problem: Problem, networks: Sequence[Derived], trained: Sequence[Accuracies]
-) -> tuple[Member, ...]:
-  """Measures all networks, interleaved, and makes a `Member` of each.
+  problem: Problem,
+  network: Derived,
+  latency: Measurement,
+  accuracies: Accuracies,
+  kept: bool,
+) -> Member:
+  """The record of a measured network.
 
   Args:
     problem: the problem of the search.
-    networks: the family, then random architectures.
-    trained: the accuracies of each network; empty of an untrained one.
+    network: the network.
+    latency: as it was measured.
+    accuracies: empty of a network that is not trained.
+    kept: whether it is the best of the trained samples.
   """
-  net, part = problem.nets.derived, problem.config.latency
-  space = net.space()
-  ids = [architecture.identity(space, n.genotype) for n in networks]
-  genotypes = {
-    name: network.genotype for name, network in zip(ids, networks, strict=True)
-  }
-  compiled = timing.compile_networks(net, genotypes, part.batch_size)
-  measured = timing.measure_networks(compiled, part.repeats)
-  best = best_sample(networks, trained)
-  return tuple(
-    Member(
-      id=name,
-      name=network.name + (", kept" if index == best else ""),
-      kind="random" if network.condition is None else "member",
-      condition=network.condition,
-      architecture=architecture.to_json(space, network.genotype),
-      **_counts(net, network.genotype),
-      latency=measured[name],
-      predicted_ms=tables.predict_ms(problem.table, net, network.genotype)
-      if problem.table
-      else None,
-      accuracies=accuracies,
-      kept=index == best,
-    )
-    for index, (name, network, accuracies) in enumerate(
-      zip(ids, networks, trained, strict=True)
-    )
+  net, table = problem.nets.derived, problem.table
+  return Member(
+    id=identity(net, network),
+    name=network.name + (", kept" if kept else ""),
+    kind=network.kind,
+    condition=network.condition,
+    architecture=architecture.to_json(net.space(), network.genotype),
+    **_counts(scaled(net, network.width), network.genotype),
+    latency=latency,
+    predicted_ms=tables.predict_ms(table, net, network.genotype)
+    if table and network.width == 1.0
+    else None,
+    accuracies=accuracies,
+    kept=kept,
+    width=network.width,
   )
 
 
@@ -79,8 +205,7 @@ def best_sample(
     for index, (network, accuracies) in enumerate(
       zip(networks, trained, strict=True)
     )
-    if network.condition is not None
-    and accuracies.held_out_accuracy is not None
+    if network.kind == "member" and accuracies.held_out_accuracy is not None
   }
   if not held_out:
     return None

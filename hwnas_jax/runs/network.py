@@ -26,9 +26,11 @@ from hwnas_jax.io.records import (
   Member,
 )
 from hwnas_jax.io.run_folder import NetworkFolder
+from hwnas_jax.nets.models import scaled
 from hwnas_jax.report import notebook
 from hwnas_jax.runs import comfort_zone, deploy, training, weights
 from hwnas_jax.spaces import architecture
+from hwnas_jax.spaces.spec import Spec
 
 if TYPE_CHECKING:
   from hwnas_jax.runs.run import Run
@@ -39,6 +41,7 @@ class Network:
   """A derived network of a run. Call it on pixels to get class logits.
 
   member: its record in the family; None if a query made it.
+  width: factor of the run's channels; not 1 of a reference alone.
 
   >>> network = run.networks[0]
   >>> network.latency.median_ms > 0
@@ -50,11 +53,18 @@ class Network:
   run: "Run"
   genotype: Genotype
   member: Member | None
+  width: float = 1.0
 
   @property
   def id(self) -> str:
-    """Eight hexadecimal digits that name its architecture."""
-    return architecture.identity(self.run.nets.derived.space(), self.genotype)
+    """Eight hexadecimal digits that name its architecture and width."""
+    space = self.run.nets.derived.space()
+    return architecture.identity(space, self.genotype, self.width)
+
+  @property
+  def net(self) -> Spec:
+    """Its dimensions."""
+    return scaled(self.run.nets.derived, self.width)
 
   @property
   def name(self) -> str:
@@ -107,7 +117,7 @@ class Network:
       FileNotFoundError: it has no weights.
     """
     return weights.infer_with(
-      self.run.nets.derived,
+      self.net,
       self.genotype,
       self.home.weights,
       self.run.dataset,
@@ -142,9 +152,14 @@ class Network:
         " nothing: search again with more, in another workdir"
       )
     training.train(
-      run.config, run.folder, run.dataset, run.nets.derived, [self.genotype]
+      run.config,
+      run.folder,
+      run.dataset,
+      run.nets.derived,
+      [self.genotype],
+      self.width,
     )
-    return Network(run, self.genotype, self.member)
+    return Network(run, self.genotype, self.member, self.width)
 
   def export(
     self, out: str | pathlib.Path, batch_size: int | None = None
@@ -160,7 +175,7 @@ class Network:
       ValueError: a program differs from JAX; nothing is written.
       ModuleNotFoundError: the extra [onnx] of this package is not installed.
     """
-    net = self.run.nets.derived
+    net = self.net
     count = batch_size or self.run.config.latency.batch_size
     images = np.asarray(self.run.dataset.test.images)
     deployable = deploy.Deployable(
@@ -191,8 +206,14 @@ class Network:
       Every scaled network with its latency, and the knee among them.
 
     Raises:
-      ValueError: the space is a user's own model, which has no width to scale.
+      ValueError: the space is a user's own model, which has no width to scale;
+        or the network was scaled already.
     """
+    if self.width != 1.0:
+      raise ValueError(
+        f"{self.id} is scaled already: it has {self.width:g} times the channels"
+        " of the run's networks"
+      )
     part = self.run.config.latency
     return comfort_zone.run(
       self.run.folder,

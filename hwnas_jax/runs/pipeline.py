@@ -4,11 +4,9 @@ Every stage writes its result to the run folder (`io.run_folder`). A stage whose
 result is there is skipped, so a run that was killed goes on where it was.
 """
 
-import functools
 import pathlib
 from typing import Any, NamedTuple
 
-import jax
 import msgspec
 
 from hwnas_jax.config import method
@@ -27,22 +25,13 @@ from hwnas_jax.data import load as data_load
 from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.data.user import NAME as ARRAYS
 from hwnas_jax.data.user import Data
-from hwnas_jax.derive import collapse, sweep
-from hwnas_jax.derive import family as families
-from hwnas_jax.derive.family import Derived
-from hwnas_jax.derive.shared import SharedWeights
 from hwnas_jax.io import loop, records, versions
-from hwnas_jax.io.records import Family, Shares, SweepPoint
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.method.state import SearchState
 from hwnas_jax.method.step import Parts
 from hwnas_jax.report.html import write_report
-from hwnas_jax.runs import members, training
-from hwnas_jax.spaces import architecture
+from hwnas_jax.runs import members
 from hwnas_jax.spaces.spec import Spec
-
-HELD_OUT = 512  # examples that show whether the search has collapsed
-TERNARY_SIDE = 12  # points along a side of the report's ternary map
 
 
 class Searched(NamedTuple):
@@ -112,31 +101,10 @@ def _run(
     print(problem.reach())
   searched = search(problem, folder, dataset)
   if folder.family() is None:
-    folder.write_family(_family(problem, folder, dataset, searched))
+    family = members.make_family(problem, folder, dataset, searched)
+    folder.write_family(family)
   write_report(folder)
   return folder
-
-
-def _family(
-  problem: Problem, folder: RunFolder, dataset: Dataset, searched: Searched
-) -> Family:
-  """Derives, trains and measures the networks of a search."""
-  config, nets, table = problem.config, problem.nets, problem.table
-  swept = derive(problem, searched)
-  points = _with_collapse(problem, searched, dataset, swept)
-  genotypes = [network.genotype for network in swept.networks]
-  trained = training.train(config, folder, dataset, nets.derived, genotypes)
-  base_ms = tables.base_ms(table, nets.derived.space()) if table else None
-  return Family(
-    ops=tuple(nets.supernet.ops),
-    choices=tuple(nets.supernet.space().choices),
-    latency_batch_size=config.latency.batch_size,
-    base_latency_ms=base_ms,
-    priced=tuple(nets.supernet.ops[column] for column in problem.columns),
-    members=members.describe(problem, swept.networks, trained),
-    sweep=points,
-    shares=tuple(swept.shares),
-  )
 
 
 def load_dataset(config: Config) -> Dataset:
@@ -303,82 +271,4 @@ def search(problem: Problem, folder: RunFolder, dataset: Dataset) -> Searched:
   )
   return Searched(
     parts, loop.run(job, dispatch, init(stream(config.seed, "search")))
-  )
-
-
-class Swept(NamedTuple):
-  """What is derived from a search.
-
-  networks: to train: the family, then random architectures, all different.
-  points: each condition of the sweep, with the id of its network.
-  shares: the mean distribution over operations at many conditions.
-  """
-
-  networks: list[Derived]
-  points: list[SweepPoint]
-  shares: list[Shares]
-
-
-def derive(problem: Problem, searched: Searched) -> Swept:
-  """Derives the family of a search, and draws random architectures."""
-  config, space = problem.config, problem.nets.supernet.space()
-  logits_at = functools.partial(
-    sweep.logits_of,
-    searched.parts.controller,
-    searched.parts.conditions,
-    searched.state.controller,
-  )
-  points = list(problem.points)
-  conditions = [point.condition for point in points]
-  logits = logits_at(conditions)
-  if config.derive.num_samples:
-    points, logits = families.sampled(
-      points[0], logits[0], config.derive.num_samples, config.seed
-    )
-  networks, swept = families.derive(space, problem.rule, points, logits)
-  networks += families.random_networks(
-    space, config.derive.rule, networks, config.derive.num_random, config.seed
-  )
-  conditions = [point.condition for point in points]
-  middle = conditions[len(conditions) // 2].scale
-  conditions += sweep.simplex_grid(len(problem.columns), middle, TERNARY_SIDE)
-  shares = [
-    sweep.shares(condition, rows, space.ops)
-    for condition, rows in zip(conditions, logits_at(conditions), strict=True)
-  ]
-  return Swept(networks, swept, shares)
-
-
-def _with_collapse(
-  problem: Problem, searched: Searched, dataset: Dataset, swept: Swept
-) -> tuple[SweepPoint, ...]:
-  """The points of a sweep with their signs of collapse; prints the alarms."""
-  parts, space = searched.parts, problem.nets.supernet.space()
-  genotypes = {
-    architecture.identity(space, network.genotype): network.genotype
-    for network in swept.networks
-  }
-  conditions = [point.condition for point in swept.points]
-  images, labels = method.held_out(problem.config, dataset, HELD_OUT)
-  signs = collapse.signs(
-    SharedWeights(
-      parts.net, searched.state.weights, images, labels, parts.fold
-    ),
-    jax.vmap(parts.conditions.features)(sweep.stack(conditions)),
-    sweep.logits_of(
-      parts.controller,
-      parts.conditions,
-      searched.state.controller,
-      conditions,
-    ),
-    [genotypes[point.id] for point in swept.points],
-    parts.skip,
-    paths=method.paths_of(problem.config),
-  )
-  for point, collapsed in zip(swept.points, signs, strict=True):
-    for alarm in collapsed.alarms:
-      print(f"{point.name}: {alarm}")
-  return tuple(
-    msgspec.structs.replace(point, collapse=collapsed)
-    for point, collapsed in zip(swept.points, signs, strict=True)
   )

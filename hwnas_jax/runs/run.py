@@ -72,7 +72,7 @@ class Run:
 
   @property
   def networks(self) -> tuple[Network, ...]:
-    """The networks of the family, then the random architectures.
+    """The family, the trained networks first, then its baselines.
 
     Raises:
       FileNotFoundError: the run is not finished.
@@ -85,7 +85,12 @@ class Run:
       )
     space = self.nets.derived.space()
     return tuple(
-      Network(self, architecture.from_json(space, member.architecture), member)
+      Network(
+        self,
+        architecture.from_json(space, member.architecture),
+        member,
+        member.width,
+      )
       for member in family.members
     )
 
@@ -100,10 +105,10 @@ class Run:
     home = self.folder.network(name)
     if not (home.path / "architecture.json").exists():
       home = self.folder.find(name)
-    genotype = architecture.from_json(
-      self.nets.derived.space(), home.read_architecture().architecture
-    )
-    return Network(self, genotype, members.get(name))
+    record = home.read_architecture()
+    space = self.nets.derived.space()
+    genotype = architecture.from_json(space, record.architecture)
+    return Network(self, genotype, members.get(name), record.width)
 
   def write_report(self) -> Report:
     """Writes report.html again, from the records in the run folder.

@@ -22,7 +22,7 @@ from hwnas_jax.data.augment import normalise
 from hwnas_jax.io import loop, writers
 from hwnas_jax.io.records import Accuracies, Network
 from hwnas_jax.io.run_folder import NetworkFolder, RunFolder
-from hwnas_jax.nets.models import make_network
+from hwnas_jax.nets.models import make_network, scaled
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 from hwnas_jax.train import step as train_step
@@ -48,6 +48,7 @@ def train(
   dataset: arrays.Dataset,
   net: Spec,
   genotypes: Sequence[Genotype],
+  width: float = 1.0,
 ) -> list[Accuracies]:
   """Trains each network train.num_seeds times, unless that was done before.
 
@@ -61,8 +62,9 @@ def train(
     config: checked; the recipe is `config.train`.
     folder: the run's folder.
     dataset: to train and test on.
-    net: the networks' dimensions.
+    net: the dimensions of the run's networks.
     genotypes: the architectures to train, all different.
+    width: factor of the channels, of networks that are scaled.
 
   Returns:
     The accuracies of each network; empty if train.num_steps is 0.
@@ -72,16 +74,18 @@ def train(
   """
   space = net.space()
   folders = {
-    g: folder.network(architecture.identity(space, g)) for g in genotypes
+    g: folder.network(architecture.identity(space, g, width)) for g in genotypes
   }
   for genotype, home in folders.items():
-    home.write_architecture(Network(architecture.to_json(space, genotype)))
+    record = Network(architecture.to_json(space, genotype), width)
+    home.write_architecture(record)
   if not config.train.num_steps:
     return [Accuracies() for _ in genotypes]
   dataset, held_out = _hold_out(config, dataset)
   todo = [g for g, home in folders.items() if home.accuracies() is None]
   compiled = ahead(
-    functools.partial(_compile, config, dataset, held_out, net), todo
+    functools.partial(_compile, config, dataset, held_out, scaled(net, width)),
+    todo,
   )
   with contextlib.closing(compiled):
     for genotype, programs in zip(todo, compiled, strict=True):

@@ -65,9 +65,17 @@ def from_json(space: Space, operations: Mapping[str, Any]) -> Genotype:
   )
 
 
-def identity(space: Space, genotype: Genotype) -> str:
-  """Eight hex digits that name an architecture, and its network's folder."""
+def identity(space: Space, genotype: Genotype, width: float = 1.0) -> str:
+  """Eight hex digits that name a network, and its folder.
+
+  Args:
+    space: the architecture's.
+    genotype: the architecture.
+    width: factor of the run's channels, of a network that was scaled.
+  """
   text = json.dumps(to_json(space, genotype), sort_keys=True)
+  if width != 1.0:
+    text += f" width {width:g}"
   return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

@@ -50,6 +50,10 @@ class Custom:
     """Every chosen operation runs: how choices connect is not traced."""
     return tuple(op != ABSENT for op in genotype)
 
+  def alive(self, genotype: Genotype) -> bool:
+    """Every network counts as alive: how choices connect is not traced."""
+    return all(self.live(genotype))
+
   def graph(self) -> Graph:
     """The choices as a chain, in the order in which the model calls them."""
     count = len(self.traced.choices)

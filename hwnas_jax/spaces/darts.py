@@ -192,18 +192,40 @@ class Darts:
     absent, if its operation is `none`, or if its source is a node that no live
     edge enters and that is therefore zero.
     """
-    live = []
-    per_cell = len(self.edges)
-    for start in range(0, len(genotype), per_cell):
-      filled = {0, 1}
-      for (source, node), op in zip(
-        self.edges, genotype[start : start + per_cell], strict=True
-      ):
-        runs = op != ABSENT and self.ops[op] != "none" and source in filled
-        live.append(runs)
-        if runs:
-          filled.add(node + 2)
-    return tuple(live)
+    return tuple(
+      runs
+      for ops in self._by_cell_type(genotype)
+      for runs in self._running(ops, {0, 1})
+    )
+
+  def alive(self, genotype: Genotype) -> bool:
+    """Whether the image reaches the last cell's output.
+
+    A cell without live edges gives zeros to the two cells after it.
+    """
+    kinds = self._by_cell_type(genotype)
+    before = last = True
+    for cell in self.cells():
+      filled = {state for state, full in enumerate((before, last)) if full}
+      ops = kinds[1] if cell.reduction else kinds[0]
+      before, last = last, any(self._running(ops, filled))
+    return last
+
+  def _by_cell_type(self, genotype: Genotype) -> list[Genotype]:
+    """The operations of the normal cell, then of the reduction, if any."""
+    count = len(self.edges)
+    starts = range(0, len(genotype), count)
+    return [genotype[start : start + count] for start in starts]
+
+  def _running(self, ops: Genotype, filled: set[int]) -> tuple[bool, ...]:
+    """Which edges of a cell run, if these of its two inputs are not zero."""
+    filled, running = set(filled), []
+    for (source, node), op in zip(self.edges, ops, strict=True):
+      runs = op != ABSENT and self.ops[op] != "none" and source in filled
+      running.append(runs)
+      if runs:
+        filled.add(node + 2)
+    return tuple(running)
 
 
 def _edge_sites(

@@ -214,6 +214,10 @@ class Chain:
     """Every layer that has an operation runs."""
     return tuple(op != ABSENT for op in genotype)
 
+  def alive(self, genotype: Genotype) -> bool:
+    """Every chain is: a layer hands on what it reads, or computes with it."""
+    return all(self.live(genotype))
+
 
 def _after(site: Site, op: str, channels: int, stride: int = 1) -> Site:
   """The fixed site of `op` on the output of a site."""

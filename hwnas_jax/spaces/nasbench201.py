@@ -106,6 +106,10 @@ class NasBench201:
       for edge in EDGES
     )
 
+  def alive(self, genotype: Genotype) -> bool:
+    """Whether an edge joins the cell's ends."""
+    return any(self.live(genotype))
+
 
 def fixed_sites(net: NasBench201) -> tuple[Site, ...]:
   """What every architecture runs: stem, two residual blocks, head."""

@@ -189,5 +189,8 @@ class Spec(Protocol):
     A compiler removes the others.
     """
 
+  def alive(self, genotype: Genotype) -> bool:
+    """Whether the network's output depends on its input."""
+
   def graph(self) -> Graph:
     """The choices as edges between states, as predictors read them."""

@@ -86,7 +86,11 @@ def test_a_report_is_written_again(example_run, capsys):
 
 def test_a_network_is_exported(example_run, capsys):
   folder = RunFolder.at(example_run / "runs/digits")
-  names = sorted(member.id for member in folder.family().members)
+  names = sorted(
+    member.id
+    for member in folder.family().members
+    if member.accuracies.test_accuracies
+  )
   with pytest.raises(SystemExit) as ended:
     here("export", WORKDIR, "--id=none", "--out=out")
   line = str(ended.value)

@@ -266,6 +266,15 @@ GDAS = {"sampler__name": "gdas", "sampler__per_example": False}
     ),
     ({"condition__name": "devices"}, "search.bilevel must be True"),
     ({"derive__num_samples": 3}, "condition.name must be fixed"),
+    ({"derive__num_trained": -1}, "derive.num_trained must be >= 0, got -1"),
+    (
+      {"derive__num_samples": 3, "derive__num_trained": 2},
+      "derive.num_trained must be 0, got 2",
+    ),
+    (
+      {"derive__references": True, "space__name": "custom"},
+      "custom has no reference architecture; darts, nasbench201, mobile have",
+    ),
     (
       GDAS
       | {

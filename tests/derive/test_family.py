@@ -1,4 +1,4 @@
-"""A family: its points, its networks, random ones beside them."""
+"""A family: its points and its networks."""
 
 import doctest
 import itertools
@@ -6,7 +6,6 @@ import itertools
 import numpy as np
 import pytest
 
-from hwnas_jax.core.types import ABSENT
 from hwnas_jax.derive import family
 from hwnas_jax.derive.family import Derived, FamilySettings, Point
 from hwnas_jax.io.records import Condition
@@ -78,20 +77,6 @@ def test_samples_are_of_the_logits_distribution():
   np.testing.assert_array_equal(again, noisy)
   _, other = family.sampled(Point("found", HERE), logits, 4000, 1)
   assert np.any(other != noisy)
-
-
-@pytest.mark.parametrize("rule", rules.RULES)
-def test_random_networks_are_new_and_of_the_rule(rule):
-  first, *_ = family.random_networks(SPACE, rule, [], 1, 0)
-  drawn = family.random_networks(SPACE, rule, [first], 5, 0)
-  genotypes = [network.genotype for network in drawn]
-  assert len({first.genotype, *genotypes}) == 6
-  assert [network.name for network in drawn] == [
-    f"random {i}" for i in range(5)
-  ]
-  assert {network.condition for network in drawn} == {None}
-  if rule == "argmax":
-    assert not any(ABSENT in genotype for genotype in genotypes)
 
 
 def test_distinct_skips_the_family_and_itself():

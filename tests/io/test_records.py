@@ -9,6 +9,7 @@ import pytest
 from hwnas_jax.io import records
 from hwnas_jax.io.records import (
   Accuracies,
+  Baseline,
   Budget,
   Certificate,
   Collapse,
@@ -68,6 +69,7 @@ RANDOM = Member(
   op_params=0,
   macs=2,
 )
+BESIDE = Baseline("largest", "a1", "b2")
 COLLAPSE = Collapse(
   entropy=0.5,
   undecided=0.25,
@@ -107,6 +109,9 @@ FAMILY = Family(
   members=(MEMBER, RANDOM),
   sweep=(POINT,),
   shares=(SHARES,),
+  baselines=(BESIDE,),
+  cost="macs",
+  num_test=360,
 )
 CERTIFICATE = Certificate(
   kind="measured",
@@ -150,7 +155,14 @@ EXPORT = Export(
   sha256={"network.onnx": "ab12"},
 )
 EXAMPLES = (
-  *(ACCURACIES, CERTIFICATE.budget, CERTIFICATE, COLLAPSE, COMFORT_ZONE),
+  *(
+    ACCURACIES,
+    BESIDE,
+    CERTIFICATE.budget,
+    CERTIFICATE,
+    COLLAPSE,
+    COMFORT_ZONE,
+  ),
   *(CONDITION, DEVICE, EXPORT, FAMILY, MADE_WITH, MARGIN, MEASUREMENT, MEMBER),
   *(Network(ARCHITECTURE), SCALED, SETTINGS, SHARES, POINT, TABLE, TRIED),
 )

@@ -98,8 +98,11 @@ def test_the_records_of_a_run_come_back(folder):
   assert folder.exists()
   assert folder.settings() == SETTINGS
   assert folder.made_with() == MADE_WITH
+  assert folder.measured() is None
+  folder.write_measured(FAMILY)
+  assert folder.measured() == FAMILY and folder.family() is None
   folder.write_family(FAMILY)
-  assert folder.family() == FAMILY
+  assert folder.family() == FAMILY and folder.measured() is None
   assert {p.name for p in folder.path.iterdir()} == {
     "config.json",
     "versions.json",

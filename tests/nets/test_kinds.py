@@ -237,6 +237,36 @@ def test_wider_networks_keep_the_choices(net):
   assert kind.overrides(net, kind.widen(net, 1.0, 1.5)) == []
 
 
+def test_a_reference_is_a_well_known_architecture():
+  def reference(net):
+    genotype = models.kind_of(net).reference(net)
+    return list(architecture.to_json(net.space(), genotype).items())
+
+  conv, skip = "sep_conv_3x3", "skip_connect"
+  assert reference(DARTS) == [
+    ("normal/0->2", skip),
+    ("normal/1->2", conv),
+    ("normal/1->3", skip),
+    ("normal/2->3", conv),
+  ]
+  assert [op for _, op in reference(CELL)] == [
+    *("nor_conv_3x3", "none", "nor_conv_3x3"),
+    *("skip_connect", "none", "nor_conv_3x3"),
+  ]
+  assert {op for _, op in reference(CHAIN)} == {"mb_k3_e6"}
+  lightnas = Chain(SKELETONS["lightnas_32"], (32, 32, 3), 10)
+  assert {op for _, op in reference(lightnas)} == {"mb_k3_e6_relu6"}
+  few = dataclasses.replace(SKELETONS["tiny"], ops=("mb_k5_e6", "mb_k3_e1_g2"))
+  near = Chain(few, (8, 8, 1), 10)
+  assert {op for _, op in reference(near)} == {"mb_k3_e1_g2"}
+  pools = dataclasses.replace(DARTS, ops=("avg_pool_3x3", skip))
+  with pytest.raises(ValueError, match="no reference among avg_pool"):
+    reference(pools)
+  for net in (DARTS, CELL, CHAIN):
+    assert net.alive(models.kind_of(net).reference(net))
+  assert models.SPACES["custom"].reference is None
+
+
 TOY = toy_space.Toy(toy_space.OP_SETS["three"], 2, 4, (6, 5, 2), 3)
 
 

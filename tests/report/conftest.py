@@ -10,6 +10,7 @@ import pytest
 
 from hwnas_jax.io.records import (
   Accuracies,
+  Baseline,
   ComfortZone,
   Condition,
   Device,
@@ -111,7 +112,7 @@ def _write_rows(path: pathlib.Path, rows: list[dict[str, Any]]) -> None:
 
 
 def make_family(ops: str = "three", num_members: int = 8) -> Family:
-  """A family of `num_members` networks, and five random ones."""
+  """A family of `num_members` networks, and five random ones beside it."""
   net = darts.Darts(ops=darts.OP_SETS[ops], image=(8, 8, 1), **NET)
   space = darts.make_space(net)
   rng = np.random.default_rng(3)
@@ -121,6 +122,10 @@ def make_family(ops: str = "three", num_members: int = 8) -> Family:
     is_random = i >= num_members
     size = rng.uniform() if is_random else i / max(num_members - 1, 1)
     members.append(_member(space, rng, size, is_random, priced))
+  beside = [
+    Baseline("random", members[i].id, members[num_members + i].id)
+    for i in range(min(num_members, 5))
+  ]
   return Family(
     ops=space.ops,
     choices=space.choices,
@@ -129,6 +134,8 @@ def make_family(ops: str = "three", num_members: int = 8) -> Family:
     priced=tuple(priced),
     members=tuple(members),
     shares=_shares(space.ops, priced),
+    baselines=tuple(beside),
+    num_test=360,
   )
 
 

@@ -53,6 +53,21 @@ def test_pareto_draws_front_seeds_and_random_networks(family_of):
   assert names == ["fastest", "knee", "slowest"]
 
 
+def test_each_kind_has_a_marker_and_a_name(family_of):
+  made = family_of()
+  *family, one, two = made.members
+  members = [
+    *family,
+    replace(one, kind="largest"),
+    replace(two, kind="reference"),
+  ]
+  (ax,) = plots.pareto_figure(members).axes
+  shapes = {len(c.get_paths()[0].vertices) for c in ax.collections}
+  assert len(ax.collections) == 4 and len(shapes) >= 3
+  names = [t.get_text() for t in ax.get_legend().get_texts()]
+  assert names == ["family", "largest", "random", "reference"]
+
+
 def test_pareto_without_random_networks_or_seeds(family_of):
   member = replace(family_of().members[0], accuracies=Accuracies(0.97, (0.97,)))
   fig = plots.pareto_figure([member], "params")

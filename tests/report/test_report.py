@@ -125,6 +125,18 @@ def test_fastest_knee_and_slowest_are_open(made):
   assert text.count('<details class="member"') == len(family.members)
 
 
+def test_baselines_are_beside_their_members(made):
+  _, text, family = made
+  assert "Beside each member" in text
+  names = {m.id: m.name for m in family.members}
+  for baseline in family.baselines:
+    (row,) = re.findall(
+      f'id="member-{baseline.network}".*?</summary>', text, re.S
+    )
+    assert f"beside {names[baseline.member]}" in row
+    assert f'<a href="#member-{baseline.network}">' in text
+
+
 def test_ternary_maps_only_with_three_priced_operations(made):
   _, text, family = made
   maps = re.findall(r'aria-label="Share of (\w+) against S"', text)
@@ -137,8 +149,10 @@ def test_hostile_names_are_only_text(run, zone_of):
   folder, family = run
   evil = '<script>alert("1")</script> $\\frac{ {{ 7 }}'
   first, *others = family.members
+  beside, *rest = family.baselines
   first = replace(first, name=evil, id='"><script>x')
-  edit(folder, members=(first, *others))
+  beside = replace(beside, member=first.id)
+  edit(folder, members=(first, *others), baselines=(beside, *rest))
   path = folder.path / "family.json"
   path.write_text(path.read_text().replace(family.ops[0], "<i>$op$&"))
   folder.write_settings(
@@ -163,7 +177,14 @@ def test_optional_pieces_are_left_out(run):
   (folder.path / "config.json").unlink()
   (folder.path / "versions.json").unlink()
   first = replace(family.members[0], condition=None)
-  edit(folder, members=(first,), shares=(), priced=(), base_latency_ms=None)
+  edit(
+    folder,
+    members=(first,),
+    baselines=(),
+    shares=(),
+    priced=(),
+    base_latency_ms=None,
+  )
   text = page_of(folder).text
   for heading in (
     "Random",
@@ -229,6 +250,7 @@ def test_missing_family_names_the_command(run):
     (lambda f: f["members"][0].pop("params"), "field `params`"),
     (lambda f: f["members"][0]["architecture"].update(x="odd"), "`ops`: odd"),
     (lambda f: f["shares"][0].update(condition=None), "condition"),
+    (lambda f: f["baselines"][0].update(network="x"), "a baseline names .* x"),
     (lambda f: f["priced"].pop(), "has 3 prices for the 2 operations"),
   ],
 )

@@ -1,12 +1,9 @@
+"""Numbers in words, and what is read off a family."""
+
 import pytest
-from msgspec.structs import replace
 
 from hwnas_jax.io import records
-from hwnas_jax.report import family, run, words
-
-DEVICE = records.Device(
-  platform="cpu", device_kind="cpu", cpu_model="Chip", cpu_cores=1
-)
+from hwnas_jax.report import family, words
 
 
 def member(latency_ms, accuracy, kind="member", predicted_ms=None):
@@ -23,20 +20,6 @@ def member(latency_ms, accuracy, kind="member", predicted_ms=None):
     predicted_ms=predicted_ms,
     accuracies=records.Accuracies(accuracy, (accuracy,) if accuracy else ()),
   )
-
-
-def text_of(members):
-  made = records.Family(
-    ops=(),
-    choices=(),
-    latency_batch_size=64,
-    base_latency_ms=None,
-    priced=(),
-    members=tuple(members),
-  )
-  made_with = records.MadeWith({}, DEVICE, "chip")
-  summary = words.summary(run.Run("r", made, made_with=made_with))
-  return " ".join(summary).replace("\u202f", " ")
 
 
 FAMILY = [member(1.0, 0.90), member(2.0, 0.97), member(3.0, 0.98)]
@@ -67,16 +50,6 @@ def test_highlights_of_few():
   assert family.highlights([member(None, 0.9)]) == {}
 
 
-def test_matched_wants_both_speed_and_accuracy():
-  randoms = [
-    member(2.0, 0.97, "random"),
-    member(1.9, 0.95, "random"),
-    member(9.0, 0.99, "random"),
-    member(9.0, None, "random"),
-  ]
-  assert family.matched(FAMILY, randoms) == (1, 3)
-
-
 def test_prediction_error():
   pairs = [(1.0, 1.1), (2.0, 1.8), (4.0, 4.8)]
   members = [member(t, 0.9, predicted_ms=p) for t, p in pairs]
@@ -85,39 +58,6 @@ def test_prediction_error():
   assert family.prediction_error(members[:2]).spearman is None
   equal = [member(1.0, 0.9, predicted_ms=p) for p in (1.0, 2.0, 3.0)]
   assert family.prediction_error(equal).spearman is None
-
-
-def test_summary_states_ranges_best_and_fastest():
-  text = text_of(FAMILY)
-  assert (
-    "The search found 3 networks with latencies of 1.00–3.00 ms for a batch of"
-    " 64, measured on Chip, 1 core." in text
-  )
-  assert "best test accuracy is 98.0 % (3.00 ms, 1 k parameters)" in text
-  assert "The fastest, at 1.00 ms, reaches 90.0 %" in text
-  assert "random" not in text
-  assert "one training run" in text
-
-
-def test_summary_compares_with_random_even_when_they_win():
-  rival = [member(0.5, 0.99, "random"), member(3.5, 0.80, "random")]
-  text = text_of(FAMILY + rival)
-  assert "2 networks of random architecture: median test accuracy 89.5" in text
-  assert "best 99.0 %" in text
-  assert "For 1 of these 2" in text
-
-
-def test_summary_of_several_seeds():
-  seeds = replace(
-    member(1.0, 0.9), accuracies=records.Accuracies(0.9, (0.89, 0.91))
-  )
-  assert "means over 2 training seeds" in text_of([seeds])
-
-
-def test_summary_before_training():
-  text = text_of([member(None, None)])
-  assert "found 1 network, latency not measured." in text
-  assert "None of them has been trained" in text
 
 
 @pytest.mark.parametrize(
@@ -155,3 +95,8 @@ def test_span_has_the_unit_once():
   )
   assert words.span(words.ms(1), words.ms(2)) == "1.00–2.00\u202fms"
   assert words.span("3", "3") == "3"
+
+
+def test_an_accuracy_that_is_none_was_not_trained():
+  assert words.accuracy(0.98765) == "98.77\u202f%"
+  assert words.accuracy(None) == "not trained"

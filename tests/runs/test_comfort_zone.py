@@ -19,6 +19,7 @@ from hwnas_jax.io.records import (
 )
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.io.versions import device_fingerprint
+from hwnas_jax.nets import models
 from hwnas_jax.report import scaling
 from hwnas_jax.runs import comfort_zone, pipeline
 from hwnas_jax.runs.comfort_zone import Grid
@@ -116,23 +117,23 @@ def test_chains_of_one_size_are_measured_once(monkeypatch):
 
 @pytest.mark.parametrize("net", [NET, CHAIN])
 def test_scaling_keeps_the_choices(net):
-  scaled = comfort_zone.scaled(net, 2.0, 1.5)
+  scaled = models.scaled(net, 2.0, 1.5)
   assert scaled.space().choices == net.space().choices
   assert scaled.image == (12, 12, 1)
-  assert comfort_zone.scaled(net, 1.0, 1.0) == net
+  assert models.scaled(net, 1.0, 1.0) == net
 
 
 @pytest.mark.parametrize("name", ["digits", "mobile"])
 def test_flags_make_the_wider_network(name):
   config = hw.load_config(f"{name}:smoke")
   net = problems.make_nets(problems.resolve(config)).derived
-  wider = comfort_zone.scaled(net, 1.5, 1.0)
+  wider = models.scaled(net, 1.5, 1.0)
   (flag,) = comfort_zone.overrides(net, wider)
   field, value = flag.removeprefix("--config.").split("=")
   config.update_from_flattened_dict({field: json.loads(value)})
   again = problems.make_nets(problems.resolve(config)).derived
   assert again == wider != net
-  assert comfort_zone.overrides(net, comfort_zone.scaled(net, 1.0, 1.5)) == ()
+  assert comfort_zone.overrides(net, models.scaled(net, 1.0, 1.5)) == ()
 
 
 def test_a_figure_marks_the_knee(points):

@@ -16,6 +16,7 @@ from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import timing
 from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.io.records import Device, Measurement
+from hwnas_jax.nets import models
 from hwnas_jax.nets.ops import make_op
 from hwnas_jax.runs import comfort_zone, weights
 from hwnas_jax.spaces.custom import OUTSIDE
@@ -55,7 +56,7 @@ def test_the_tutorial_is_short_and_passes(net):
 
 def test_its_shapes_are_its_own(net):
   with pytest.raises(ValueError, match="model of your own has no width"):
-    comfort_zone.scaled(net, 2.0, 1.0)
+    models.scaled(net, 2.0, 1.0)
   assert comfort_zone.overrides(net, net) == ()
 
 

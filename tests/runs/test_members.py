@@ -11,7 +11,7 @@ def test_the_best_on_what_was_held_out_is_kept(capsys):
   networks = [
     Derived("a", (0,), HERE),
     Derived("b", (1,), HERE),
-    Derived("r", (2,), None),
+    Derived("r", (2,), None, "random"),
   ]
   trained = [
     Accuracies(0.9, held_out_accuracy=0.5),

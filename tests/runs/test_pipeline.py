@@ -12,6 +12,7 @@ import hwnas_jax as hw
 from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.data import embedded
 from hwnas_jax.io import checkpoint, writers
+from hwnas_jax.io.records import Accuracies
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.runs import pipeline
 
@@ -48,12 +49,35 @@ def test_a_run_describes_its_family(folder):
   kinds = [member.kind for member in family.members]
   assert kinds.count("random") == derive["num_random"]
   assert 1 <= kinds.count("member") <= derive["num_scales"]
+  assert [b.kind for b in family.baselines].count("largest") == 1
+  assert family.num_test == 360 and family.cost == "latency"
   assert len(family.sweep) == derive["num_scales"]
   ids = {member.id for member in family.members}
   assert {point.id for point in family.sweep} <= ids
   for member in family.members:
     assert member.latency.median_ms > 0 and member.predicted_ms > 0
-    assert 0 <= member.accuracies.test_accuracy <= 1 and member.params > 0
+    assert member.params > 0
+
+
+def test_a_member_and_its_baselines_are_trained(folder):
+  family = folder.family()
+  by_id = {member.id: member for member in family.members}
+  (member,) = {b.member for b in family.baselines}
+  beside = [by_id[b.network] for b in family.baselines]
+  assert by_id[member].kind == "member"
+  for network in (by_id[member], *beside):
+    assert 0 <= network.accuracies.test_accuracy <= 1
+  trained = [m for m in family.members if m.accuracies.test_accuracies]
+  assert {m.id for m in trained} == {member, *(m.id for m in beside)}
+  largest = [b for b in family.baselines if b.kind == "largest"]
+  assert by_id[largest[0].network].macs >= by_id[member].macs
+  assert folder.measured() is None
+
+
+def test_a_run_prints_who_wins(finished_run, folder):
+  printed = (finished_run / "printed.txt").read_text()
+  assert "the family's " in printed and "test split of 360" in printed
+  assert "the family&#39;s " in folder.report.read_text()
 
 
 def test_a_run_keeps_its_networks(folder):
@@ -64,6 +88,9 @@ def test_a_run_keeps_its_networks(folder):
   for member in family.members:
     home = folder.network(member.id)
     assert home.read_architecture().architecture == member.architecture
+    if not member.accuracies.test_accuracies:
+      assert not home.weights.exists()
+      continue
     last = writers.read_jsonl(home.metrics)[-1]
     assert last["step"] == train["num_steps"]
     with np.load(home.weights) as weights:
@@ -97,6 +124,18 @@ def test_a_finished_run_is_read_and_reported_again(tiny):
   # Its own table gives the same prices.
   hw.search(tiny, workdir="runs/digits", table=run.table)
   assert files_of(folder) == before
+
+
+def test_a_run_that_goes_on_trains_the_baselines_that_were_chosen(tiny):
+  """Nothing is derived or measured again, and nothing trained twice."""
+  folder = RunFolder.at("runs/digits")
+  family = folder.family()
+  before = files_of(folder)
+  untrained = [replace(m, accuracies=Accuracies()) for m in family.members]
+  (folder.path / "family.json").unlink()
+  folder.write_measured(replace(family, members=tuple(untrained)))
+  hw.search(tiny, workdir="runs/digits")
+  assert folder.family() == family and files_of(folder) == before
 
 
 def test_another_table_is_refused_and_replaces_nothing(tiny):

@@ -56,8 +56,20 @@ def test_networks_are_the_family(run):
     assert network.predicted_ms == member.predicted_ms
     assert network.accuracies == member.accuracies
     assert network.test_accuracy == member.accuracies.test_accuracy
-    assert network.home == run.folder.network(member.id)
+    if member.accuracies.test_accuracies:
+      assert network.home == run.folder.network(member.id)
+    else:
+      with pytest.raises(FileNotFoundError, match="no network .* with weights"):
+        network.home  # noqa: B018
     assert run.network(member.id) == network
+
+
+def test_trained_networks_come_first(run):
+  trained = [n.test_accuracy is not None for n in run.networks if n.member]
+  kinds = [n.member.kind for n in run.networks]
+  members = kinds.count("member")
+  assert kinds[:members] == ["member"] * members
+  assert trained[:members] == sorted(trained[:members], reverse=True)
 
 
 def test_an_unfinished_run_names_what_finishes_it(run, tmp_path):

@@ -73,6 +73,11 @@ def test_an_identity_stays_what_it_was():
   assert architecture.identity(SPACE, GENOTYPE) == "f953892e"
 
 
+def test_a_scaled_network_has_an_identity_of_its_own():
+  names = {architecture.identity(SPACE, GENOTYPE, w) for w in (0.5, 1.0, 1.25)}
+  assert len(names) == 3 and architecture.identity(SPACE, GENOTYPE) in names
+
+
 def test_an_identity_tells_architectures_apart():
   rng = np.random.default_rng(0)
   drawn = {architecture.random_genotype(SPACE, rng) for _ in range(200)}
@@ -130,6 +135,37 @@ def test_live_choices(normal, expected):
     *LIVE,
     *expected,
   )
+
+
+@pytest.mark.parametrize(
+  ("cells", "normal", "reduce", "alive"),
+  [
+    (1, SEP, None, True),
+    (1, NONE, None, False),
+    (3, SEP, SEP, True),
+    # Normal, two reductions: the last reads the stem through the first.
+    (3, NONE, SEP, True),
+    (3, SEP, NONE, False),
+    # The last cell is a normal one.
+    (4, NONE, SEP, False),
+    # A dead reduction is passed by, but not two of them in a row.
+    (5, SEP, NONE, True),
+    (4, SEP, NONE, False),
+  ],
+)
+def test_a_network_is_alive_if_the_image_reaches_its_end(
+  cells, normal, reduce, alive
+):
+  net = darts.Darts(darts.EIGHT, cells, 2, 4, (8, 8, 3), 10)
+  genotype = (normal,) * 5 + (() if reduce is None else (reduce,) * 5)
+  assert net.alive(genotype) == alive
+
+
+def test_a_live_choice_does_not_make_a_network_alive():
+  """The reduction runs, and the normal cell at the end gives zeros."""
+  net = darts.Darts(darts.EIGHT, 4, 2, 4, (8, 8, 3), 10)
+  genotype = (NONE,) * 5 + (SEP,) * 5
+  assert any(net.live(genotype)) and not net.alive(genotype)
 
 
 def test_death_travels_along_a_chain():
