@@ -126,7 +126,7 @@ class Network:
     return self._compiled(jnp.asarray(pixels, jnp.float32))
 
   def train(self) -> "Network":
-    """Trains it from scratch by the run's recipe, unless that was done before.
+    """Trains it by the run's recipe, unless that was done before.
 
     Returns:
       The network with the trained weights.
@@ -141,9 +141,15 @@ class Network:
         f"{run.folder.path} has train.num_steps=0, so its recipe trains"
         " nothing: search again with more, in another workdir"
       )
-    training.train(
-      run.config, run.folder, run.dataset, run.nets.derived, [self.genotype]
-    )
+    if self.test_accuracy is None:
+      training.train(
+        run.config,
+        run.folder,
+        run.dataset,
+        run.nets.derived,
+        [self.genotype],
+        run.helpers,
+      )
     return Network(run, self.genotype, self.member)
 
   def export(

@@ -37,7 +37,7 @@ from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.method.state import SearchState
 from hwnas_jax.method.step import Parts
 from hwnas_jax.report.html import write_report
-from hwnas_jax.runs import members, training
+from hwnas_jax.runs import helpers, members, training
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 
@@ -125,7 +125,11 @@ def _family(
   swept = derive(problem, searched)
   points = _with_collapse(problem, searched, dataset, swept)
   genotypes = [network.genotype for network in swept.networks]
-  trained = training.train(config, folder, dataset, nets.derived, genotypes)
+  family = [n.genotype for n in swept.networks if n.condition is not None]
+  by = helpers.choose(
+    config.train, nets.derived, family, searched.state.weights
+  )
+  trained = training.train(config, folder, dataset, nets.derived, genotypes, by)
   base_ms = tables.base_ms(table, nets.derived.space()) if table else None
   return Family(
     ops=tuple(nets.supernet.ops),
