@@ -5,9 +5,9 @@
 
 Fashion-MNIST, reduced: 10,000 training images of 14x14 (means of 2x2 pixels),
 all test images. One search (seed 0, priced by multiply-accumulates) gives a
-family. Its smallest member, a middle one and the largest are trained plain, from
-the supernet's weights, with a teacher, and both. The largest is the teacher, so
-nobody teaches it: its own training is that without a teacher, and is made once.
+family. Its smallest member, a middle one and the largest are trained plain,
+from the supernet's weights, with a teacher, and both. The largest is the
+teacher, so nobody teaches it, and its training without a teacher is made once.
 Each seed has a teacher of its own. A stopped run goes on; --draw prints and
 draws what --json has.
 """
@@ -206,7 +206,7 @@ def rotated(seed: int) -> list[str]:
 def accuracies(results: dict[str, Any], option: str, name: str) -> np.ndarray:
   """Test accuracies of a network, in %, one a seed: [N]."""
   runs = results["runs"]
-  seeds = sorted({int(key.split()[1]) for key in runs})
+  seeds = sorted({key.split()[1] for key in runs})
   keys = [f"{option} {seed}" for seed in seeds]
   rows = [runs[key]["networks"][name] for key in keys]
   return 100 * np.asarray([row["test_accuracy"] for row in rows])

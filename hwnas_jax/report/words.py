@@ -76,6 +76,7 @@ def summary(run: Run) -> list[str]:
     " ".join([_latencies(run, searched), *_best(searched)]),
     " ".join(_comparison(searched, randoms)),
     _seeds(run.family.members),
+    _helped(run.family.members),
   ]
   return [text for text in paragraphs if text]
 
@@ -147,3 +148,16 @@ def _seeds(members: Sequence[Member]) -> str:
     f"Accuracies are means over {span(str(min(counts)), str(max(counts)))}"
     " training seeds; bars in the plots go from the lowest to the highest."
   )
+
+
+def _helped(members: Sequence[Member]) -> str:
+  """What the networks were trained with besides images, in sentences."""
+  teachers = {t.id for m in members if (t := m.accuracies.teacher)}
+  names = [m.name for m in members if m.id in teachers]
+  sentences = [
+    f"{name}, the largest member, was trained first and taught all others."
+    for name in names
+  ]
+  if any(m.accuracies.supernet for m in members):
+    sentences.append("The trainings started from the supernet's weights.")
+  return " ".join(sentences)

@@ -41,9 +41,6 @@ AIMED = {
 }
 
 
-SAMPLES = {"condition__name": "fixed", "derive__num_samples": 2}
-
-
 @pytest.mark.parametrize("field", checks._POSITIVE)
 @pytest.mark.parametrize("value", [0, -1])
 def test_what_must_be_positive_is(field, value):
@@ -116,14 +113,6 @@ def test_a_rate_is_in_its_range(field, value):
 @pytest.mark.parametrize(
   ("fields", "message"),
   [
-    (
-      {"search__num_steps": 15},
-      r"search.num_steps \(15\) must be a multiple of"
-      r" search.steps_per_dispatch \(10\)",
-    ),
-    ({"search__checkpoint_every": 7}, r"search.checkpoint_every \(7\)"),
-    ({"train__num_steps": 11}, r"train.num_steps \(11\)"),
-    ({"train__checkpoint_every": 1}, r"train.checkpoint_every \(1\)"),
     ({"cost__name": "paper"}, "cost.name=paper .*condition.name must be"),
     ({"condition__name": "simplex"}, "condition.name=simplex has no scale"),
     (
@@ -139,35 +128,6 @@ def test_a_rate_is_in_its_range(field, value):
       "controller.classifier=True needs a controller that reads",
     ),
     ({"sampler__name": "softmax"}, "sampler.per_example=True needs .*random"),
-    (
-      {"train__teacher": True, "train__num_steps": 0},
-      "train.teacher=True trains nothing with train.num_steps=0",
-    ),
-    (
-      {"train__inherit": True, "train__num_steps": 0},
-      "train.inherit=True trains nothing with train.num_steps=0",
-    ),
-    (
-      {**SAMPLES, "train__teacher": True},
-      "derive.num_samples compares .*train.teacher must be False",
-    ),
-    (
-      {"train__teacher": True, "condition__name": "fixed"},
-      "train.teacher=True needs a family .*condition.name=fixed gives one",
-    ),
-    (
-      {"train__inherit": True, "derive__num_cells": 20},
-      r"train.inherit=True .*derive.num_cells must be 0 or space.num_cells"
-      r" \(8\), got 20",
-    ),
-    (
-      {"train__inherit": True, "derive__channels": 36},
-      r"derive.channels must be 0 or space.channels \(16\), got 36",
-    ),
-    (
-      {"train__inherit": True, "controller__classifier": True},
-      "train.inherit=True .*controller.classifier must be False",
-    ),
     ({"latency__calibration_networks": 2}, "calibration_networks .*, got 2"),
     ({"latency__calibration_networks": -1}, "calibration_networks .* got -1"),
     ({"condition__low": 20.0}, "condition.low and condition.high.*20.0"),
@@ -219,9 +179,6 @@ def test_what_does_not_go_together_is_refused(fields, message):
   "fields",
   [
     {"train__num_steps": 0},  # a family left untrained
-    {"train__teacher": True, "train__inherit": True},
-    {**SAMPLES, "train__inherit": True},
-    {"train__inherit": True, "derive__num_cells": 8, "derive__channels": 16},
     {"search__weights_fraction": 1.0},
     {"condition__name": "fixed", "controller__name": "table"},
     {"cost__name": "paper", "condition__name": "simplex"},

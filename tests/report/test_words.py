@@ -155,3 +155,22 @@ def test_span_has_the_unit_once():
   )
   assert words.span(words.ms(1), words.ms(2)) == "1.00–2.00\u202fms"
   assert words.span("3", "3") == "3"
+
+
+def test_a_teacher_and_inherited_weights_are_named():
+  assert "taught" not in text_of(FAMILY) and "started" not in text_of(FAMILY)
+  *others, teacher = FAMILY
+  taught = [
+    replace(
+      m,
+      accuracies=replace(
+        m.accuracies, teacher=records.Teacher(teacher.id, "d"), supernet="s"
+      ),
+    )
+    for m in others
+  ]
+  text = text_of([*taught, replace(teacher, name="scale 0.1")])
+  assert text.endswith(
+    " scale 0.1, the largest member, was trained first and taught all others."
+    " The trainings started from the supernet's weights."
+  )

@@ -84,26 +84,26 @@ def helped(config, tmp_path):
   fields = problems.resolve(config)
   net = problems.make_nets(fields).derived
   count = len(net.space().choices)
-  student, teacher = (1,) * count, (2, *(1,) * (count - 1))
+  taught, teacher = (1,) * count, (2, *(1,) * (count - 1))
   weights = make_supernet(net).init(jax.random.key(0))
-  by = helpers.choose(fields.train, net, [student, teacher], weights)
+  by = helpers.choose(fields.train, net, [taught, teacher], weights)
   assert by == Helpers(teacher, weights)
   folder = RunFolder(tmp_path)
-  return fields, folder, embedded.digits(), net, [student], by
+  return fields, folder, embedded.digits(), net, [taught], by
 
 
 def test_a_teacher_is_trained_first_and_a_killed_training_goes_on(helped):
-  """Only the student is asked for: its teacher is trained before it."""
-  _, folder, _, net, (student,), by = helped
+  """Only the taught one is asked for: its teacher is trained before it."""
+  _, folder, _, net, (taught,), by = helped
   (accuracies,) = training.train(*helped)
   home, teachers = (
     folder.network(architecture.identity(net.space(), g))
-    for g in (student, by.teacher)
+    for g in (taught, by.teacher)
   )
-  taught_by = teachers.accuracies()
-  assert taught_by.teacher is None
+  alone = teachers.accuracies()
+  assert alone.teacher is None
   assert accuracies.teacher.id == teachers.id
-  assert accuracies.supernet == taught_by.supernet == tree.digest(by.supernet)
+  assert accuracies.supernet == alone.supernet == tree.digest(by.supernet)
   lesson = helpers.lesson(net, by.teacher, teachers)
   assert accuracies.teacher == lesson.record
   # As if it had been killed after its first checkpoint.
@@ -121,7 +121,7 @@ def test_a_teacher_is_trained_first_and_a_killed_training_goes_on(helped):
   np.savez(teachers.weights, **other)
   with pytest.raises(ValueError, match="trained by another teacher: delete"):
     training.train(*helped)
-  other = folder, helped[2], net, [student], by._replace(supernet={})
+  other = folder, helped[2], net, [taught], by._replace(supernet={})
   with pytest.raises(ValueError, match="not trained from this run's supernet"):
     training.train(helped[0], *other)
 

@@ -290,11 +290,11 @@ def test_the_auxiliary_loss_is_weighed():
 def test_distillation_by_hand():
   """Two examples; the second pair agrees but for a constant, which is free."""
   teacher = jnp.array([[2.0, 0.0], [3.0, 1.0]])
-  student = jnp.array([[0.0, 0.0], [2.0, 0.0]])
+  taught = jnp.array([[0.0, 0.0], [2.0, 0.0]])
   # At T = 2 the first pair is softmax(1, 0) against (1/2, 1/2).
   p = np.exp(1.0) / (1.0 + np.exp(1.0))
   divergence = p * np.log(2 * p) + (1 - p) * np.log(2 * (1 - p))
-  value, slope = jax.value_and_grad(distillation)(student, teacher, 2.0)
+  value, slope = jax.value_and_grad(distillation)(taught, teacher, 2.0)
   np.testing.assert_allclose(value, 4.0 * divergence / 2, rtol=1e-5)
   # The gradient of T^2 KL is T (q - p), here of a mean of two.
   wanted = [[2.0 * (0.5 - p) / 2, 2.0 * (p - 0.5) / 2], [0.0, 0.0]]
@@ -324,7 +324,7 @@ def test_a_teacher_of_no_weight_changes_no_bit(training):
 def test_a_teacher_sees_the_augmented_images_and_is_weighed():
   """Its weights are an argument: another teacher needs no compilation."""
 
-  class Student:
+  class Taught:
     """Logits that are a parameter."""
 
     def apply(self, variables, images, rate, rngs, mutable):
@@ -341,7 +341,7 @@ def test_a_teacher_sees_the_augmented_images_and_is_weighed():
   optimiser = optax.sgd(0.1)
   step = jax.jit(
     make_train_step(
-      Student(),
+      Taught(),
       optimiser,
       recipe(label_smoothing=0.0, teacher_weight=0.5, teacher_temperature=3.0),
       lambda key, images: jnp.full(images.shape, 2.0),
