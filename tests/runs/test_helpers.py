@@ -1,6 +1,7 @@
 """Which network teaches, and what a run's trainings start from."""
 
 import dataclasses
+import itertools
 
 import pytest
 from msgspec.structs import replace
@@ -10,6 +11,7 @@ from hwnas_jax.derive.family import Derived
 from hwnas_jax.io.records import Condition
 from hwnas_jax.runs import helpers, members, pipeline, training
 from hwnas_jax.runs.helpers import Helpers
+from hwnas_jax.runs.network import Network
 from hwnas_jax.spaces.darts import THREE, Darts
 
 NET = Darts(THREE, 1, 2, 4, (8, 8, 1), 10)
@@ -57,7 +59,7 @@ def test_a_run_is_trained_with_its_helpers(run, monkeypatch):
   assert by == Helpers(CONVOLUTION, finished.searched.state.weights)
 
 
-def test_a_finished_run_has_the_helpers_of_its_family(run):
+def test_a_finished_run_has_the_helpers_of_its_family(run, monkeypatch):
   """The same that its own networks were trained with."""
   part = replace(run.config.train, teacher=True, inherit=True)
   asked = dataclasses.replace(run)
@@ -74,3 +76,14 @@ def test_a_finished_run_has_the_helpers_of_its_family(run):
   weights = run.finished.searched.state.weights
   assert asked.helpers == Helpers(largest, weights)
   assert run.helpers == helpers.ALONE
+  # A query's answer is trained with them.
+  given = []
+  monkeypatch.setattr(training, "train", lambda *all: given.append(all))
+  answers = (
+    Network(asked, genotype, None)
+    for genotype in itertools.product(range(3), repeat=len(largest))
+  )
+  untrained = next(a for a in answers if a.test_accuracy is None)
+  untrained.train()
+  ((*_, genotypes, by),) = given
+  assert genotypes == [untrained.genotype] and by is asked.helpers
