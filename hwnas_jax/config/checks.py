@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
+from hwnas_jax.config import recipe
 from hwnas_jax.config.derive_checks import derive_faults
 from hwnas_jax.config.fields import Config
 from hwnas_jax.core import budget
@@ -39,6 +38,7 @@ _POSITIVE = (
   " controller.reference_std search.weights_lr search.controller_lr train.lr"
   " search.weights_clip train.clip temperature.start temperature.end"
   " derive.num_scales condition.num_devices sampler.num_samples search.every"
+  " train.teacher_weight train.teacher_temperature"
 ).split()
 _NOT_NEGATIVE = (
   "data.pad derive.num_cells derive.channels derive.num_samples"
@@ -100,7 +100,8 @@ def check(config: Config) -> None:
     if not 0 <= value(config, path) < 1
   ]
   for faults in (
-    _dispatches,
+    recipe.dispatches,
+    recipe.helpers,
     _space,
     _condition,
     derive_faults,
@@ -113,24 +114,6 @@ def check(config: Config) -> None:
     problems += faults(config)
   if problems:
     raise ValueError("the config is wrong: " + "; ".join(problems))
-
-
-def _dispatches(config: Config) -> list[str]:
-  """Faults of step counts: each is a whole number of dispatches."""
-  problems = []
-  for part in ("search", "train"):
-    fields = msgspec.structs.asdict(getattr(config, part))
-    dispatch = fields["steps_per_dispatch"]
-    problems += [
-      f"{part}.{name} ({fields[name]}) must be a multiple of"
-      f" {part}.steps_per_dispatch ({dispatch})"
-      for name in (
-        *("num_steps", "checkpoint_every", "warmup_steps"),
-        *("epoch_steps", "controller_epoch_steps"),
-      )
-      if name in fields and dispatch > 0 and fields[name] % dispatch
-    ]
-  return problems
 
 
 def _space(config: Config) -> list[str]:

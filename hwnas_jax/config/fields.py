@@ -174,6 +174,12 @@ class Train(_Part, frozen=True, kw_only=True):
   drop_path: float = 0.0  # probability at the last step; grows from 0
   auxiliary_weight: float = 0.0  # of the auxiliary head's loss; 0: no head
   label_smoothing: float = 0.0
+  # The member of most multiply-accumulates is trained first and teaches every
+  # other network: their loss also has the distance to its softened outputs.
+  teacher: bool = False
+  teacher_weight: float = 1.0  # of that distance, beside the cross-entropy
+  teacher_temperature: float = 4.0  # that softens outputs; 1: as they are
+  inherit: bool = False  # start from the supernet's weights, not random ones
   num_seeds: int = 1  # trainings of each network; accuracy is their mean
   steps_per_dispatch: int = 10  # steps in one compiled call
   checkpoint_every: int = 1000  # steps

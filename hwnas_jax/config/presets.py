@@ -27,6 +27,7 @@ def smoke(config: ConfigDict) -> None:
   config.latency.update(batch_size=8, repeats=3, calibration_networks=0)
   config.cost.predictor = ""
   config.train.update(num_steps=0, auxiliary_weight=0.0, drop_path=0.0)
+  config.train.update(teacher=False, inherit=False)
 
 
 def vary(config: ConfigDict, variant: str) -> ConfigDict:

@@ -13,9 +13,21 @@ from hwnas_jax.train.step import TrainStep, make_train_step
 
 
 def make_training(
-  config: Config, dataset: Dataset, net: Spec, genotype: Genotype
+  config: Config,
+  dataset: Dataset,
+  net: Spec,
+  genotype: Genotype,
+  teacher: Module | None = None,
 ) -> tuple[Module, optax.GradientTransformation, TrainStep]:
-  """(network, optimiser, step) that train one derived network."""
+  """(network, optimiser, step) that train one derived network.
+
+  Args:
+    config: checked; the recipe is `config.train`.
+    dataset: for its normalisation.
+    net: the networks' dimensions.
+    genotype: the architecture to train.
+    teacher: in mode `eval`; None where there is none.
+  """
   part = config.train
   network = make_network(
     net, genotype, "train", auxiliary=bool(part.auxiliary_weight)
@@ -24,6 +36,10 @@ def make_training(
     part.lr, part.num_steps, part.momentum, part.weight_decay, part.clip
   )
   step = make_train_step(
-    network, optimiser, part, make_augment(config, dataset, part.cutout)
+    network,
+    optimiser,
+    part,
+    make_augment(config, dataset, part.cutout),
+    teacher,
   )
   return network, optimiser, step

@@ -1,7 +1,8 @@
-"""Trees of arrays by path: their digest, differences and size."""
+"""Trees of arrays by path: their digest, differences, size, and overlays."""
 
 import hashlib
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import chex
@@ -81,6 +82,21 @@ def diff(wanted: chex.ArrayTree, stored: chex.ArrayTree) -> list[str]:
     elif want[name] != have[name]:
       lines.append(f"{name}: stored {have[name]}, wanted {want[name]}")
   return lines
+
+
+def overlay(under: Any, over: Any) -> Any:
+  """The tree `under`, with those leaves replaced that `over` has.
+
+  Args:
+    under: nested dicts of arrays.
+    over: nested dicts with some of these names.
+  """
+  if not isinstance(under, Mapping):
+    return over
+  return {
+    name: overlay(value, over[name]) if name in over else value
+    for name, value in under.items()
+  }
 
 
 def count(tree: chex.ArrayTree) -> int:

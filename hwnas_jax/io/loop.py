@@ -36,12 +36,16 @@ class Identity(records.Record, frozen=True, kw_only=True, omit_defaults=True):
   split: of a search: digest of the examples of weights and controller.
   table: of a search: digest of its prices.
   architecture: of a training: the network's operations.
+  teacher: of a training: the network that teaches it.
+  supernet: of a training: digest of the supernet's weights it started from.
   """
 
   data: str
   split: str | None = None
   table: str | None = None
   architecture: records.Architecture | None = None
+  teacher: records.Teacher | None = None
+  supernet: str | None = None
 
 
 class Stopped(Exception):

@@ -45,16 +45,28 @@ class Measurement(Record, frozen=True):
   repeats: int | None = None
 
 
+class Teacher(Record, frozen=True):
+  """The network that taught others: its id, and the digest of its weights."""
+
+  id: str
+  digest: str
+
+
 class Accuracies(Record, frozen=True):
   """metrics.json of a trained network: means over the training seeds.
 
   test_accuracies: one a seed.
   held_out_accuracy: on examples held out of training; None where none were.
+  teacher: the network that taught it; None where none did.
+  supernet: digest of the supernet's weights that it started from; None where it
+    started from random ones.
   """
 
   test_accuracy: float | None = None
   test_accuracies: tuple[float, ...] = ()
   held_out_accuracy: float | None = None
+  teacher: Teacher | None = None
+  supernet: str | None = None
 
 
 class Member(Record, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ def summary(run: Run) -> list[str]:
     *verdict.sentences(run.family),
     " ".join([_latencies(run, searched), *_best(searched)]),
     " ".join([*_left_out(run.family), _seeds(run.family.members)]),
+    _helped(run.family.members),
   ]
   return [text for text in paragraphs if text.strip()]
 
@@ -86,3 +87,17 @@ def _seeds(members: Sequence[Member]) -> str:
     f" {words.span(str(min(counts)), str(max(counts)))} training seeds; bars in"
     " the plots go from the lowest to the highest."
   )
+
+
+def _helped(members: Sequence[Member]) -> str:
+  """What the networks were trained with besides images, in sentences."""
+  teachers = {t.id for m in members if (t := m.accuracies.teacher)}
+  sentences = [
+    f"{m.name}, the largest trained member, was trained first and taught all"
+    " others."
+    for m in members
+    if m.id in teachers
+  ]
+  if any(m.accuracies.supernet for m in members):
+    sentences.append("The trainings started from the supernet's weights.")
+  return " ".join(sentences)

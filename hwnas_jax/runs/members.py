@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from hwnas_jax.io import records
 from hwnas_jax.io.records import Accuracies, Family, Measurement, Member
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.nets.models import scaled
-from hwnas_jax.runs import baselines, derived, training
+from hwnas_jax.runs import baselines, derived, helpers, training
 from hwnas_jax.runs.baselines import identity
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
@@ -38,7 +37,7 @@ def make_family(
   if measured is None:
     measured = _measure(problem, folder, dataset, searched)
     folder.write_measured(measured)
-  return _train_baselines(problem, folder, dataset, measured)
+  return _train_baselines(problem, folder, dataset, searched, measured)
 
 
 def _measure(
@@ -50,8 +49,12 @@ def _measure(
   points = derived.with_collapse(problem, searched, dataset, swept)
   members = baselines.trained(problem, swept.networks)
   family = [*members, *(n for n in swept.networks if n not in members)]
+  genotypes = [member.genotype for member in members]
+  by = helpers.choose(
+    config.train, nets.derived, genotypes, searched.state.weights
+  )
   accuracies = training.train(
-    config, folder, dataset, nets.derived, [m.genotype for m in members]
+    config, folder, dataset, nets.derived, genotypes, by
   )
   best = best_sample(members, accuracies)
   bench = Bench(nets.derived, config.latency.batch_size, config.latency.repeats)
@@ -96,21 +99,31 @@ def _measure(
 
 
 def _train_baselines(
-  problem: Problem, folder: RunFolder, dataset: Dataset, family: Family
+  problem: Problem,
+  folder: RunFolder,
+  dataset: Dataset,
+  searched: "Searched",
+  family: Family,
 ) -> Family:
   """The family with all baselines trained."""
-  net = problem.nets.derived
+  net, config = problem.nets.derived, problem.config
   read = functools.partial(architecture.from_json, net.space())
   for member in family.members:
     record = records.Network(member.architecture, member.width)
     folder.network(member.id).write_architecture(record)
-  beside = {baseline.network for baseline in family.baselines}
-  todo = sorted(
-    (m for m in family.members if m.id in beside), key=lambda m: m.width
+  by = helpers.choose(
+    config.train,
+    net,
+    [read(m.architecture) for m in family.members if helpers.may_teach(m)],
+    searched.state.weights,
   )
-  for width, members in itertools.groupby(todo, key=lambda m: m.width):
-    genotypes = [read(m.architecture) for m in members]
-    training.train(problem.config, folder, dataset, net, genotypes, width)
+  beside = {baseline.network for baseline in family.baselines}
+  networks = [
+    training.Sized(read(member.architecture), member.width)
+    for member in family.members
+    if member.id in beside
+  ]
+  training.train_sized(config, folder, dataset, net, networks, by)
   return msgspec.structs.replace(
     family,
     members=tuple(

@@ -136,7 +136,7 @@ class Network:
     return self._compiled(jnp.asarray(pixels, jnp.float32))
 
   def train(self) -> "Network":
-    """Trains it from scratch by the run's recipe, unless that was done before.
+    """Trains it by the run's recipe, unless that was done before.
 
     Returns:
       The network with the trained weights.
@@ -151,14 +151,15 @@ class Network:
         f"{run.folder.path} has train.num_steps=0, so its recipe trains"
         " nothing: search again with more, in another workdir"
       )
-    training.train(
-      run.config,
-      run.folder,
-      run.dataset,
-      run.nets.derived,
-      [self.genotype],
-      self.width,
-    )
+    if self.test_accuracy is None:
+      training.train_sized(
+        run.config,
+        run.folder,
+        run.dataset,
+        run.nets.derived,
+        [training.Sized(self.genotype, self.width)],
+        run.helpers,
+      )
     return Network(run, self.genotype, self.member, self.width)
 
   def export(

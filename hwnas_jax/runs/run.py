@@ -24,7 +24,8 @@ from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.report import notebook
 from hwnas_jax.report import run as report_run
 from hwnas_jax.report.html import write_report
-from hwnas_jax.runs import finished, pipeline, query, weights
+from hwnas_jax.runs import finished, helpers, pipeline, query, weights
+from hwnas_jax.runs.helpers import Helpers
 from hwnas_jax.runs.network import Answer, Network
 from hwnas_jax.runs.query import Measure, Question
 from hwnas_jax.spaces import architecture
@@ -197,6 +198,24 @@ class Run:
       ValueError: it is not finished, or not one that a query can ask.
     """
     return finished.load(self.folder, self.dataset)
+
+  @functools.cached_property
+  def helpers(self) -> Helpers:
+    """The teacher and the supernet that the run's recipe trains with.
+
+    Raises:
+      FileNotFoundError: it has a teacher, and the run is not finished.
+      ValueError: it has the supernet, and the search is not finished, or not
+        one that a query can ask.
+    """
+    part = self.config.train
+    genotypes = [
+      network.genotype
+      for network in (self.networks if part.teacher else ())
+      if network.member and helpers.may_teach(network.member)
+    ]
+    supernet = self.finished.searched.state.weights if part.inherit else {}
+    return helpers.choose(part, self.nets.derived, genotypes, supernet)
 
   def _repr_html_(self) -> str:
     return notebook.run_html(report_run.load(self.folder))

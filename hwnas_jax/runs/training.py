@@ -14,15 +14,18 @@ import numpy as np
 
 from hwnas_jax.config.fields import Config
 from hwnas_jax.config.training import make_training
+from hwnas_jax.core import tree
 from hwnas_jax.core.compile import ahead, jit, repeat
 from hwnas_jax.core.rng import stream
-from hwnas_jax.core.types import Genotype
+from hwnas_jax.core.types import Genotype, Params
 from hwnas_jax.data import arrays
 from hwnas_jax.data.augment import normalise
 from hwnas_jax.io import loop, writers
-from hwnas_jax.io.records import Accuracies, Network
+from hwnas_jax.io.records import Accuracies, Network, Teacher
 from hwnas_jax.io.run_folder import NetworkFolder, RunFolder
-from hwnas_jax.nets.models import make_network, scaled
+from hwnas_jax.nets.models import inherit, make_network, scaled
+from hwnas_jax.runs import helpers
+from hwnas_jax.runs.helpers import ALONE, Helpers, Lesson
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 from hwnas_jax.train import step as train_step
@@ -31,15 +34,49 @@ from hwnas_jax.train.evaluate import make_evaluate
 KEPT = 0.9  # share of the training split to train on, if the rest is held out
 
 
+class Sized(NamedTuple):
+  """A network: its architecture, and the factor of its channels."""
+
+  genotype: Genotype
+  width: float = 1.0
+
+
+class _Setting(NamedTuple):
+  """What the networks of a run are trained with.
+
+  dataset: to train and test on.
+  held_out: {name of a further split to evaluate on: split}.
+  net: the networks' dimensions.
+  supernet: its weights, which networks start from, or None.
+  digest: of these weights.
+  lesson: the teacher, or None.
+  """
+
+  config: Config
+  dataset: arrays.Dataset
+  held_out: dict[str, arrays.Split]
+  net: Spec
+  supernet: Params | None
+  digest: str | None
+  lesson: Lesson | None = None
+
+  @property
+  def teacher(self) -> Teacher | None:
+    """The teacher's record."""
+    return self.lesson.record if self.lesson else None
+
+
 class _Compiled(NamedTuple):
   """The compiled programs of one network; `train.step` has their arguments.
 
   evaluate: {name of a split: (program, split)}.
+  inherited: what it starts from in place of random weights, or None.
   """
 
   init: Any
   steps: Any
   evaluate: dict[str, tuple[Any, arrays.Split]]
+  inherited: Params | None
 
 
 def train(
@@ -48,12 +85,13 @@ def train(
   dataset: arrays.Dataset,
   net: Spec,
   genotypes: Sequence[Genotype],
-  width: float = 1.0,
+  by: Helpers = ALONE,
 ) -> list[Accuracies]:
   """Trains each network train.num_seeds times, unless that was done before.
 
   With derive.num_samples a tenth of the training split is held out; accuracy on
-  it chooses the sampled network that is kept.
+  it chooses the sampled network that is kept. With train.teacher the teacher is
+  trained before all others, whether it is among them or not.
 
   Writes networks/<id>/ of the run folder: architecture.json, weights.npz of
   the first seed, metrics.json.
@@ -64,33 +102,80 @@ def train(
     dataset: to train and test on.
     net: the dimensions of the run's networks.
     genotypes: the architectures to train, all different.
-    width: factor of the channels, of networks that are scaled.
+    by: the teacher and the supernet that the recipe asks for.
 
   Returns:
     The accuracies of each network; empty if train.num_steps is 0.
 
   Raises:
+    ValueError: a helper of the recipe is missing, or one of the networks was
+      trained by another teacher or from another supernet.
     io.loop.Stopped: asked to stop; what is trained is kept.
   """
+  networks = [Sized(genotype) for genotype in genotypes]
+  return train_sized(config, folder, dataset, net, networks, by)
+
+
+def train_sized(
+  config: Config,
+  folder: RunFolder,
+  dataset: arrays.Dataset,
+  net: Spec,
+  networks: Sequence[Sized],
+  by: Helpers = ALONE,
+) -> list[Accuracies]:
+  """As `train`, for networks with scaled channels."""
+  helpers.require(config.train, by)
   space = net.space()
+  first = () if by.teacher is None else (Sized(by.teacher),)
   folders = {
-    g: folder.network(architecture.identity(space, g, width)) for g in genotypes
+    n: folder.network(architecture.identity(space, *n))
+    for n in (*first, *networks)
   }
-  for genotype, home in folders.items():
-    record = Network(architecture.to_json(space, genotype), width)
-    home.write_architecture(record)
+  for network, home in folders.items():
+    operations = architecture.to_json(space, network.genotype)
+    home.write_architecture(Network(operations, network.width))
   if not config.train.num_steps:
-    return [Accuracies() for _ in genotypes]
-  dataset, held_out = _hold_out(config, dataset)
-  todo = [g for g, home in folders.items() if home.accuracies() is None]
-  compiled = ahead(
-    functools.partial(_compile, config, dataset, held_out, scaled(net, width)),
-    todo,
+    return [Accuracies() for _ in networks]
+  digest = None if by.supernet is None else tree.digest(by.supernet)
+  setting = _Setting(
+    config, *_hold_out(config, dataset), net, by.supernet, digest
   )
+  for network in first:
+    home = folders[network]
+    _train_all(setting, {network: home})
+    lesson = helpers.lesson(net, network.genotype, home)
+    setting = setting._replace(lesson=lesson)
+  _train_all(setting, {n: h for n, h in folders.items() if n not in first})
+  return [folders[n].accuracies() or Accuracies() for n in networks]
+
+
+def _train_all(setting: _Setting, folders: dict[Sized, NetworkFolder]) -> None:
+  """Trains the networks of these folders that are not trained yet."""
+  todo = [n for n, home in folders.items() if not _trained(setting, home)]
+  compiled = ahead(functools.partial(_compile, setting), todo)
   with contextlib.closing(compiled):
-    for genotype, programs in zip(todo, compiled, strict=True):
-      _train(config, folders[genotype], dataset, programs)
-  return [folders[g].accuracies() or Accuracies() for g in genotypes]
+    for network, programs in zip(todo, compiled, strict=True):
+      _train(setting, folders[network], programs)
+
+
+def _trained(setting: _Setting, home: NetworkFolder) -> bool:
+  """Whether a network was trained, with the same helpers."""
+  accuracies = home.accuracies()
+  if accuracies is None:
+    return False
+  if accuracies.teacher != setting.teacher:
+    by = accuracies.teacher
+    raise ValueError(
+      f"{home.path} was trained by {'no' if by is None else 'another'} teacher:"
+      " delete it to train it again"
+    )
+  if accuracies.supernet != setting.digest:
+    raise ValueError(
+      f"{home.path} was not trained from this run's supernet: delete it to"
+      " train it again"
+    )
+  return True
 
 
 def _hold_out(
@@ -107,16 +192,21 @@ def _hold_out(
   return dataclasses.replace(dataset, train=train), {"held_out": rest}
 
 
-def _compile(
-  config: Config,
-  dataset: arrays.Dataset,
-  held_out: dict[str, arrays.Split],
-  net: Spec,
-  genotype: Genotype,
-) -> _Compiled:
-  network, optimiser, one = make_training(config, dataset, net, genotype)
+def _compile(setting: _Setting, sized: Sized) -> _Compiled:
+  config, dataset, genotype = setting.config, setting.dataset, sized.genotype
+  net = scaled(setting.net, sized.width)
+  teacher, variables = None, None
+  if setting.lesson is not None:
+    teacher = make_network(setting.net, setting.lesson.genotype, "eval")
+    variables = setting.lesson.variables
+  network, optimiser, one = make_training(
+    config, dataset, net, genotype, teacher
+  )
+  inherited = None
+  if setting.supernet is not None:
+    inherited = inherit(net, genotype, setting.supernet)
   init = functools.partial(train_step.init_state, network, optimiser)
-  state = jax.eval_shape(init, jax.random.key(0))
+  state = jax.eval_shape(init, jax.random.key(0), inherited)
   steps = jit(repeat(one, config.train.steps_per_dispatch), donate_argnums=0)
   evaluate = jit(
     make_evaluate(
@@ -125,24 +215,22 @@ def _compile(
       config.train.batch_size,
     )
   )
-  on = {"test": dataset.test, **held_out}
+  on = {"test": dataset.test, **setting.held_out}
   return _Compiled(
-    jit(init).lower(jax.random.key(0)).compile(),
-    steps.lower(state, dataset.train).compile(),
+    jit(init).lower(jax.random.key(0), inherited).compile(),
+    steps.lower(state, dataset.train, variables).compile(),
     {
       name: (evaluate.lower(state.params, state.stats, split).compile(), split)
       for name, split in on.items()
     },
+    inherited,
   )
 
 
-def _train(
-  config: Config,
-  home: NetworkFolder,
-  dataset: arrays.Dataset,
-  programs: _Compiled,
-) -> None:
+def _train(setting: _Setting, home: NetworkFolder, programs: _Compiled) -> None:
   """Trains the network of a folder and writes its weights and accuracies."""
+  config, dataset = setting.config, setting.dataset
+  variables = setting.lesson.variables if setting.lesson else None
   operations = home.read_architecture().architecture
   accuracies: dict[str, list[float]] = {name: [] for name in programs.evaluate}
   for seed in range(config.train.num_seeds):
@@ -151,12 +239,17 @@ def _train(
       checkpoint_every=config.train.checkpoint_every,
       directory=home.path / f"seed_{seed}" if seed else home.path,
       label=f"train {home.id}" + (f" seed {seed}" if seed else ""),
-      identity=loop.Identity(data=dataset.digest, architecture=operations),
+      identity=loop.Identity(
+        data=dataset.digest,
+        architecture=operations,
+        teacher=setting.teacher,
+        supernet=setting.digest,
+      ),
     )
     state = loop.run(
       job,
-      lambda state: programs.steps(state, dataset.train),
-      programs.init(stream(config.seed, f"train {seed}")),
+      lambda state: programs.steps(state, dataset.train, variables),
+      programs.init(stream(config.seed, f"train {seed}"), programs.inherited),
     )
     for name, (evaluate, split) in programs.evaluate.items():
       accuracy = evaluate(state.params, state.stats, split)
@@ -166,5 +259,10 @@ def _train(
       writers.write_arrays(home.weights, weights)
   means = {f"{n}_accuracy": float(np.mean(a)) for n, a in accuracies.items()}
   home.write_accuracies(
-    Accuracies(**means, test_accuracies=tuple(accuracies["test"]))
+    Accuracies(
+      **means,
+      test_accuracies=tuple(accuracies["test"]),
+      teacher=setting.teacher,
+      supernet=setting.digest,
+    )
   )

@@ -2,8 +2,7 @@
 
 import functools
 import pathlib
-from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +18,12 @@ from hwnas_jax.io.records import Accuracies
 from hwnas_jax.io.run_folder import NetworkFolder
 from hwnas_jax.nets.models import inherit, make_network
 from hwnas_jax.nets.ops import Module
-from hwnas_jax.runs.finished import Finished
 from hwnas_jax.spaces.spec import Spec
 from hwnas_jax.train import step as train_step
 from hwnas_jax.train.evaluate import make_estimate, make_evaluate
+
+if TYPE_CHECKING:
+  from hwnas_jax.runs.finished import Finished
 
 
 class Infer(Protocol):
@@ -94,7 +95,7 @@ def infer_with(
 
 
 def provide(
-  finished: Finished, genotype: Genotype, home: NetworkFolder
+  finished: "Finished", genotype: Genotype, home: NetworkFolder
 ) -> tuple[str, Accuracies]:
   """Writes the weights of a query's answer: trained ones, or the supernet's.
 
@@ -120,7 +121,7 @@ def provide(
 
 
 def inherited(
-  finished: Finished, genotype: Genotype
+  finished: "Finished", genotype: Genotype
 ) -> tuple[Params, Params, float]:
   """(params, BN statistics, test accuracy) of a network with shared weights.
 
@@ -133,7 +134,7 @@ def inherited(
   net = problem.nets.derived
   network = make_network(net, genotype, "train")
   shapes = train_step.init_variables(network, jax.random.key(0))
-  params = _overlay(
+  params = tree.overlay(
     shapes[0],
     inherit(problem.nets.supernet, genotype, finished.searched.state.weights),
   )
@@ -148,13 +149,3 @@ def inherited(
     )
   )
   return params, stats, float(evaluate(params, stats, dataset.test))
-
-
-def _overlay(under: Params, over: Params) -> Params:
-  """The tree `under`, with those leaves replaced that `over` has."""
-  if not isinstance(under, Mapping):
-    return over
-  return {
-    name: _overlay(value, over[name]) if name in over else value
-    for name, value in under.items()
-  }

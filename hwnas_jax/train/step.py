@@ -2,18 +2,20 @@
 
 The recipe is DARTS's (docs/methods.md#training-a-derived-network): SGD with
 momentum and a cosine, clipping, cutout, drop-path that grows linearly, an
-auxiliary head, label smoothing. The last step's network is tested; nothing is
-selected on the test split.
+auxiliary head, label smoothing. With a teacher the loss has the distillation
+term of Hinton, Vinyals and Dean 2015 too. The last step's network is tested;
+nothing is selected on the test split.
 """
 
 import dataclasses
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from hwnas_jax.core import tree
 from hwnas_jax.core.types import Array, Params
 from hwnas_jax.data.arrays import Split, batch_indices
 from hwnas_jax.data.augment import Augment
@@ -64,6 +66,14 @@ class Recipe(Protocol):
   def label_smoothing(self) -> float:
     """Probability that labels share among all classes, in [0, 1)."""
 
+  @property
+  def teacher_weight(self) -> float:
+    """Weight of the distillation term."""
+
+  @property
+  def teacher_temperature(self) -> float:
+    """By which both networks' logits are divided in that term."""
+
 
 Metrics = dict[str, Array]
 
@@ -72,13 +82,14 @@ class TrainStep(Protocol):
   """One step of a training, to be jitted."""
 
   def __call__(
-    self, state: TrainState, data: Split, /
+    self, state: TrainState, data: Split, teacher: Params | None = None, /
   ) -> tuple[TrainState, Metrics]:
     """Returns (the next state, scalars `loss` and `train_accuracy`).
 
     Args:
       state: of the training.
       data: the training split.
+      teacher: the flax variables of the teacher; None where there is none.
     """
 
 
@@ -106,7 +117,10 @@ def init_variables(network: Module, key: Array) -> tuple[Params, Params]:
 
 
 def init_state(
-  network: Module, optimiser: optax.GradientTransformation, key: Array
+  network: Module,
+  optimiser: optax.GradientTransformation,
+  key: Array,
+  inherited: Params | None = None,
 ) -> TrainState:
   """The state before the first step.
 
@@ -114,9 +128,12 @@ def init_state(
     network: in mode `train`.
     optimiser: as for `make_train_step`.
     key: typed; decides the initial weights and everything random in training.
+    inherited: weights to start from in place of random ones, where it has them.
   """
   weights_key, run_key = jax.random.split(key)
   params, stats = init_variables(network, weights_key)
+  # Copies, because a training donates its state.
+  params = tree.overlay(params, jax.tree.map(jnp.copy, inherited or {}))
   return TrainState(
     params=params,
     stats=stats,
@@ -132,29 +149,64 @@ def _cross_entropy(logits: Array, labels: Array, smoothing: float) -> Array:
   return optax.softmax_cross_entropy(logits, targets).mean()
 
 
+def distillation(logits: Array, teacher: Array, temperature: float) -> Array:
+  """T^2 KL(softmax(teacher / T) || softmax(logits / T)), mean of the batch.
+
+  Hinton, Vinyals and Dean 2015 (arXiv:1503.02531), section 2: the factor T^2
+  keeps the gradient's size as T changes.
+
+  Args:
+    logits: [B, num_classes], of the network that learns.
+    teacher: [B, num_classes], of its teacher.
+    temperature: T.
+
+  Returns:
+    float32[], nats.
+  """
+  softened = (jax.nn.log_softmax(x / temperature) for x in (logits, teacher))
+  divergence = optax.losses.kl_divergence_with_log_targets(*softened)
+  return temperature**2 * divergence.mean()
+
+
+class _Batch(NamedTuple):
+  """What one step learns from.
+
+  images: float32[B, H, W, C], augmented.
+  labels: int32[B].
+  teacher: the teacher's logits [B, num_classes]; None where there is none.
+  """
+
+  images: Array
+  labels: Array
+  teacher: Array | None
+
+
 def _make_loss(network: Module, recipe: Recipe) -> Callable:
-  """loss(params, stats, images, labels, key, progress) with updated stats."""
+  """loss(params, stats, batch, key, progress) with updated stats."""
 
   def loss(
     params: Params,
     stats: Params,
-    images: Array,
-    labels: Array,
+    batch: _Batch,
     key: Array,
     progress: Array,
   ) -> tuple[Array, tuple[Params, Metrics]]:
     rate = recipe.drop_path * progress if recipe.drop_path else None
     (logits, auxiliary), updated = network.apply(
       {"params": params, "batch_stats": stats},
-      images,
+      batch.images,
       rate,
       rngs={"drop_path": key},
       mutable=["batch_stats"],
     )
+    labels = batch.labels
     total = _cross_entropy(logits, labels, recipe.label_smoothing)
     if auxiliary is not None:
       extra = _cross_entropy(auxiliary, labels, recipe.label_smoothing)
       total = total + recipe.auxiliary_weight * extra
+    if batch.teacher is not None:
+      extra = distillation(logits, batch.teacher, recipe.teacher_temperature)
+      total = total + recipe.teacher_weight * extra
     accuracy = (logits.argmax(-1) == labels).mean()
     metrics = {"loss": total, "train_accuracy": accuracy}
     return total, (updated["batch_stats"], metrics)
@@ -167,6 +219,7 @@ def make_train_step(
   optimiser: optax.GradientTransformation,
   recipe: Recipe,
   augment: Augment,
+  teacher: Module | None = None,
 ) -> TrainStep:
   """The step of a network's training.
 
@@ -175,10 +228,13 @@ def make_train_step(
     optimiser: of the weights.
     recipe: `config.train`.
     augment: from pixels to the network's input.
+    teacher: in mode `eval`; None where there is none.
   """
   loss = _make_loss(network, recipe)
 
-  def step(state: TrainState, data: Split, /) -> tuple[TrainState, Metrics]:
+  def step(
+    state: TrainState, data: Split, taught_by: Params | None = None, /
+  ) -> tuple[TrainState, Metrics]:
     order, noise = (jax.random.fold_in(state.key, name) for name in (0, 1))
     rows = batch_indices(
       order, state.step, data.labels.shape[0], recipe.batch_size
@@ -187,11 +243,13 @@ def make_train_step(
       jax.random.fold_in(noise, state.step)
     )
     images = augment(augment_key, data.images[rows])
+    logits = None
+    if teacher is not None:
+      logits, _ = teacher.apply(taught_by or {}, images)
     grads, (stats, metrics) = jax.grad(loss, has_aux=True)(
       state.params,
       state.stats,
-      images,
-      data.labels[rows],
+      _Batch(images, data.labels[rows], logits),
       path_key,
       state.step / recipe.num_steps,
     )

@@ -113,14 +113,6 @@ def test_a_rate_is_in_its_range(field, value):
 @pytest.mark.parametrize(
   ("fields", "message"),
   [
-    (
-      {"search__num_steps": 15},
-      r"search.num_steps \(15\) must be a multiple of"
-      r" search.steps_per_dispatch \(10\)",
-    ),
-    ({"search__checkpoint_every": 7}, r"search.checkpoint_every \(7\)"),
-    ({"train__num_steps": 11}, r"train.num_steps \(11\)"),
-    ({"train__checkpoint_every": 1}, r"train.checkpoint_every \(1\)"),
     ({"cost__name": "paper"}, "cost.name=paper .*condition.name must be"),
     ({"condition__name": "simplex"}, "condition.name=simplex has no scale"),
     (

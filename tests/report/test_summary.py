@@ -234,3 +234,22 @@ def test_a_table_has_a_row_for_each_member_that_has_baselines():
   ]
   assert beside.names(ALL)["la"] == ["a"]
   assert beside.beside_html(family_of(A, baselines=())) == ""
+
+
+def test_a_teacher_and_inherited_weights_are_named():
+  text = text_of(family_of(A, B, *LARGE, *RANDOM))
+  assert "taught" not in text and "started" not in text
+  taught = [
+    replace(
+      m,
+      accuracies=replace(
+        m.accuracies, teacher=records.Teacher(B.id, "d"), supernet="s"
+      ),
+    )
+    for m in (A, *LARGE, *RANDOM)
+  ]
+  text = text_of(family_of(*taught, replace(B, name="scale 0.1")))
+  assert text.endswith(
+    "scale 0.1, the largest trained member, was trained first and taught all"
+    " others. The trainings started from the supernet's weights."
+  )

@@ -1,14 +1,21 @@
 """Training of derived networks."""
 
+import shutil
+
+import jax
 import numpy as np
 import pytest
 
 import hwnas_jax as hw
 from hwnas_jax.config import problem as problems
+from hwnas_jax.core import tree
 from hwnas_jax.data import embedded
+from hwnas_jax.io import checkpoint
 from hwnas_jax.io.records import Accuracies
 from hwnas_jax.io.run_folder import RunFolder
-from hwnas_jax.runs import training
+from hwnas_jax.nets.models import make_supernet
+from hwnas_jax.runs import helpers, training
+from hwnas_jax.runs.helpers import Helpers
 from hwnas_jax.spaces import architecture
 
 
@@ -25,7 +32,7 @@ def config():
 
 def test_samples_are_trained_without_what_compares_them(config, tmp_path):
   config.condition.name = "fixed"
-  config.derive.num_samples = 2
+  config.derive.update(num_samples=2, num_trained=0)
   fields = problems.resolve(config)
   dataset = embedded.digits()
   rest, held = training._hold_out(fields, dataset)
@@ -68,3 +75,64 @@ def test_a_recipe_without_steps_leaves_networks_untrained(config, tmp_path):
   assert untrained == [Accuracies()]
   (path,) = (tmp_path / "networks").rglob("*.*")
   assert path.name == "architecture.json"
+
+
+@pytest.fixture
+def helped(config, tmp_path):
+  """The arguments of a training with both helpers, of two networks."""
+  config.train.update(num_steps=4, teacher=True, inherit=True)
+  fields = problems.resolve(config)
+  net = problems.make_nets(fields).derived
+  count = len(net.space().choices)
+  taught, teacher = (1,) * count, (2, *(1,) * (count - 1))
+  weights = make_supernet(net).init(jax.random.key(0))
+  by = helpers.choose(fields.train, net, [taught, teacher], weights)
+  assert by == Helpers(teacher, weights)
+  folder = RunFolder(tmp_path)
+  return fields, folder, embedded.digits(), net, [taught], by
+
+
+def test_a_teacher_is_trained_first_and_a_killed_training_goes_on(helped):
+  """Only the taught one is asked for: its teacher is trained before it."""
+  _, folder, _, net, (taught,), by = helped
+  (accuracies,) = training.train(*helped)
+  home, teachers = (
+    folder.network(architecture.identity(net.space(), g))
+    for g in (taught, by.teacher)
+  )
+  alone = teachers.accuracies()
+  assert alone.teacher is None
+  assert accuracies.teacher.id == teachers.id
+  assert accuracies.supernet == alone.supernet == tree.digest(by.supernet)
+  lesson = helpers.lesson(net, by.teacher, teachers)
+  assert accuracies.teacher == lesson.record
+  # As if it had been killed after its first checkpoint.
+  whole = home.weights.read_bytes()
+  for path in (home.weights, home.path / "metrics.json"):
+    path.unlink()
+  checkpoints = home.path / "checkpoints"
+  assert checkpoint.steps(checkpoints) == [2, 4]
+  shutil.rmtree(checkpoints / "4")
+  assert training.train(*helped) == [accuracies]
+  assert home.weights.read_bytes() == whole
+  # Of another teacher neither the network nor a checkpoint is taken.
+  with np.load(teachers.weights) as stored:
+    other = {name: array + 1 for name, array in stored.items()}
+  np.savez(teachers.weights, **other)
+  with pytest.raises(ValueError, match="trained by another teacher: delete"):
+    training.train(*helped)
+  other = folder, helped[2], net, [taught], by._replace(supernet={})
+  with pytest.raises(ValueError, match="not trained from this run's supernet"):
+    training.train(helped[0], *other)
+
+
+@pytest.mark.parametrize("field", ["teacher", "inherit"])
+def test_a_helper_that_is_missing_is_refused(config, tmp_path, field):
+  config.train[field] = True
+  fields = problems.resolve(config)
+  net = problems.make_nets(fields).derived
+  arguments = fields, RunFolder(tmp_path), embedded.digits(), net, []
+  message = f"train.{field}=True, but the training is given none"
+  with pytest.raises(ValueError, match=message):
+    training.train(*arguments)
+  assert not list(tmp_path.iterdir())

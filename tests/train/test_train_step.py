@@ -17,10 +17,12 @@ from hwnas_jax.data.arrays import Split
 from hwnas_jax.data.augment import normalise
 from hwnas_jax.io import checkpoint
 from hwnas_jax.nets.darts_network import Network, drop_path
+from hwnas_jax.nets.models import inherit, make_supernet
 from hwnas_jax.spaces import darts
 from hwnas_jax.train.evaluate import make_estimate, make_evaluate
 from hwnas_jax.train.step import (
   TrainState,
+  distillation,
   init_state,
   init_variables,
   make_train_step,
@@ -283,3 +285,107 @@ def test_the_auxiliary_loss_is_weighed():
   wanted = np.log1p(np.exp(-1.0)) + 0.4 * np.log1p(np.exp(-3.0))
   np.testing.assert_allclose(metrics["loss"], wanted, rtol=1e-5)
   assert metrics["train_accuracy"] == 1.0
+
+
+def test_distillation_by_hand():
+  """Two examples; the second pair agrees but for a constant, which is free."""
+  teacher = jnp.array([[2.0, 0.0], [3.0, 1.0]])
+  taught = jnp.array([[0.0, 0.0], [2.0, 0.0]])
+  # At T = 2 the first pair is softmax(1, 0) against (1/2, 1/2).
+  p = np.exp(1.0) / (1.0 + np.exp(1.0))
+  divergence = p * np.log(2 * p) + (1 - p) * np.log(2 * (1 - p))
+  value, slope = jax.value_and_grad(distillation)(taught, teacher, 2.0)
+  np.testing.assert_allclose(value, 4.0 * divergence / 2, rtol=1e-5)
+  # The gradient of T^2 KL is T (q - p), here of a mean of two.
+  wanted = [[2.0 * (0.5 - p) / 2, 2.0 * (p - 0.5) / 2], [0.0, 0.0]]
+  np.testing.assert_allclose(slope, wanted, atol=1e-6)
+
+
+def test_a_teacher_of_no_weight_changes_no_bit(training):
+  fresh, steps = training
+  other = (0, 2, 1, 2)
+  step = make_train_step(
+    Network(NET, GENOTYPE, "train"),
+    optax.sgd(0.1, 0.9),
+    recipe(teacher_weight=0.0),
+    augment,
+    Network(NET, other, "eval"),
+  )
+  start = functools.partial(init_variables, Network(NET, other, "train"))
+  params, stats = jax.jit(start)(jax.random.key(7))
+  teacher = {"params": params, "batch_stats": stats}
+  alone, _ = steps(fresh(jax.random.key(0)), TRAIN)
+  taught, _ = jax.jit(repeat(step, PER_DISPATCH))(
+    fresh(jax.random.key(0)), TRAIN, teacher
+  )
+  assert tree.digest(taught) == tree.digest(alone)
+
+
+def test_a_teacher_sees_the_augmented_images_and_is_weighed():
+  """Its weights are an argument: another teacher needs no compilation."""
+
+  class Taught:
+    """Logits that are a parameter."""
+
+    def apply(self, variables, images, rate, rngs, mutable):
+      logits = jnp.broadcast_to(variables["params"], (images.shape[0], 2))
+      return (logits, None), {"batch_stats": {}}
+
+  class Teacher:
+    """Two logits: a weight times the image's first value, and 0."""
+
+    def apply(self, variables, images):
+      first = variables["params"] * images[:, 0, 0, 0]
+      return jnp.stack([first, jnp.zeros_like(first)], -1), None
+
+  optimiser = optax.sgd(0.1)
+  step = jax.jit(
+    make_train_step(
+      Taught(),
+      optimiser,
+      recipe(label_smoothing=0.0, teacher_weight=0.5, teacher_temperature=3.0),
+      lambda key, images: jnp.full(images.shape, 2.0),
+      Teacher(),
+    )
+  )
+  params, moved = jnp.array([1.0, 0.0]), []
+  state = TrainState(
+    params=params,
+    stats={},
+    optimiser=optimiser.init(params),
+    step=jnp.zeros((), jnp.int32),
+    key=jax.random.key(0),
+  )
+  zeros = TRAIN._replace(labels=jnp.zeros_like(TRAIN.labels))
+  for weight in (0.0, 1.5):
+    after, metrics = step(state, zeros, {"params": jnp.float32(weight)})
+    term = distillation(params[None], jnp.array([[2.0 * weight, 0.0]]), 3.0)
+    wanted = np.log1p(np.exp(-1.0)) + 0.5 * term
+    np.testing.assert_allclose(metrics["loss"], wanted, rtol=1e-5)
+    moved.append(after.params)
+  assert (moved[0] != moved[1]).all()
+  assert step._cache_size() == 1
+
+
+def test_training_starts_from_what_it_inherits(training):
+  supernet = make_supernet(NET)
+  weights = supernet.init(jax.random.key(4))
+  inherited = inherit(NET, GENOTYPE, weights)
+  network, optimiser = Network(NET, GENOTYPE, "train"), optax.sgd(0.1, 0.9)
+  init = jax.jit(functools.partial(init_state, network, optimiser))
+  state, alone = (
+    init(jax.random.key(0), inherited),
+    training[0](jax.random.key(0)),
+  )
+  start, random = tree.flatten(state.params), tree.flatten(alone.params)
+  given = tree.flatten(inherited)
+  assert start.keys() == random.keys() and given.keys() < start.keys()
+  for name, leaf in start.items():
+    wanted = given.get(name, random[name])
+    np.testing.assert_array_equal(leaf, wanted, err_msg=name)
+  assert any((start[n] != random[n]).any() for n in given)
+  assert tree.digest(state.optimiser) == tree.digest(alone.optimiser)
+  # A training donates its state, and the supernet's weights are still there.
+  jax.jit(lambda s: s, donate_argnums=0)(state)
+  assert all(not leaf.is_deleted() for leaf in jax.tree.leaves(weights))
+  assert tree.digest(init(jax.random.key(0), inherited).params)

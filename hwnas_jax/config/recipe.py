@@ -1,0 +1,65 @@
+"""Checks of how long a config searches and trains, and with what help."""
+
+import msgspec
+
+from hwnas_jax.config.fields import Config
+from hwnas_jax.method.conditions import CONDITIONS
+from hwnas_jax.nets.models import SPACES
+
+
+def dispatches(config: Config) -> list[str]:
+  """Faults of step counts: each is a whole number of dispatches."""
+  problems = []
+  for part in ("search", "train"):
+    fields = msgspec.structs.asdict(getattr(config, part))
+    dispatch = fields["steps_per_dispatch"]
+    problems += [
+      f"{part}.{name} ({fields[name]}) must be a multiple of"
+      f" {part}.steps_per_dispatch ({dispatch})"
+      for name in (
+        *("num_steps", "checkpoint_every", "warmup_steps"),
+        *("epoch_steps", "controller_epoch_steps"),
+      )
+      if name in fields and dispatch > 0 and fields[name] % dispatch
+    ]
+  return problems
+
+
+def helpers(config: Config) -> list[str]:
+  """Faults of train.teacher and train.inherit."""
+  part, problems = config.train, []
+  problems += [
+    f"train.{field}=True trains nothing with train.num_steps=0: leave it False"
+    for field in ("teacher", "inherit")
+    if getattr(part, field) and not part.num_steps
+  ]
+  if part.teacher and config.derive.num_samples:
+    problems.append(
+      "derive.num_samples compares networks that are trained alike, and the"
+      " teacher is trained without one: train.teacher must be False"
+    )
+  elif part.teacher and CONDITIONS[config.condition.name].single:
+    problems.append(
+      "train.teacher=True needs a family of several networks, and"
+      f" condition.name={config.condition.name} gives one"
+    )
+  if not part.inherit:
+    return problems
+  space = config.space
+  problems += [
+    "train.inherit=True needs networks of the supernet's shapes:"
+    f" derive.{field} must be 0 or space.{field} ({space[field]}), got {value}"
+    for field in SPACES[str(space["name"])].derive_fields
+    if (value := getattr(config.derive, field)) not in (0, space[field])
+  ]
+  if config.derive.references:
+    problems.append(
+      "train.inherit=True needs networks of the supernet's shapes, and a"
+      " reference is scaled: derive.references must be False"
+    )
+  if config.controller.classifier:
+    problems.append(
+      "train.inherit=True needs a supernet with one classifier:"
+      " controller.classifier must be False"
+    )
+  return problems
