@@ -6,7 +6,7 @@ result is there is skipped, so a run that was killed goes on where it was.
 
 import functools
 import pathlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import msgspec
@@ -17,7 +17,6 @@ from hwnas_jax.config.fields import Config
 from hwnas_jax.config.files import AnyConfig, typed
 from hwnas_jax.config.problem import Nets, Problem
 from hwnas_jax.core import tree
-from hwnas_jax.core.rng import stream
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import networks, sites
 from hwnas_jax.costs.predict import fit, predictor
@@ -30,26 +29,16 @@ from hwnas_jax.data.user import Data
 from hwnas_jax.derive import collapse, sweep
 from hwnas_jax.derive import family as families
 from hwnas_jax.derive.family import Derived
-from hwnas_jax.derive.shared import SharedWeights
-from hwnas_jax.io import loop, records, versions
+from hwnas_jax.io import records, versions
 from hwnas_jax.io.records import Family, Shares, SweepPoint
 from hwnas_jax.io.run_folder import RunFolder
-from hwnas_jax.method.state import SearchState
-from hwnas_jax.method.step import Parts
 from hwnas_jax.report.html import write_report
-from hwnas_jax.runs import members, training
+from hwnas_jax.runs import members, searching, training
+from hwnas_jax.runs.searching import Searched
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 
-HELD_OUT = 512  # examples that show whether the search has collapsed
 TERNARY_SIDE = 12  # points along a side of the report's ternary map
-
-
-class Searched(NamedTuple):
-  """A finished search: the method's parts and their final state."""
-
-  parts: Parts
-  state: SearchState
 
 
 class Given(NamedTuple):
@@ -110,7 +99,7 @@ def _run(
   )
   if table and config.cost.name == "latency":
     print(problem.reach())
-  searched = search(problem, folder, dataset)
+  searched = searching.search(problem, folder, dataset)
   if folder.family() is None:
     folder.write_family(_family(problem, folder, dataset, searched))
   write_report(folder)
@@ -272,40 +261,6 @@ def _predictor(
   return predictor.load(folder.predictor)
 
 
-def search(problem: Problem, folder: RunFolder, dataset: Dataset) -> Searched:
-  """Runs or resumes the search.
-
-  Raises:
-    io.loop.Stopped: asked to stop; everything done is saved.
-  """
-  config = problem.config
-  parts, settings = method.make_parts(problem, dataset)
-  data, split_digest = method.make_search_data(config, dataset)
-  init, steps = method.make_search(config, parts, settings)
-  cost = "expected_latency_ms" if config.cost.name == "latency" else "cost"
-
-  def dispatch(state: SearchState) -> tuple[SearchState, dict[str, Any]]:
-    state, metrics = steps(state, data, problem.costs)
-    metrics[cost] = metrics.pop("expected_cost")
-    return state, metrics
-
-  job = loop.Job(
-    num_steps=config.search.num_steps,
-    checkpoint_every=config.search.checkpoint_every,
-    directory=folder.search,
-    label="search",
-    identity=loop.Identity(
-      data=dataset.digest,
-      split=split_digest,
-      table=tree.digest(problem.costs),
-    ),
-    tensorboard=config.tensorboard,
-  )
-  return Searched(
-    parts, loop.run(job, dispatch, init(stream(config.seed, "search")))
-  )
-
-
 class Swept(NamedTuple):
   """What is derived from a search.
 
@@ -359,11 +314,8 @@ def _with_collapse(
     for network in swept.networks
   }
   conditions = [point.condition for point in swept.points]
-  images, labels = method.held_out(problem.config, dataset, HELD_OUT)
   signs = collapse.signs(
-    SharedWeights(
-      parts.net, searched.state.weights, images, labels, parts.fold
-    ),
+    searching.shared_weights(problem, dataset, searched),
     jax.vmap(parts.conditions.features)(sweep.stack(conditions)),
     sweep.logits_of(
       parts.controller,
