@@ -65,9 +65,9 @@ def test_a_shortlist_fills_the_budget_at_every_scale(timed):
 
 def test_a_shortlist_is_not_long(timed, monkeypatch):
   logits, limit, _ = timed
-  whole = shortlist.shortlist(SPACE, "argmax", logits, [limit])
+  whole = shortlist.shortlist(SPACE, "argmax", logits, [limit], 3)
   monkeypatch.setattr(shortlist, "MOST", 5)
-  found = shortlist.shortlist(SPACE, "argmax", logits, [limit])
+  found = shortlist.shortlist(SPACE, "argmax", logits, [limit], 3)
   assert len(whole) > 5 and found == whole[:5]
   # Without a latency there is nothing to fill.
   other = limit._replace(name="params")
