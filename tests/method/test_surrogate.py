@@ -3,9 +3,16 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from hwnas_jax.method import surrogate
+from hwnas_jax.core.compile import repeat
+from hwnas_jax.method import conditions, controllers, schedule, surrogate
+from hwnas_jax.method.phases import Phase, Span
+from hwnas_jax.method.samplers import SAMPLERS, make_estimator
+from hwnas_jax.method.state import CostTable, SearchData
+from hwnas_jax.method.step import Parts, Settings, init_state, make_step
+from hwnas_jax.nets.supernet import Net
 
 EDGES, OPS = 4, 3
 RNG = np.random.default_rng(0)
@@ -108,3 +115,63 @@ def test_its_gradient_is_that_of_the_quadratic():
 def test_too_little_to_fit_is_refused(labels):
   with pytest.raises(ValueError, match=f"given {len(labels)} architectures"):
     surrogate.fit(MIXES[: len(labels)], labels)
+
+
+# In a search.
+
+SPACE = controllers.Rows((EDGES, OPS), (0,) * EDGES)
+FIXED = conditions.fixed(OPS, 1.0)
+PRICED = np.zeros((EDGES, OPS), "f4")
+
+
+def refuse(*given):
+  raise AssertionError("neither weights nor images are for a surrogate")
+
+
+PARTS = Parts(
+  net=Net(lambda key: {"w": jnp.ones(3)}, refuse),
+  controller=controllers.table(SPACE),
+  conditions=FIXED,
+  price=lambda reference, condition: condition.scale * reference,
+  temperature=schedule.linear(1.0, 1.0),
+  augment=refuse,
+  weights_optimiser=optax.identity(),
+  controller_optimiser=optax.adam(0.1),
+)
+
+
+def search(made, sampler, rows, reference):
+  """(initial state, that after 300 steps, metrics, the logits)."""
+  estimator = make_estimator(SAMPLERS[sampler], rows, 1)
+  phase = Phase(estimator, weights=False, surrogate=True)
+  state = init_state(PARTS, [Span(phase, 300)], jax.random.key(0))
+  step = jax.jit(repeat(make_step(PARTS, Settings(300, 1), phase), 300))
+  none = jnp.zeros(1, jnp.int32)
+  data = SearchData(none, none, none, none, made)
+  table = CostTable(jnp.asarray(reference), jnp.zeros(()))
+  after, metrics = step(state, data, table)
+  logits = PARTS.controller.apply(after.controller, jnp.zeros(OPS))
+  return state, after, metrics, np.asarray(logits)
+
+
+@pytest.mark.parametrize(
+  ("sampler", "rows"),
+  [("straight_through", 8), ("gumbel_softmax", None), ("softmax", None)],
+)
+def test_a_controller_finds_the_best_architecture(sampler, rows):
+  gains = np.zeros((EDGES, OPS), "f4")
+  best = (2, 0, 1, 1)
+  gains[range(EDGES), best] = 1.0
+  made = surrogate.Surrogate(
+    jnp.zeros(()), jnp.asarray(gains), jnp.zeros((EDGES * OPS,) * 2)
+  )
+  state, after, metrics, logits = search(made, sampler, rows, PRICED)
+  assert tuple(logits.argmax(1)) == best
+  assert 1.5 < metrics["quality"] <= 4
+  assert set(metrics) >= {"loss", "penalty", "expected_cost"}
+  np.testing.assert_array_equal(state.weights["w"], after.weights["w"])
+  # What costs more than it gains is not taken.
+  dear = 3.0 * gains * (np.arange(EDGES) == 0)[:, None]
+  _, _, _, logits = search(made, sampler, rows, dear)
+  assert logits.argmax(1)[0] != best[0]
+  assert tuple(logits.argmax(1)[1:]) == best[1:]
