@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 NAME = "experiments.nasbench201.protocol"
-controller, data, pickers, report, score, surrogate, tune = (
+controller, data, pickers, report, score, tune = (
   importlib.import_module(f"{NAME}.{module}")
   for module in (
     "controller",
@@ -18,7 +18,6 @@ controller, data, pickers, report, score, surrogate, tune = (
     "pickers",
     "report",
     "score",
-    "surrogate",
     "tune",
   )
 )
@@ -142,21 +141,6 @@ def test_a_file_of_scores_is_read_by_official_index(tmp_path):
   np.savez(path, index=[4, 2], loss=[-1.0])
   with pytest.raises(ValueError, match="one score"):
     data._read_scores(path)
-
-
-def test_a_surrogate_finds_an_additive_quality_and_a_pair():
-  rng = np.random.default_rng(0)
-  genotypes = rng.integers(0, 5, (400, 6))
-  gains = rng.normal(size=(6, 5))
-
-  def quality(genotypes):
-    both = (genotypes[:, 0] == 3) & (genotypes[:, 5] == 3)
-    return gains[np.arange(6), genotypes].sum(1) + 2.0 * both
-
-  fitted = surrogate.fit(genotypes, quality(genotypes))
-  unseen = rng.integers(0, 5, (200, 6))
-  found = np.corrcoef(fitted.quality(unseen), quality(unseen))[0, 1]
-  assert found > 0.98
 
 
 def test_prices_are_those_of_the_counts():

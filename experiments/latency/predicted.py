@@ -34,7 +34,7 @@ from hwnas_jax.io.records import Condition, Measurement, Member
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.report import family as reading
 from hwnas_jax.report import plots, style
-from hwnas_jax.runs import pipeline
+from hwnas_jax.runs import searching
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 
@@ -66,7 +66,7 @@ def controller_genotypes(
     raise ValueError(f"{run.folder.path} is not finished: finish it first")
   config = run.config
   problem = problems.make(config, run.nets, table)
-  parts, state = pipeline.search(problem, run.folder, run.dataset)
+  parts, state = searching.search(problem, run.folder, run.dataset)
   low, high = 1.0, 1.0
   if config.condition.name == "cone":
     low, high = config.condition.low, config.condition.high

@@ -37,7 +37,7 @@ from hwnas_jax.derive import family
 from hwnas_jax.io import records, versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
 from hwnas_jax.io.run_folder import RunFolder
-from hwnas_jax.runs import derived, pipeline, training
+from hwnas_jax.runs import derived, pipeline, searching, training
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.rules import RULES
 from hwnas_jax.spaces.spec import Spec
@@ -184,7 +184,7 @@ def search(
     ground.table,
     predictor.load(path) if path else None,
   )
-  searched = pipeline.search(problem, folder, pipeline.load_dataset(config))
+  searched = searching.search(problem, folder, pipeline.load_dataset(config))
   swept = derived.derive(problem, searched)
   predicted_ms = {
     network.genotype: ground.predict_ms(network.genotype)

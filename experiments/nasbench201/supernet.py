@@ -35,7 +35,7 @@ from hwnas_jax.derive.judges import Evidence
 from hwnas_jax.derive.shared import SharedWeights
 from hwnas_jax.io import records, versions, writers
 from hwnas_jax.io.run_folder import RunFolder
-from hwnas_jax.runs import pipeline
+from hwnas_jax.runs import pipeline, searching
 from hwnas_jax.spaces import nasbench201
 from hwnas_jax.spaces.nasbench201 import NasBench201
 
@@ -118,7 +118,7 @@ def train(args: argparse.Namespace, dataset: arrays.Dataset) -> Evidence:
   problem = problems.make(config, nets, None)
   folder = RunFolder.at(args.work / args.name)
   pipeline.begin(folder, config, "", dataset)
-  searched = pipeline.search(problem, folder, dataset)
+  searched = searching.search(problem, folder, dataset)
   images, labels = method.held_out(config, dataset, HELD_OUT)
   shared = SharedWeights(
     searched.parts.net, searched.state.weights, images, labels

@@ -38,8 +38,8 @@ from hwnas_jax.io import records, versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.nets.supernet import Net
-from hwnas_jax.runs import derived, pipeline, training
-from hwnas_jax.runs.pipeline import Searched
+from hwnas_jax.runs import derived, pipeline, searching, training
+from hwnas_jax.runs.searching import Searched
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 
@@ -88,7 +88,7 @@ def constant_net(num_classes: int) -> Net:
 
 
 def search_by_penalty(problem: Problem, dataset: arrays.Dataset) -> Searched:
-  """`pipeline.search` with the same draws, without a supernet."""
+  """`searching.search` with the same draws, without a supernet."""
   config = problem.config
   parts, settings = method.make_parts(problem, dataset)
   num_classes = problem.nets.supernet.num_classes
@@ -108,7 +108,7 @@ def search(problem: Problem, variant: str, folder: RunFolder) -> Searched:
     return search_by_penalty(problem, dataset)
   if variant == "shuffled_labels":
     dataset = shuffle_labels(dataset, problem.config.seed)
-  return pipeline.search(problem, folder, dataset)
+  return searching.search(problem, folder, dataset)
 
 
 def describe(net: Spec, genotype: Genotype) -> dict[str, Any]:

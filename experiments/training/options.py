@@ -33,7 +33,7 @@ from hwnas_jax.derive import capacity
 from hwnas_jax.io import records, versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
 from hwnas_jax.io.run_folder import RunFolder
-from hwnas_jax.runs import helpers, pipeline, training
+from hwnas_jax.runs import derived, helpers, pipeline, searching, training
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 
@@ -144,10 +144,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
   problem = problems.make(config, nets, None)
   folder, begun_s = RunFolder(args.workdir / "search"), time.monotonic()
   pipeline.begin(folder, config, " ".join(sys.argv), dataset)
-  searched = pipeline.search(problem, folder, dataset)
+  searched = searching.search(problem, folder, dataset)
   search_s = time.monotonic() - begun_s
   net = nets.derived
-  swept = pipeline.derive(problem, searched)
+  swept = derived.derive(problem, searched)
   family = [n.genotype for n in swept.networks if n.condition is not None]
   genotypes = chosen(net, family)
   about = {

@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hwnas_jax.config import recipe
+from hwnas_jax.config import fitted, recipe
 from hwnas_jax.config.derive_checks import derive_faults
-from hwnas_jax.config.fields import Config
+from hwnas_jax.config.fields import Config, value
 from hwnas_jax.core import budget
 from hwnas_jax.costs import counts
-from hwnas_jax.costs.predict.fit import MIN_SAMPLES
-from hwnas_jax.costs.predict.nets import NETWORKS as PREDICTORS
 from hwnas_jax.method.conditions import CONDITIONS
 from hwnas_jax.method.controllers import CONTROLLERS
 from hwnas_jax.method.penalty import PENALTIES
@@ -43,7 +41,7 @@ _POSITIVE = (
 _NOT_NEGATIVE = (
   "data.pad derive.num_cells derive.channels derive.num_samples"
   " derive.num_trained derive.num_random derive.max_skips"
-  " regularise.identity regularise.entropy"
+  " regularise.identity"
   " search.epoch_steps search.controller_epoch_steps search.weights_lr_end"
   " search.weights_decay search.controller_decay train.num_steps"
   " train.weight_decay train.cutout train.auxiliary_weight cost.kappa"
@@ -62,16 +60,10 @@ def choices() -> dict[str, tuple[Any, ...]]:
     "controller.sign": (-1, 1),
     "cost.name": ("latency", "paper", *counts.COUNTS),
     "penalty.on": ("expected", "sampled"),
+    "quality.name": ("supernet", "surrogate"),
     "sampler.warmup": ("", *SAMPLERS),
     "search.order": ORDERS,
   }
-
-
-def value(config: Config, path: str) -> Any:
-  """The value of a field by its path, such as `search.num_steps`."""
-  part, _, field = path.partition(".")
-  whole = getattr(config, part)
-  return whole[field] if part == "space" else getattr(whole, field)
 
 
 def check(config: Config) -> None:
@@ -108,7 +100,8 @@ def check(config: Config) -> None:
     _controller,
     _sampler,
     _schedule,
-    _predictor,
+    fitted.predictor,
+    fitted.surrogate,
     _penalty,
   ):
     problems += faults(config)
@@ -297,46 +290,6 @@ def _schedule(config: Config) -> list[str]:
     problems.append(
       f"search.weights_fraction ({fraction}) must be in (0, 1], and below 1"
       " with search.bilevel=True"
-    )
-  return problems
-
-
-def _predictor(config: Config) -> list[str]:
-  """Faults of a predictor: it was trained on one-hot mixes, for one device."""
-  predictor, problems = config.cost.predictor, []
-  if not predictor:
-    return []
-  needed = {
-    "cost.name": "latency",
-    "condition.name": "fixed",
-    "penalty.on": "sampled",
-    "sampler.per_example": False,
-  }
-  problems += [
-    f"cost.predictor needs {path}={wanted}, got {value(config, path)!r}"
-    for path, wanted in needed.items()
-    if value(config, path) != wanted
-  ]
-  if config.derive.rule == "top_k":
-    problems.append(
-      "cost.predictor reads an operation at every choice, and derive.rule=top_k"
-      " drops some choices: derive.rule must be argmax"
-    )
-  trained_here = predictor in PREDICTORS
-  if not trained_here and not config.latency.table:
-    problems.append(
-      "cost.predictor needs the latency.table that it was trained with"
-    )
-  if trained_here and config.latency.calibration_networks < MIN_SAMPLES:
-    problems.append(
-      f"cost.predictor={predictor} is trained on measured networks:"
-      f" latency.calibration_networks must be {MIN_SAMPLES} or more"
-    )
-  if not SAMPLERS[config.sampler.name].one_hot:
-    one_hot = [name for name, sampler in SAMPLERS.items() if sampler.one_hot]
-    problems.append(
-      f"cost.predictor needs a sampler.name of {', '.join(one_hot)}, got"
-      f" {config.sampler.name}"
     )
   return problems
 

@@ -4,6 +4,8 @@
 makes a `ConfigDict` of the same fields, which `config.files.typed` converts.
 """
 
+from typing import Any
+
 import msgspec
 
 Value = str | int | float | bool
@@ -94,6 +96,16 @@ class Penalty(_Part, frozen=True, kw_only=True):
   strength: float = 0.0  # factor or exponent; 0: the penalty's default
 
 
+class Quality(_Part, frozen=True, kw_only=True):
+  """What says how good an architecture is, beside its cost."""
+
+  # supernet: the cross-entropy with shared weights. surrogate: a fit to
+  # judgements of random architectures (docs/methods.md#surrogate). The warm-up
+  # trains a supernet first; without one there are no shared weights.
+  name: str = "supernet"
+  architectures: int = 600  # judged; `surrogate` only
+
+
 class Sampler(_Part, frozen=True, kw_only=True):
   """The sampler: how a mix is drawn from the logits."""
 
@@ -109,7 +121,9 @@ class Regularise(_Part, frozen=True, kw_only=True):
   # Each choice adds this share of its input to its output; it falls to 0
   # (SurgeNAS).
   identity: float = 0.0
-  entropy: float = 0.0  # weight of the logits' entropy in the controller's loss
+  # Weight of the logits' entropy in the controller's loss; below 0 undecided
+  # logits are rewarded.
+  entropy: float = 0.0
 
 
 class Temperature(_Part, frozen=True, kw_only=True):
@@ -185,6 +199,13 @@ class Train(_Part, frozen=True, kw_only=True):
   checkpoint_every: int = 1000  # steps
 
 
+def value(config: "Config", path: str) -> Any:
+  """The value of a field by its path, such as `search.num_steps`."""
+  part, _, field = path.partition(".")
+  whole = getattr(config, part)
+  return whole[field] if part == "space" else getattr(whole, field)
+
+
 class Config(_Part, frozen=True, kw_only=True):
   """A whole config.
 
@@ -202,6 +223,7 @@ class Config(_Part, frozen=True, kw_only=True):
   condition: Condition = Condition()
   cost: Cost = Cost()
   penalty: Penalty = Penalty()
+  quality: Quality = Quality()
   sampler: Sampler = Sampler()
   regularise: Regularise = Regularise()
   temperature: Temperature = Temperature()

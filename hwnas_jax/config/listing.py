@@ -25,6 +25,7 @@ SWITCHES = {
   "derive.num_samples": "trains so many samples and keeps the best (FBNet)",
   "derive.max_skips": "derives the most likely network with so many skips",
   "regularise.identity": "each choice adds its input, falling to 0 (SurgeNAS)",
+  "quality.architectures": "so many are judged for quality.name=surrogate",
   "regularise.entropy": "adds the logits' entropy to the controller's loss",
   "search.bilevel": "the controller steps on its own examples",
   "search.warmup_steps": "so many first steps of the weights alone",
@@ -46,6 +47,10 @@ def _behind() -> dict[str, Mapping[Any, Any]]:
       "paper": price.paper,
       "params": "Parameters of operations, priced like latency.",
       "macs": "Multiply-accumulates, priced like latency.",
+    },
+    "quality.name": {
+      "supernet": "The cross-entropy with shared weights.",
+      "surrogate": "A fit to judgements of random architectures.",
     },
     "penalty.name": {name: kind.make for name, kind in PENALTIES.items()},
     "penalty.on": {

@@ -73,11 +73,18 @@ def _controller_settings(
   )
 
 
+def trains_weights(config: Config) -> bool:
+  """Whether a search has shared weights: one by a surrogate has a warm-up."""
+  return config.quality.name == "supernet" or config.search.warmup_steps > 0
+
+
 def _make_supernet(
   config: Config, net: Spec, conditions: Conditions
 ) -> tuple[Net, Fold]:
   """(the supernet, the function that gives its weights under a condition)."""
   supernet = make_supernet(net)
+  if not trains_weights(config):
+    return Net(lambda key: {}, supernet.apply), plain
   if not config.controller.classifier:
     return supernet, plain
   settings = _controller_settings(config, conditions, net.space())
@@ -175,15 +182,21 @@ def paths_of(config: Config) -> int:
 
   A search that runs only sampled paths never trains its mixture.
   """
-  return collapse.PATHS if SAMPLERS[config.sampler.name].one_hot else 0
+  name = config.sampler.name
+  if config.quality.name == "surrogate":  # the warm-up alone trains weights
+    name = config.sampler.warmup or name
+  return collapse.PATHS if SAMPLERS[name].one_hot else 0
 
 
 def make_phases(config: Config) -> list[Span]:
   """The phases of a search, each with its number of steps."""
   part, warmup = config.search, config.sampler.warmup
+  surrogate = config.quality.name == "surrogate"
   main = Phase(
     _make_estimator(config, config.sampler.name),
-    joint=not part.bilevel,
+    weights=not surrogate,
+    joint=not part.bilevel and not surrogate,
+    surrogate=surrogate,
     order=part.order,
     every=part.every,
     same_key=part.same_key,
@@ -229,9 +242,8 @@ def make_search_data(
   """(arguments of the step, digest of the split that was drawn)."""
   count = dataset.train.labels.shape[0]
   halves = arrays.halves(count, config.search.weights_fraction, config.seed)
-  data = SearchData(
-    *dataset.train, *(jnp.asarray(index, jnp.int32) for index in halves)
-  )
+  indices = [jnp.asarray(index, jnp.int32) for index in halves]
+  data = SearchData(*dataset.train, indices[0], indices[1])
   smallest = min(len(h) for h in halves if len(h) or config.search.bilevel)
   if smallest < config.search.batch_size:
     raise ValueError(

@@ -10,11 +10,11 @@ from hwnas_jax.core import budget
 from hwnas_jax.costs import counts
 from hwnas_jax.costs.predict.predictor import Predictor
 from hwnas_jax.costs.table import LatencyTable, base_ms, price_array
-from hwnas_jax.derive import reach, shortlist
+from hwnas_jax.derive import living, reach, shortlist
 from hwnas_jax.derive.exact import Constraint
 from hwnas_jax.method.penalty import PENALTIES
 from hwnas_jax.method.state import CostTable
-from hwnas_jax.spaces.rules import RULES, Rule
+from hwnas_jax.spaces.rules import Rule
 from hwnas_jax.spaces.spec import Space, Spec
 
 
@@ -132,19 +132,20 @@ def make_target_ms(
 
 
 def make_rule(
-  config: Config, space: Space, costs: CostTable, target_ms: float | None
+  config: Config, net: Spec, costs: CostTable, target_ms: float | None
 ) -> Rule:
-  """What turns logits [E, O] into a genotype: derive.rule, with two exceptions.
+  """What turns logits [E, O] into a genotype: derive.rule, with exceptions.
 
+  Where its network would be dead, it is the most likely living architecture.
   With a penalty that hits its target, it is the most likely architecture just
   below the target: the plain rule is often one change of a choice off. With
   derive.max_skips, it is the most likely architecture with so few skips.
   """
-  name, cap = config.derive.rule, skip_cap(config, space)
+  name, cap = config.derive.rule, skip_cap(config, net.space())
   if cap is not None:
     return functools.partial(shortlist.capped, rule=name, cap=cap)
   if not PENALTIES[config.penalty.name].hits_target:
-    return RULES[name]
+    return functools.partial(living.derive, net, name)
   assert target_ms is not None
   reference, base = np.asarray(costs.reference), float(costs.base)
   timed = Constraint("latency", reference, base, target_ms)

@@ -176,7 +176,7 @@ def make(
     conditions=_make_conditions(config, len(columns)),
     points=_make_points(config, len(columns)),
     target_ms=target_ms,
-    rule=pricing.make_rule(config, space, costs, target_ms),
+    rule=pricing.make_rule(config, nets.supernet, costs, target_ms),
   )
 
 

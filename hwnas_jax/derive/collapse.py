@@ -54,7 +54,7 @@ def _accuracies(
 
 
 def signs(
-  shared: SharedWeights,
+  shared: SharedWeights | None,
   features: Array,
   logits: np.ndarray,
   genotypes: Sequence[Genotype],
@@ -64,7 +64,8 @@ def signs(
   """The signs of collapse of each derived network.
 
   Args:
-    shared: the supernet's weights, and images that they were not trained on.
+    shared: the supernet's weights, and images that they were not trained on;
+      None where there are none: then no accuracy is a sign.
     features: [N, D] of the conditions.
     logits: [N, E, O] that the networks were derived from.
     genotypes: [N] the architectures of these networks.
@@ -76,37 +77,50 @@ def signs(
   Returns:
     A record a network, with its alarms as sentences.
   """
+  each = np.asarray(entropies(jnp.asarray(logits)))
+  mean_entropies, undecided = each.mean(1), _undecided(logits, each)
+  rows = [
+    Collapse(
+      entropy=float(mean_entropies[i]),
+      undecided=float(undecided[i]),
+      skip_share=_skip_share(genotype, skip),
+    )
+    for i, genotype in enumerate(genotypes)
+  ]
+  if shared is not None:
+    rows = _with_accuracies(rows, shared, features, logits, genotypes, paths)
+  return [_with_alarms(row) for row in rows]
+
+
+def _with_accuracies(
+  rows: Sequence[Collapse],
+  shared: SharedWeights,
+  features: Array,
+  logits: np.ndarray,
+  genotypes: Sequence[Genotype],
+  paths: int,
+) -> list[Collapse]:
+  """The records with accuracies by the shared weights; see `signs`."""
   trained = _sample(logits, paths) if paths else jax.nn.softmax(logits)
   hard = architecture.one_hot(genotypes, logits.shape[-1])
   count, repeats = len(hard), len(trained) // len(hard)
   mixes = jnp.concatenate([trained, hard])
-  rows = np.concatenate(
-    [np.repeat(np.arange(count), repeats), np.arange(count)]
-  )
+  repeated = np.repeat(np.arange(count), repeats)
+  places = np.concatenate([repeated, np.arange(count)])
   batch = _Batch(shared.weights, shared.images, shared.labels)
   # In one call, so that all are compiled once.
   accuracies = np.asarray(
-    _accuracies(shared.net, shared.fold, mixes, features[rows], batch)
+    _accuracies(shared.net, shared.fold, mixes, features[places], batch)
   )
-  trained_accuracies = accuracies[:-count].reshape(count, repeats).mean(1)
-  discrete_accuracies = accuracies[-count:]
-  each = np.asarray(entropies(jnp.asarray(logits)))
-  mean_entropies, undecided = each.mean(1), _undecided(logits, each)
-  soft, path = (
-    (None, trained_accuracies) if paths else (trained_accuracies, None)
-  )
+  of_trained = accuracies[:-count].reshape(count, repeats).mean(1)
+  field = "path_accuracy" if paths else "soft_accuracy"
   return [
-    _with_alarms(
-      Collapse(
-        entropy=float(mean_entropies[i]),
-        undecided=float(undecided[i]),
-        discrete_accuracy=float(discrete_accuracies[i]),
-        skip_share=_skip_share(genotype, skip),
-        soft_accuracy=None if soft is None else float(soft[i]),
-        path_accuracy=None if path is None else float(path[i]),
-      )
+    msgspec.structs.replace(
+      row, discrete_accuracy=float(discrete), **{field: float(trained)}
     )
-    for i, genotype in enumerate(genotypes)
+    for row, discrete, trained in zip(
+      rows, accuracies[-count:], of_trained, strict=True
+    )
   ]
 
 
@@ -146,14 +160,15 @@ def _with_alarms(row: Collapse) -> Collapse:
       f"its choices are undecided: their entropy is {row.undecided:.1%} of"
       " that of equal operations"
     )
-  if row.path_accuracy is not None:
-    trained, name = row.path_accuracy, "networks drawn from its logits"
-  else:
-    assert row.soft_accuracy is not None
-    trained, name = row.soft_accuracy, "its mixture"
-  gap = trained - row.discrete_accuracy
-  if gap > MAX_GAP:
-    alarms.append(
-      f"with the shared weights it is {100 * gap:.0f} points below {name}"
-    )
+  for trained, name in (
+    (row.path_accuracy, "networks drawn from its logits"),
+    (row.soft_accuracy, "its mixture"),
+  ):
+    if trained is None or row.discrete_accuracy is None:
+      continue
+    gap = trained - row.discrete_accuracy
+    if gap > MAX_GAP:
+      alarms.append(
+        f"with the shared weights it is {100 * gap:.0f} points below {name}"
+      )
   return msgspec.structs.replace(row, alarms=tuple(alarms))

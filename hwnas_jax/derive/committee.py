@@ -11,6 +11,15 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+# By judge, how much its ranks count where nothing else is asked for.
+WEIGHTS: dict[str, float] = {
+  "synflow": 1.0,
+  "jacov": 2.0,
+  "nwot": 1.0,
+  "macs": 1.0,
+  "shared_loss": 1.0,
+}
+
 
 class Verdict(NamedTuple):
   """What a committee says of N candidates.

@@ -94,8 +94,8 @@ def settle(
   of the budget, a slower one is tried, unless its loss is `ideal_loss`.
 
   Args:
-    candidates: gives the candidates within a limit; called again with a higher
-      limit if predictions prove too high.
+    candidates: gives the candidates within a limit; called again with another
+      limit where predictions prove too high or too low.
     budget_ms: the limit of the median latency.
     measure: the device.
     first: measured first.
@@ -121,8 +121,8 @@ def settle(
     if best_ms >= FILL * budget_ms:
       break
     if np.isfinite(measured.median_ms):
-      ratio = measured.median_ms / following.predicted_ms
-      limit_ms = max(limit_ms, budget_ms / ratio)
+      # Candidates fill their limit: a slow device asks for faster ones.
+      limit_ms = budget_ms * following.predicted_ms / measured.median_ms
     goal = _Goal(budget_ms, best_ms, ideal_loss)
     following = _next(candidates(limit_ms), before, tried, goal)
   fitting = [t for t in tried.values() if t.measured.median_ms <= budget_ms]

@@ -4,23 +4,26 @@ A query goes from a family and a budget to one network in four steps:
 
 1. The device's prices give a point of the simplex (`simplex_of`); there the
    controller gives logits at many scales.
-2. At each scale, the most likely architectures that keep every budget
-   (`shortlist`).
+2. At each scale, the most likely architectures that keep every budget and take
+   most of the latency (`shortlist`).
 3. Their union is ranked by the shared weights on a fixed batch (`rank.rank`).
 4. The best are measured, until one keeps the budget and uses most of it
    (`settle.settle`).
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
 from hwnas_jax.core.types import Genotype
-from hwnas_jax.derive.exact import Constraint, best
+from hwnas_jax.derive.exact import Constraint, best, spent
 from hwnas_jax.spaces.spec import Space
 
 NUM_SCALES = 32  # of a query's logits, and the least scale
 PER_SCALE = 10  # architectures
+MOST = 20  # architectures of all scales
+BAND = 0.1  # of a latency budget, what a candidate may leave
 AIMED = (0.02, 0.05, 1.0)  # how far below a target a network may be, of it
 
 
@@ -65,26 +68,48 @@ def shortlist(
   constraints: Sequence[Constraint],
   per_scale: int = PER_SCALE,
 ) -> list[Genotype]:
-  """The most likely architectures of each scale that keep every budget.
+  """The most likely architectures of each scale that keep and fill the budgets.
+
+  They take at least 1 - BAND of the latency budget. Where fewer than
+  `per_scale` architectures do, they are the MOST slowest that fit.
 
   Args:
     space: the space.
     rule: a name in `rules.RULES`.
     logits: [N, E, O], one for each scale.
     constraints: budgets over additive costs; operations that do not reach the
-      output count too.
+      output count too. The first is the latency, if its name is that; without
+      it there is nothing to fill.
     per_scale: architectures a scale.
 
   Returns:
-    Different genotypes, in order of scale; [] where no architecture fits.
+    At most MOST different genotypes: the best of each scale, in order of scale,
+    then the second best, and so on; [] where no architecture fits.
   """
-  listed: dict[Genotype, None] = {}
-  for rows in log_softmax(np.asarray(logits, float)):
-    genotypes = best(space, rule, rows, constraints, per_scale)
-    if not genotypes:  # then nothing fits at any scale
-      return []
-    listed.update(dict.fromkeys(genotypes))
-  return list(listed)
+  scores = log_softmax(np.asarray(logits, float))
+  filling = list(constraints)
+  if constraints and constraints[0].name == "latency":
+    filling.append(_at_least(constraints[0], 1 - BAND))
+  by_scale = [best(space, rule, rows, filling, per_scale) for rows in scores]
+  if len(by_scale[0]) < per_scale and len(filling) > len(constraints):
+    slow = best(space, rule, constraints[0].cost, constraints, MOST)
+    by_scale = [_likeliest(rows, slow) for rows in scores]
+  in_turn = itertools.chain(*itertools.zip_longest(*by_scale))
+  listed = dict.fromkeys(g for g in in_turn if g is not None)
+  return list(listed)[:MOST]
+
+
+def _at_least(timed: Constraint, share: float) -> Constraint:
+  """The constraint that a share of a latency budget is taken."""
+  return Constraint("least", -timed.cost, -timed.base, -share * timed.budget)
+
+
+def _likeliest(
+  scores: np.ndarray, genotypes: Sequence[Genotype]
+) -> list[Genotype]:
+  """Sorts genotypes by their scores, the sums of [E, O], best first."""
+  timed = Constraint("score", scores, 0.0, 0.0)
+  return sorted(genotypes, key=lambda g: -spent(timed, g))
 
 
 def aim(
@@ -106,9 +131,7 @@ def aim(
   """
   scores = log_softmax(np.asarray(rows, float))
   for share in AIMED:
-    at_least = Constraint(
-      "least", -timed.cost, -timed.base, -(1 - share) * timed.budget
-    )
+    at_least = _at_least(timed, 1 - share)
     genotypes = best(space, rule, scores, [timed, at_least])
     if genotypes:
       return genotypes[0]

@@ -119,7 +119,7 @@ class Collapse(Record, frozen=True, kw_only=True):
   entropy: of the logits, mean over choices, nats.
   undecided: the entropy over that of equal operations, 0 to 1.
   soft_accuracy: of the mixture; path_accuracy: mean of sampled paths. One of
-    the two is None.
+    the two is None. All accuracies are None where no supernet was trained.
   discrete_accuracy: of the derived network with the shared weights.
   skip_share: of the kept choices; None in a space without a skip.
   """
@@ -128,7 +128,7 @@ class Collapse(Record, frozen=True, kw_only=True):
   undecided: float
   soft_accuracy: float | None = None
   path_accuracy: float | None = None
-  discrete_accuracy: float
+  discrete_accuracy: float | None = None
   skip_share: float | None = None
   alarms: tuple[str, ...] = ()
 
@@ -277,7 +277,8 @@ class Certificate(Record, frozen=True, kw_only=True):
   unconstrained_best_fits: no network without the budget ranks better.
   simplex: the device's prices. simplex_residual: the part of its table that
     these prices do not explain, as a share of the table's norm.
-  shared_weights_loss: cross-entropy with the supernet's weights.
+  shared_weights_loss: cross-entropy with the supernet's weights; None where the
+    search trained no supernet and candidates were ranked by its surrogate.
   weights: `trained`, `inherited` from the supernet, or `none` with the reason.
   """
 
@@ -291,7 +292,7 @@ class Certificate(Record, frozen=True, kw_only=True):
   unconstrained_best_fits: bool
   simplex: tuple[float, ...]
   simplex_residual: float
-  shared_weights_loss: float
+  shared_weights_loss: float | None
   batch_size: int
   table: TableIdentity
   device: Device

@@ -2,6 +2,7 @@
 
 config.json versions.json      what ran, with what
 table.json                     the device's latency table
+judgements.json                what a surrogate was fitted to, if there is one
 search/                        metrics.jsonl, checkpoints
 networks/<id>/                 architecture.json, weights.npz, metrics.json,
                                metrics.jsonl, comfort.json, comfort.svg
@@ -15,6 +16,7 @@ import pathlib
 from typing import TypeVar
 
 from hwnas_jax.io import records, writers
+from hwnas_jax.io.judgements import Judgements
 from hwnas_jax.io.records import (
   Accuracies,
   Certificate,
@@ -117,6 +119,14 @@ class RunFolder:
   def report(self) -> pathlib.Path:
     """report.html."""
     return self.path / "report.html"
+
+  def judgements(self) -> Judgements | None:
+    """judgements.json; None where no architecture was judged."""
+    return _read_if_there(self.path / "judgements.json", Judgements)
+
+  def write_judgements(self, judgements: Judgements) -> None:
+    """Writes judgements.json."""
+    records.write(self.path / "judgements.json", judgements)
 
   def network(self, name: str) -> NetworkFolder:
     """The folder of a network of the family, or of a random one."""

@@ -4,11 +4,12 @@
 
 with CE the cross-entropy of the batch. Level 0 is the weights', level 1 the
 controller's; in a one-level search both are trained on the examples of level 0
-(docs/methods.md#one-loss-for-all-methods).
+(docs/methods.md#one-loss-for-all-methods). In a phase of a surrogate, minus its
+quality of the mix stands for CE (docs/methods.md#surrogate).
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import optax
@@ -29,6 +30,7 @@ from hwnas_jax.method.penalty import Costs
 from hwnas_jax.method.phases import Phase
 from hwnas_jax.method.price import Price
 from hwnas_jax.method.state import CostTable, SearchData, SearchState
+from hwnas_jax.method.surrogate import Surrogate
 
 
 class Static(NamedTuple):
@@ -89,11 +91,18 @@ def price_mix(
   return condition.scale * table.cost(priced) / most_expensive
 
 
-def loss_of_mix(
+class QualityLoss(Protocol):
+  """The loss of a mix before it is priced: the better the mix, the less."""
+
+  def __call__(self, weights: Params, mix: Mix, /) -> tuple[Array, Metrics]:
+    """(weights, mix) -> ([], what there is to log of it)."""
+
+
+def cross_entropy_of_mix(
   static: Static, given: Given, batch: Batch, weights: Params, mix: Mix
 ) -> tuple[Array, Metrics]:
-  """(the loss [] of a mix on a batch, metrics to log)."""
-  parts, table = static.parts, given.table
+  """The supernet's cross-entropy on a batch."""
+  parts = static.parts
   options: dict[str, Any] = {}
   if mix.paths is not None:
     options["paths"] = mix.paths
@@ -105,19 +114,40 @@ def loss_of_mix(
   cross_entropy = optax.softmax_cross_entropy_with_integer_labels(
     outputs, batch.labels
   ).mean()
+  accuracy = (outputs.argmax(-1) == batch.labels).mean()
+  return cross_entropy, {"cross_entropy": cross_entropy, "accuracy": accuracy}
+
+
+def minus_quality_of_mix(
+  surrogate: Surrogate, weights: Params, mix: Mix
+) -> tuple[Array, Metrics]:
+  """Minus a surrogate's quality, mean over a batch of samples."""
+  del weights
+  quality = surrogate.quality(mix.weights).mean()
+  return -quality, {"quality": quality}
+
+
+def loss_of_mix(
+  static: Static,
+  given: Given,
+  quality_loss: QualityLoss,
+  weights: Params,
+  mix: Mix,
+) -> tuple[Array, Metrics]:
+  """(the loss [] of a mix, metrics to log)."""
+  parts, table = static.parts, given.table
+  unpriced, logged = quality_loss(weights, mix)
   priced = priced_mix(mix, static.settings.price_sample)
   costs = Costs(
     price_mix(parts.price, table, given.condition, priced), table.cost(priced)
   )
-  penalty = parts.penalty.added(given.penalty, cross_entropy, costs)
-  metrics = {
-    "loss": cross_entropy + penalty,
-    "cross_entropy": cross_entropy,
+  penalty = parts.penalty.added(given.penalty, unpriced, costs)
+  metrics = logged | {
+    "loss": unpriced + penalty,
     "penalty": penalty,
     "expected_cost": table.cost(
       mix.priced if table.predictor is None else priced
     ),
-    "accuracy": (outputs.argmax(-1) == batch.labels).mean(),
   }
   return metrics["loss"], metrics
 
@@ -145,8 +175,14 @@ def level_gradients(
 ) -> BatchGradients:
   """The gradients on a level's batch, all with the sample of one key."""
   estimator: Estimator = static.phase.estimator
-  batch = draw_batch(static, state, data, level)
-  loss = functools.partial(loss_of_mix, static, given, batch)
+  quality_loss: QualityLoss
+  if static.phase.surrogate:
+    assert data.surrogate is not None
+    quality_loss = functools.partial(minus_quality_of_mix, data.surrogate)
+  else:
+    batch = draw_batch(static, state, data, level)
+    quality_loss = functools.partial(cross_entropy_of_mix, static, given, batch)
+  loss = functools.partial(loss_of_mix, static, given, quality_loss)
 
   def gradients(
     wrt: tuple[int, ...], variables: Variables

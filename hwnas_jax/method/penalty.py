@@ -240,12 +240,15 @@ class PenaltyKind(NamedTuple):
   hits_target: the search ends at its target, so a network is derived that
     takes it.
   above_ms: every latency has to be above this.
+  multiplies: it multiplies the cross-entropy, which a surrogate's quality, of
+    either sign, cannot replace.
   """
 
   make: MakePenalty
   targeted: bool = False
   hits_target: bool = False
   above_ms: float = 0.0
+  multiplies: bool = False
 
 
 class _Targeted(Protocol):
@@ -285,9 +288,9 @@ PENALTIES: dict[str, PenaltyKind] = {
   "additive": PenaltyKind(_without_target(additive)),
   "hinge": PenaltyKind(_by_target(hinge), targeted=True),
   "log_product": PenaltyKind(
-    _by_target(log_product), targeted=True, above_ms=1.0
+    _by_target(log_product), targeted=True, above_ms=1.0, multiplies=True
   ),
-  "power": PenaltyKind(_by_target(power), targeted=True),
+  "power": PenaltyKind(_by_target(power), targeted=True, multiplies=True),
   "dual_ascent": PenaltyKind(
     _by_target(dual_ascent), targeted=True, hits_target=True
   ),

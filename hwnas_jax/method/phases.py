@@ -26,6 +26,8 @@ class Phase(NamedTuple):
   start: the first step that updates the controller; the weights start at 0.
   every: the controller is updated at every n-th step.
   same_key: the controller's sample is drawn by the weights' key.
+  surrogate: the controller is trained alone, against a surrogate of quality in
+    place of the cross-entropy; neither weights nor images are read.
   """
 
   estimator: Estimator
@@ -36,6 +38,7 @@ class Phase(NamedTuple):
   start: int = 0
   every: int = 1
   same_key: bool = False
+  surrogate: bool = False
 
 
 class Span(NamedTuple):
@@ -60,15 +63,22 @@ def plan(
     main: repeated until the end.
     num_steps: of the whole search.
     warmup_steps: at first, of the weights alone; by the same compiled step as
-      what follows, unless that needs another one.
+      what follows, unless that needs another one or has no weights.
     warmup: the estimator of the warm-up, where it is not that of `main`.
     epoch_steps: weights and controller alternate, each for so many steps
       (FBNet, LightNAS); 0: both at every step.
     controller_epoch_steps: of the controller's turns, where it has another
       number of examples; 0: as the weights'.
   """
-  alone = main._replace(controller=False, joint=False, order="first", every=1)
-  if not (warmup or epoch_steps):
+  alone = main._replace(
+    weights=True,
+    controller=False,
+    joint=False,
+    order="first",
+    every=1,
+    surrogate=False,
+  )
+  if main.weights and not (warmup or epoch_steps):
     return [Span(main._replace(start=warmup_steps), num_steps)]
   spans = []
   if warmup_steps:

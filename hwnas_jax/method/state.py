@@ -9,6 +9,7 @@ import optax
 from hwnas_jax.core.types import Array, Params
 from hwnas_jax.costs.predict import predictor as predictors
 from hwnas_jax.costs.predict.predictor import Predictor
+from hwnas_jax.method.surrogate import Surrogate
 
 
 @jax.tree_util.register_dataclass
@@ -39,12 +40,14 @@ class SearchData(NamedTuple):
   images: uint8[N, H, W, C]. labels: int32[N].
   weights_index, controller_index: int32[.], the rows that each is trained on;
     a one-level search does not read the second.
+  surrogate: takes the cross-entropy's place where the phase says so.
   """
 
   images: Array
   labels: Array
   weights_index: Array
   controller_index: Array
+  surrogate: Surrogate | None = None
 
 
 class CostTable(NamedTuple):

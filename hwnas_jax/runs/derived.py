@@ -1,7 +1,7 @@
 """What a finished search gives: its family, one network a condition."""
 
 import functools
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import msgspec
@@ -13,14 +13,11 @@ from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.derive import collapse, sweep
 from hwnas_jax.derive import family as families
 from hwnas_jax.derive.family import Derived
-from hwnas_jax.derive.shared import SharedWeights
 from hwnas_jax.io.records import Collapse, Shares, SweepPoint
+from hwnas_jax.runs import searching
+from hwnas_jax.runs.searching import Searched
 from hwnas_jax.spaces import architecture
 
-if TYPE_CHECKING:
-  from hwnas_jax.runs.pipeline import Searched
-
-HELD_OUT = 512  # examples that show whether the search has collapsed
 TERNARY_SIDE = 12  # points along a side of the report's ternary map
 DEAD = "it is dead: nothing reaches its output, so it is left out"
 
@@ -41,7 +38,7 @@ class Swept(NamedTuple):
   shares: list[Shares]
 
 
-def derive(problem: Problem, searched: "Searched") -> Swept:
+def derive(problem: Problem, searched: Searched) -> Swept:
   """Derives the family of a search.
 
   Raises:
@@ -83,16 +80,13 @@ def derive(problem: Problem, searched: "Searched") -> Swept:
 
 
 def with_collapse(
-  problem: Problem, searched: "Searched", dataset: Dataset, swept: Swept
+  problem: Problem, searched: Searched, dataset: Dataset, swept: Swept
 ) -> tuple[SweepPoint, ...]:
   """The points of a sweep with their signs of collapse; prints the alarms."""
   parts = searched.parts
   conditions = [point.condition for point in swept.points]
-  images, labels = method.held_out(problem.config, dataset, HELD_OUT)
   signs = collapse.signs(
-    SharedWeights(
-      parts.net, searched.state.weights, images, labels, parts.fold
-    ),
+    searching.shared_weights(problem, dataset, searched),
     jax.vmap(parts.conditions.features)(sweep.stack(conditions)),
     sweep.logits_of(
       parts.controller,

@@ -10,8 +10,8 @@ from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.io import checkpoint
 from hwnas_jax.io.records import Measurement
 from hwnas_jax.io.run_folder import RunFolder
-from hwnas_jax.runs import pipeline
-from hwnas_jax.runs.pipeline import Searched
+from hwnas_jax.runs import pipeline, searching
+from hwnas_jax.runs.searching import Searched
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 
@@ -70,7 +70,7 @@ def load(folder: RunFolder, dataset: Dataset | None = None) -> Finished:
   dataset = dataset or pipeline.load_dataset(config)
   nets = problems.make_nets(config, dataset)
   problem = problems.make(config, nets, LatencyTable.load(folder.table))
-  searched = pipeline.search(problem, folder, dataset)
+  searched = searching.search(problem, folder, dataset)
   measured = _measured(folder, nets.derived)
   return Finished(folder, problem, dataset, searched, measured)
 

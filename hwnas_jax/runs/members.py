@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -22,15 +21,13 @@ from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.nets.models import scaled
 from hwnas_jax.runs import baselines, derived, helpers, training
 from hwnas_jax.runs.baselines import identity
+from hwnas_jax.runs.searching import Searched
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 
-if TYPE_CHECKING:
-  from hwnas_jax.runs.pipeline import Searched
-
 
 def make_family(
-  problem: Problem, folder: RunFolder, dataset: Dataset, searched: "Searched"
+  problem: Problem, folder: RunFolder, dataset: Dataset, searched: Searched
 ) -> Family:
   """Derives, trains and measures the family of a search and its baselines."""
   measured = folder.measured()
@@ -41,7 +38,7 @@ def make_family(
 
 
 def _measure(
-  problem: Problem, folder: RunFolder, dataset: Dataset, searched: "Searched"
+  problem: Problem, folder: RunFolder, dataset: Dataset, searched: Searched
 ) -> Family:
   """The family with its members trained, and its baselines measured."""
   config, nets = problem.config, problem.nets
@@ -102,7 +99,7 @@ def _train_baselines(
   problem: Problem,
   folder: RunFolder,
   dataset: Dataset,
-  searched: "Searched",
+  searched: Searched,
   family: Family,
 ) -> Family:
   """The family with all baselines trained."""

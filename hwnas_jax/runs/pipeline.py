@@ -5,17 +5,15 @@ result is there is skipped, so a run that was killed goes on where it was.
 """
 
 import pathlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-from hwnas_jax.config import method
 from hwnas_jax.config import problem as problems
 from hwnas_jax.config.fields import Config
 from hwnas_jax.config.files import AnyConfig, typed
-from hwnas_jax.config.problem import Nets, Problem
+from hwnas_jax.config.problem import Nets
 from hwnas_jax.core import tree
-from hwnas_jax.core.rng import stream
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import networks, sites
 from hwnas_jax.costs.predict import fit, predictor
@@ -25,20 +23,11 @@ from hwnas_jax.data import load as data_load
 from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.data.user import NAME as ARRAYS
 from hwnas_jax.data.user import Data
-from hwnas_jax.io import loop, records, versions
+from hwnas_jax.io import records, versions
 from hwnas_jax.io.run_folder import RunFolder
-from hwnas_jax.method.state import SearchState
-from hwnas_jax.method.step import Parts
 from hwnas_jax.report.html import write_report
-from hwnas_jax.runs import members
+from hwnas_jax.runs import members, searching
 from hwnas_jax.spaces.spec import Spec
-
-
-class Searched(NamedTuple):
-  """A finished search: the method's parts and their final state."""
-
-  parts: Parts
-  state: SearchState
 
 
 class Given(NamedTuple):
@@ -99,7 +88,7 @@ def _run(
   )
   if table and config.cost.name == "latency":
     print(problem.reach())
-  searched = search(problem, folder, dataset)
+  searched = searching.search(problem, folder, dataset)
   if folder.family() is None:
     family = members.make_family(problem, folder, dataset, searched)
     folder.write_family(family)
@@ -238,37 +227,3 @@ def _predictor(
       f" networks; the table alone has {float(held.table_mean):.1%}"
     )
   return predictor.load(folder.predictor)
-
-
-def search(problem: Problem, folder: RunFolder, dataset: Dataset) -> Searched:
-  """Runs or resumes the search.
-
-  Raises:
-    io.loop.Stopped: asked to stop; everything done is saved.
-  """
-  config = problem.config
-  parts, settings = method.make_parts(problem, dataset)
-  data, split_digest = method.make_search_data(config, dataset)
-  init, steps = method.make_search(config, parts, settings)
-  cost = "expected_latency_ms" if config.cost.name == "latency" else "cost"
-
-  def dispatch(state: SearchState) -> tuple[SearchState, dict[str, Any]]:
-    state, metrics = steps(state, data, problem.costs)
-    metrics[cost] = metrics.pop("expected_cost")
-    return state, metrics
-
-  job = loop.Job(
-    num_steps=config.search.num_steps,
-    checkpoint_every=config.search.checkpoint_every,
-    directory=folder.search,
-    label="search",
-    identity=loop.Identity(
-      data=dataset.digest,
-      split=split_digest,
-      table=tree.digest(problem.costs),
-    ),
-    tensorboard=config.tensorboard,
-  )
-  return Searched(
-    parts, loop.run(job, dispatch, init(stream(config.seed, "search")))
-  )

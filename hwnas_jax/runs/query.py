@@ -26,15 +26,14 @@ from hwnas_jax.derive.settle import (
   MeasuredCandidate,
   Settled,
 )
-from hwnas_jax.derive.shared import SharedWeights
 from hwnas_jax.io import records, versions
 from hwnas_jax.io.records import Certificate, Measurement
+from hwnas_jax.runs import judging, searching
 from hwnas_jax.runs.finished import Finished
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.rules import RULES
 from hwnas_jax.spaces.spec import Spec
 
-BATCH = 512  # held-out examples that candidates are ranked on
 REPEATS = 30  # samples of a candidate's latency
 LIMITS = {"params": counts.params, "macs": counts.macs}
 
@@ -251,15 +250,20 @@ class _Query:
     )
 
   def _rank(self, genotypes: Sequence[Genotype]) -> list[Candidate]:
-    """Candidates by rising shared-weights loss on held-out examples."""
+    """Candidates by rising shared-weights loss on held-out examples.
+
+    Where the search trained no supernet, by falling quality by its surrogate.
+    """
     finished = self.finished
     new = [g for g in genotypes if g not in finished.losses]
     if new:
-      config = finished.problem.config
-      images, labels = method.held_out(config, finished.dataset, BATCH)
-      parts, state = finished.searched
-      shared = SharedWeights(parts.net, state.weights, images, labels)
-      losses = rank.rank(shared, len(self._net.ops), new)
+      shared = searching.shared_weights(
+        finished.problem, finished.dataset, finished.searched
+      )
+      if shared is None:
+        losses = -judging.qualities(finished.problem, finished.folder, new)
+      else:
+        losses = rank.rank(shared, len(self._net.ops), new)
       finished.losses.update(zip(new, map(float, losses), strict=True))
     ranked = [
       Candidate(
@@ -290,6 +294,7 @@ class _Query:
     unconstrained_best_fits: bool,
   ) -> Certificate:
     calibration = self.table.calibration
+    has_shared = method.trains_weights(self.finished.problem.config)
     simplex, residual = self._simplex
     return Certificate(
       kind="measured" if settled else "predicted",
@@ -318,7 +323,7 @@ class _Query:
       unconstrained_best_fits=unconstrained_best_fits,
       simplex=tuple(float(s) for s in simplex),
       simplex_residual=residual,
-      shared_weights_loss=answer.loss,
+      shared_weights_loss=answer.loss if has_shared else None,
       batch_size=self.table.batch_size,
       table=records.TableIdentity(self.table.fingerprint, self.table.digest()),
       device=versions.device_fingerprint(),

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hwnas_jax.config import method
 from hwnas_jax.core import tree
 from hwnas_jax.core.compile import jit
 from hwnas_jax.core.types import Array, Genotype, Params
@@ -113,6 +114,8 @@ def provide(
   if trained.weights.exists():
     home.weights.write_bytes(trained.weights.read_bytes())
     return "trained", trained.accuracies() or Accuracies()
+  if not method.trains_weights(finished.problem.config):
+    return "none: the search trained no supernet", Accuracies()
   if nets.supernet != nets.derived:
     return "none: the supernet has other shapes", Accuracies()
   params, stats, accuracy = inherited(finished, genotype)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.core.types import ABSENT, Array, Genotype
+from hwnas_jax.core.types import ABSENT, FORBIDDEN, Array, Genotype
 from hwnas_jax.spaces.spec import Space
 
 
@@ -74,3 +74,15 @@ def top_k(space: Space, logits: np.ndarray) -> Genotype:
 
 
 RULES: dict[str, Rule] = {"argmax": argmax, "top_k": top_k}
+
+
+def random(space: Space, rule: str, rng: np.random.Generator) -> Genotype:
+  """A random architecture of those that a rule can give.
+
+  Args:
+    space: the space.
+    rule: a name in RULES.
+    rng: advances by one draw of [E, O].
+  """
+  noise = rng.gumbel(size=space.shape)
+  return RULES[rule](space, np.where(space.allowed(), noise, FORBIDDEN))

@@ -228,7 +228,6 @@ GDAS = {"sampler__name": "gdas", "sampler__per_example": False}
     ({"sampler__warmup": "ordered"}, "needs search.warmup_steps"),
     ({"search__controller_epoch_steps": 10}, "needs search.epoch_steps"),
     ({"search__epoch_steps": -10}, "search.epoch_steps must be >= 0, got -10"),
-    ({"regularise__entropy": -0.1}, "regularise.entropy must be >= 0"),
     ({"derive__max_skips": -1}, "derive.max_skips must be >= 0"),
     ({**AIMED, "derive__max_skips": 2}, "dual_ascent .*max_skips must be 0"),
     (

@@ -39,7 +39,7 @@ def test_the_two_levels_share_no_example():
   config = small(search__bilevel=True, search__weights_fraction=0.25)
   dataset = embedded.digits()
   data, digest = method.make_search_data(config, dataset)
-  first, second = (set(np.asarray(i).tolist()) for i in data[2:])
+  first, second = (set(np.asarray(i).tolist()) for i in data[2:4])
   count = len(dataset.train.labels)
   assert not first & second and first | second == set(range(count))
   assert len(first) == round(count / 4)

@@ -73,24 +73,26 @@ def test_a_target_out_of_reach_is_refused_with_the_range(target, name):
 def test_dual_ascent_derives_what_takes_its_target(target_ms):
   config, space = aimed(f"{target_ms}ms")
   logits = np.random.default_rng(0).normal(size=space.shape)
-  genotype = pricing.make_rule(config, space, TABLE, target_ms)(space, logits)
+  net = problem.make_nets(config).supernet
+  genotype = pricing.make_rule(config, net, TABLE, target_ms)(space, logits)
   costs = np.asarray(TABLE.reference)
   assert 1 + sum(costs[e, o] for e, o in enumerate(genotype)) == target_ms
   hinge, _ = aimed(f"{target_ms}ms", "hinge")
-  plain = pricing.make_rule(hinge, space, TABLE, target_ms)(space, logits)
+  plain = pricing.make_rule(hinge, net, TABLE, target_ms)(space, logits)
   assert plain == tuple(logits.argmax(1))
 
 
 def test_a_cap_on_skips_is_kept():
   config = small(derive__rule="argmax", derive__max_skips=1)
-  space = problem.make_nets(config).supernet.space()
+  net = problem.make_nets(config).supernet
+  space = net.space()
   skip = space.ops.index(space.skip)
   logits = np.zeros(space.shape)
   logits[:, skip] = 1.0
-  genotype = pricing.make_rule(config, space, TABLE, None)(space, logits)
+  genotype = pricing.make_rule(config, net, TABLE, None)(space, logits)
   assert genotype.count(skip) == 1
   plain = small(derive__rule="argmax")
-  genotype = pricing.make_rule(plain, space, TABLE, None)(space, logits)
+  genotype = pricing.make_rule(plain, net, TABLE, None)(space, logits)
   assert genotype.count(skip) == len(space.choices)
   assert pricing.skip_cap(plain, space) is None
 

@@ -90,6 +90,15 @@ def test_paths_stand_in_for_a_mixture_that_was_never_trained():
   assert second.alarms == (f"{GAP} networks drawn from its logits",)
 
 
+def test_without_shared_weights_no_accuracy_is_a_sign():
+  logits = np.zeros((1, 3, 2), "f4")
+  features = jnp.zeros((1, 1))
+  (row,) = collapse.signs(None, features, logits, [(1, 1, 1)], 1)
+  assert row.discrete_accuracy is row.soft_accuracy is row.path_accuracy is None
+  skips, undecided = row.alarms
+  assert skips.startswith("skips are 100%") and "undecided" in undecided
+
+
 def test_paths_are_drawn_by_their_probabilities():
   (row,) = signs(np.log([[[0.75, 0.25]]]), [(0,)], None, paths=400)
   assert row.path_accuracy == pytest.approx(0.375, abs=0.05)

@@ -38,16 +38,54 @@ def test_negative_sums_count_as_nothing_and_all_of_them_are_refused():
     shortlist.simplex_of(-reference, reference, (0, 1))
 
 
-def test_a_shortlist_keeps_budgets_at_every_scale():
+@pytest.fixture(scope="module")
+def timed():
+  """(logits of 4 scales, a latency budget, all architectures with theirs)."""
   rng = np.random.default_rng(0)
   logits = rng.normal(size=(4, *SPACE.shape))
   cost = rng.gamma(1.0, 1.0, SPACE.shape)
   limit = Constraint("latency", cost, 1.0, 1.0 + cost.mean(1).sum())
+  pool = best(SPACE, "argmax", cost, [], 100_000)
+  return logits, limit, {g: exact.spent(limit, g) for g in pool}
+
+
+def test_a_shortlist_fills_the_budget_at_every_scale(timed):
+  logits, limit, latencies = timed
   found = shortlist.shortlist(SPACE, "argmax", logits, [limit], per_scale=3)
   assert 3 <= len(found) <= 12 and len(set(found)) == len(found)
-  for genotype in found:
-    spent = 1.0 + sum(cost[e, o] for e, o in enumerate(genotype))
-    assert spent <= limit.budget
+  least = (1 - shortlist.BAND) * limit.budget
+  band = [g for g, ms in latencies.items() if least <= ms <= limit.budget]
+  expected = []
+  for scores in shortlist.log_softmax(logits):
+    chances = {g: sum(scores[e, o] for e, o in enumerate(g)) for g in band}
+    expected.append(sorted(band, key=chances.get, reverse=True)[:3])
+  in_turn = [likeliest[rank] for rank in range(3) for likeliest in expected]
+  assert found == list(dict.fromkeys(in_turn))
+
+
+def test_a_shortlist_is_not_long(timed, monkeypatch):
+  logits, limit, _ = timed
+  whole = shortlist.shortlist(SPACE, "argmax", logits, [limit], 3)
+  monkeypatch.setattr(shortlist, "MOST", 5)
+  found = shortlist.shortlist(SPACE, "argmax", logits, [limit], 3)
+  assert len(whole) > 5 and found == whole[:5]
+  # Without a latency there is nothing to fill.
+  other = limit._replace(name="params")
+  (likeliest, *_) = shortlist.shortlist(SPACE, "argmax", logits[:1], [other])
+  assert likeliest == best(SPACE, "argmax", logits[0], [other])[0]
+
+
+def test_where_few_fill_the_budget_the_slowest_are_listed(timed):
+  logits, limit, latencies = timed
+  fastest = min(latencies.values())
+  low = limit._replace(budget=fastest * 1.02)
+  fits = {g for g, ms in latencies.items() if ms <= low.budget}
+  found = shortlist.shortlist(SPACE, "argmax", logits, [low], len(fits) + 1)
+  assert 1 <= len(fits) <= shortlist.MOST and set(found) == fits
+  high = limit._replace(budget=2 * max(latencies.values()))  # an empty band
+  found = shortlist.shortlist(SPACE, "argmax", logits, [high])
+  slowest = sorted(latencies, key=latencies.get)[-shortlist.MOST :]
+  assert set(found) == set(slowest)
   nothing = limit._replace(budget=0.5)
   assert shortlist.shortlist(SPACE, "argmax", logits, [nothing]) == []
 

@@ -78,6 +78,15 @@ def test_a_warm_up_by_another_estimator_looks_nowhere_ahead():
   assert then == Span(main, 50)
 
 
+def test_a_surrogate_trains_the_controller_alone_after_the_weights():
+  main = Phase(ORDERED, weights=False, surrogate=True)
+  warm, then = phases.plan(main, 50, warmup_steps=20)
+  assert warm == Span(Phase(ORDERED, controller=False), 20)
+  assert then == Span(main, 50)
+  assert phases.weights_steps([warm, then]) == 20
+  assert phases.plan(main, 50) == [Span(main, 50)]
+
+
 def test_the_state_is_that_of_all_estimators():
   spans = phases.plan(MAIN, 9, warmup_steps=3, warmup=reinforce(10))
   assert set(phases.init(spans)) == {"baseline", "updates"}

@@ -120,3 +120,18 @@ def test_every_rule_gives_a_genotype_of_the_space(rule):
   found = rule(SPACE, logits)
   architecture.check_genotype(SPACE, found)
   assert all(type(op) is int for op in found)  # hashable, and JSON
+
+
+@pytest.mark.parametrize("rule", rules.RULES)
+def test_random_architectures_are_of_those_that_a_rule_gives(rule):
+  net = darts.Darts(darts.EIGHT, 1, 3, 4, (8, 8, 1), 10)
+  space, rng = net.space(), np.random.default_rng(0)
+  drawn = {rules.random(space, rule, rng) for _ in range(20)}
+  assert len(drawn) == 20
+  for genotype in drawn:
+    kept = np.bincount(np.asarray(space.group)[np.array(genotype) != ABSENT])
+    if rule == "top_k":
+      assert set(kept) == {space.keep} and NONE not in genotype
+    else:
+      assert ABSENT not in genotype
+  assert rule == "top_k" or any(NONE in genotype for genotype in drawn)

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import rankdata
 
-from experiments.nasbench201.protocol import controller, surrogate
+from experiments.nasbench201.protocol import controller
 from experiments.nasbench201.protocol.data import Cells
+from hwnas_jax.method import surrogate
 
 NUM_LABELS = {
   "committee": 600,
@@ -80,14 +81,15 @@ def fit_surrogate(
   """
   rng = np.random.default_rng([seed, NUM_LABELS[labels]])
   rows = rng.choice(len(cells.indices), NUM_LABELS[labels], replace=False)
+  mixes = controller.one_hot(cells.genotypes[rows])
   if labels == "short":
-    return surrogate.fit(cells.genotypes[rows], cells.val_12[rows])
+    return surrogate.fit(mixes, cells.val_12[rows]).surrogate
   judged = {name: cells.judges[name][rows] for name in weights}
   missing = [name for name, x in judged.items() if np.isnan(x).any()]
   if missing:
     raise ValueError(f"no score of {', '.join(missing)} for some random cells")
   total = sum(weights[name] * rankdata(x) for name, x in judged.items())
-  return surrogate.fit(cells.genotypes[rows], np.asarray(total))
+  return surrogate.fit(mixes, np.asarray(total)).surrogate
 
 
 def prices(

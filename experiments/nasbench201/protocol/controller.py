@@ -1,8 +1,9 @@
 """The controller alone: trained against a surrogate, asked for any prices.
 
-The parts are the package's: `controllers.mlp` reads a point of the simplex S
-and a log scale drawn by `conditions.cone`, `price.cone` prices the expected
-architecture, `SAMPLERS["straight_through"]` draws one. There is no supernet:
+The step and its parts are the package's, as quality.name=surrogate has them:
+`controllers.mlp` reads a point of the simplex S and a log scale drawn by
+`conditions.cone`, `price.cone` prices the expected architecture,
+`SAMPLERS["straight_through"]` draws some. There is no supernet:
 
   loss = -quality(draw) + sum(price * softmax(logits)) - entropy * H(logits)
 
@@ -12,7 +13,7 @@ nothing about which other cell is the next best.
 
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +22,18 @@ import optax
 
 from experiments.nasbench201.protocol.pickers import ABSENT
 from experiments.nasbench201.protocol.score import Problem
-from experiments.nasbench201.protocol.surrogate import Surrogate, one_hot
+from hwnas_jax.core.compile import repeat
 from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Array, Condition, Params
 from hwnas_jax.method import conditions, controllers, price, samplers, schedule
 from hwnas_jax.method.entropy import entropies
+from hwnas_jax.method.parts import Parts
+from hwnas_jax.method.parts import Settings as StepSettings
+from hwnas_jax.method.phases import Phase, Span
+from hwnas_jax.method.state import CostTable, SearchData
+from hwnas_jax.method.step import init_state, make_step
+from hwnas_jax.method.surrogate import Surrogate
+from hwnas_jax.nets.supernet import Net
 from hwnas_jax.spaces.nasbench201 import OPS, NasBench201
 
 SPACE = NasBench201(5, 16, (32, 32, 3), 10).space()
@@ -35,8 +43,9 @@ CONE = conditions.cone(len(OPS), LOW, HIGH)
 CONTROLLER = controllers.mlp(SPACE, CONE)
 PRICE = price.cone(range(len(OPS)))
 NUM_SCALES = 33  # that a query asks for
-STEPS, LEARNING_RATE = 1500, 0.01
-CONDITIONS, DRAWS = 32, 4  # a step, and architectures for each
+STEPS, LEARNING_RATE = 20_000, 0.01
+LOGGED = 20  # times
+DRAWS = 16  # architectures a step, all under its condition
 TEMPERATURE = schedule.exponential(1.0, 0.3)
 
 
@@ -56,10 +65,15 @@ class Settings:
 
 
 class Trained(NamedTuple):
-  """Parameters of CONTROLLER, and the loss [STEPS] that led there."""
+  """Parameters of CONTROLLER, and the loss [LOGGED] that led there."""
 
   params: Params
   losses: np.ndarray
+
+
+def one_hot(genotypes: np.ndarray) -> np.ndarray:
+  """Genotypes [N, E] -> [N, E, O]."""
+  return np.eye(len(OPS))[genotypes]
 
 
 def device_prices(genotypes: np.ndarray, latency_ms: np.ndarray) -> np.ndarray:
@@ -77,56 +91,39 @@ def device_prices(genotypes: np.ndarray, latency_ms: np.ndarray) -> np.ndarray:
 
 def train(surrogate: Surrogate, entropy: float, seed: int) -> Trained:
   """Trains CONTROLLER against a surrogate, for conditions of the whole cone."""
-  params = CONTROLLER.init(stream(seed, "controller"))
-  choices, pairs = jnp.asarray(surrogate.choices), jnp.asarray(surrogate.pairs)
-  params, losses = _train(
-    params, choices, pairs, jnp.asarray(entropy), stream(seed, "training")
+  dispatch, parts, spans = _program(entropy)
+  state = init_state(parts, spans, stream(seed, "training"))
+  nothing = jnp.zeros((1,), jnp.int32)
+  data = SearchData(nothing, nothing, nothing, nothing, surrogate)
+  table = CostTable(jnp.asarray(REFERENCE, jnp.float32), jnp.zeros(()))
+  losses = []
+  for _ in range(LOGGED):
+    state, metrics = dispatch(state, data, table)
+    losses.append(float(metrics["loss"]))
+  return Trained(state.controller, np.asarray(losses))
+
+
+@functools.cache
+def _program(entropy: float) -> tuple[Any, Parts, list[Span]]:
+  """(STEPS / LOGGED steps, compiled; their parts; their phase)."""
+  adam = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, STEPS))
+  parts = Parts(
+    net=Net(lambda key: {}, lambda weights, mix, images: images),
+    controller=CONTROLLER,
+    conditions=CONE,
+    price=PRICE,
+    temperature=TEMPERATURE,
+    augment=lambda key, images: images,
+    weights_optimiser=optax.identity(),
+    controller_optimiser=adam,
+    regulariser=lambda logits: -entropy * entropies(logits).sum(),
   )
-  return Trained(params, np.asarray(losses))
-
-
-@jax.jit
-def _train(
-  params: Params, choices: Array, pairs: Array, entropy: Array, key: Array
-) -> tuple[Params, Array]:
-  optimiser = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, STEPS))
-  draw = samplers.SAMPLERS["straight_through"].draw
-  assert draw is not None
-
-  def quality(weights: Array) -> Array:
-    x = weights.ravel()
-    return x @ choices + x @ pairs @ x
-
-  def loss_at(params: Params, key: Array, temperature: Array) -> Array:
-    condition_key, draw_key = jax.random.split(key)
-    condition = CONE.draw(condition_key)
-    logits = CONTROLLER.apply(params, CONE.features(condition))
-    mixes = jax.vmap(lambda k: draw(k, logits, temperature, None))(
-      jax.random.split(draw_key, DRAWS)
-    )
-    prices = PRICE(jnp.asarray(REFERENCE), condition)
-    cost = (prices * jax.nn.softmax(logits)).sum()
-    gained = jax.vmap(quality)(mixes.weights).mean()
-    return cost - gained - entropy * entropies(logits).sum()
-
-  def mean_loss(params: Params, key: Array, temperature: Array) -> Array:
-    keys = jax.random.split(key, CONDITIONS)
-    losses = jax.vmap(loss_at, (None, 0, None))(params, keys, temperature)
-    return losses.mean()
-
-  def step(
-    carry: tuple[Params, optax.OptState], number: Array
-  ) -> tuple[tuple[Params, optax.OptState], Array]:
-    params, state = carry
-    loss, gradients = jax.value_and_grad(mean_loss)(
-      params, jax.random.fold_in(key, number), TEMPERATURE(number / STEPS)
-    )
-    updates, state = optimiser.update(gradients, state)
-    return (optax.apply_updates(params, updates), state), loss
-
-  start = params, optimiser.init(params)
-  (params, _), losses = jax.lax.scan(step, start, jnp.arange(STEPS))
-  return params, losses
+  sampler = samplers.SAMPLERS["straight_through"]
+  estimator = samplers.make_estimator(sampler, DRAWS, 1)
+  phase = Phase(estimator, weights=False, surrogate=True)
+  step = make_step(parts, StepSettings(STEPS, DRAWS), phase)
+  spans = [Span(phase, STEPS)]
+  return jax.jit(repeat(step, STEPS // LOGGED)), parts, spans
 
 
 @jax.jit
@@ -147,7 +144,8 @@ def log_likelihoods(
   scales = np.geomspace(LOW, HIGH, NUM_SCALES)
   logits = _logits(params, jnp.asarray(simplex), jnp.asarray(scales))
   log_p = np.asarray(jax.nn.log_softmax(logits))
-  return log_p.reshape(*log_p.shape[:2], -1) @ one_hot(genotypes).T
+  flat = one_hot(genotypes).reshape(len(genotypes), -1)
+  return log_p.reshape(*log_p.shape[:2], -1) @ flat.T
 
 
 def candidates(

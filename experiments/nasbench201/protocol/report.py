@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from experiments.nasbench201.protocol import choices, controller, pickers
@@ -143,7 +144,8 @@ def controllers(
   trained = controller.train(fitted, settings.entropy, seed)
   devices = len(cells.settings)
   each = NUM_LABELS[labels] / (NUM_BUDGETS * devices) * (labels == "short")
-  quality = fitted.quality(cells.genotypes)
+  mixes = jnp.asarray(controller.one_hot(cells.genotypes))
+  quality = np.asarray(fitted.quality(mixes))
 
   def of_surrogate(source: str, lists: np.ndarray) -> Picked:
     picker = Picker(source, "surrogate", lists.shape[-1], each)
