@@ -11,6 +11,15 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+# A query's judges, and how much each one's ranks count.
+WEIGHTS = {
+  "synflow": 1.0,
+  "jacov": 2.0,
+  "nwot": 1.0,
+  "macs": 1.0,
+  "shared_loss": 1.0,
+}
+
 
 class Verdict(NamedTuple):
   """What a committee says of N candidates.
@@ -50,6 +59,15 @@ def committee(
     ranks = stats.rankdata(np.where(finite, values, -np.inf))
     total = total + weights[name] * ranks
   return Verdict(total / sum(weights.values()), unjudged)
+
+
+def places(scores: np.ndarray) -> list[int]:
+  """Places [N] of scores [N]: 1 has the highest, and equal ones the first's.
+
+  What has no finite score is last.
+  """
+  finite = np.where(np.isfinite(scores), scores, -np.inf)
+  return [int(place) for place in stats.rankdata(-finite, "min")]
 
 
 def _check(

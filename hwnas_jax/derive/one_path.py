@@ -32,8 +32,8 @@ class Forward(Protocol):
 class Program(Protocol):
   """What is computed of each candidate; it is traced once."""
 
-  def __call__(self, forward: Forward, data: Any, /) -> Array:
-    """An array, of one shape for all candidates, from a pytree of arrays."""
+  def __call__(self, forward: Forward, data: Any, /) -> Any:
+    """Arrays, of one shape for all candidates, from a pytree of arrays."""
 
 
 def evaluate(
@@ -42,8 +42,8 @@ def evaluate(
   num_ops: int,
   genotypes: Sequence[Genotype],
   data: Any,
-) -> np.ndarray:
-  """What a program gives for each candidate: [N, ...].
+) -> Any:
+  """What a program gives for each candidate: its arrays, stacked: [N, ...].
 
   It is compiled once for a program, a net and the shapes of the data, whatever
   the number of candidates.
@@ -58,13 +58,13 @@ def evaluate(
   columns = np.asarray(genotypes, np.int32)
   # Calls return before they have run: the next is sent off meanwhile.
   results = [_run(program, net, num_ops, row, data) for row in columns]
-  return np.stack([np.asarray(result) for result in results])
+  return jax.tree.map(lambda *arrays: np.stack(arrays), *results)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _run(
   program: Program, net: Net, num_ops: int, columns: Array, data: Any
-) -> Array:
+) -> Any:
   """One candidate, as columns int32[E]."""
   absent = columns == ABSENT
   paths = Paths(jnp.maximum(columns, 0)[:, None], absent=absent[:, None])

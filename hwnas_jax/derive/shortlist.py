@@ -1,14 +1,16 @@
 """The shortlist: the architectures that a query considers for a budget.
 
-A query goes from a family and a budget to one network in four steps:
+A query goes from a family and a budget to one network in five steps:
 
 1. The device's prices give a point of the simplex (`simplex_of`); there the
    controller gives logits at many scales.
 2. At each scale, the most likely architectures that keep every budget
-   (`shortlist`).
-3. Their union is ranked by the shared weights on a fixed batch (`rank.rank`).
+   (`shortlist`), and beside them the largest that do (`capacity.largest`).
+3. A committee of judges ranks their union (`judges`, `committee`).
 4. The best are measured, until one keeps the budget and uses most of it
    (`settle.settle`).
+5. If it is asked for, the best that keep the budget are trained briefly, and
+   the most accurate of these finalists is the answer (`finalists`).
 """
 
 from collections.abc import Sequence

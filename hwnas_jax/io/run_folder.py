@@ -6,6 +6,9 @@ search/                        metrics.jsonl, checkpoints
 networks/<id>/                 architecture.json, weights.npz, metrics.json,
                                metrics.jsonl, comfort.json, comfort.svg
 queries/<id>/                  certificate.json, architecture.json, weights
+finalists/<recipe>/            networks that queries trained briefly, a run
+                               folder's `networks` for each recipe
+scores.json                    what judges said of architectures
 family.json report.html        the result
 """
 
@@ -14,9 +17,11 @@ import pathlib
 from typing import TypeVar
 
 from hwnas_jax.io import records, writers
+from hwnas_jax.io.certificates import (
+  Certificate,
+)
 from hwnas_jax.io.records import (
   Accuracies,
-  Certificate,
   ComfortZone,
   Family,
   MadeWith,
@@ -116,6 +121,15 @@ class RunFolder:
   def report(self) -> pathlib.Path:
     """report.html."""
     return self.path / "report.html"
+
+  @property
+  def scores(self) -> pathlib.Path:
+    """scores.json."""
+    return self.path / "scores.json"
+
+  def finalists(self, recipe: str) -> "RunFolder":
+    """A folder for networks that a recipe trained briefly."""
+    return RunFolder(self.path / "finalists" / recipe)
 
   def network(self, name: str) -> NetworkFolder:
     """The folder of a network of the family, or of a random one."""

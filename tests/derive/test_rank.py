@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hwnas_jax.derive.rank import rank
 
 from hwnas_jax.core.types import ABSENT
-from hwnas_jax.derive.rank import rank
 from hwnas_jax.derive.shared import SharedWeights
 from hwnas_jax.nets.models import make_supernet
 from hwnas_jax.spaces import darts

@@ -7,10 +7,15 @@ import msgspec
 import pytest
 
 from hwnas_jax.io import records
-from hwnas_jax.io.records import (
-  Accuracies,
+from hwnas_jax.io.certificates import (
   Budget,
   Certificate,
+  Margin,
+  TableIdentity,
+  Tried,
+)
+from hwnas_jax.io.records import (
+  Accuracies,
   Collapse,
   ComfortZone,
   Condition,
@@ -18,7 +23,6 @@ from hwnas_jax.io.records import (
   Export,
   Family,
   MadeWith,
-  Margin,
   Measurement,
   Member,
   Network,
@@ -26,8 +30,6 @@ from hwnas_jax.io.records import (
   Settings,
   Shares,
   SweepPoint,
-  TableIdentity,
-  Tried,
 )
 
 ARCHITECTURE = {"edge 0": "skip", "edge 1": "conv"}

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from hwnas_jax.io import records
+from hwnas_jax.io import certificates, records
 from hwnas_jax.io.records import (
   Accuracies,
   Condition,
@@ -62,9 +62,9 @@ ZONE = records.ComfortZone(
   versions={},
   device=DEVICE,
 )
-CERTIFICATE = records.Certificate(
+CERTIFICATE = certificates.Certificate(
   kind="predicted",
-  budget=records.Budget("1.5ms", 1.5),
+  budget=certificates.Budget("1.5ms", 1.5),
   predicted_ms=1.25,
   measured=None,
   tried=(),
@@ -75,7 +75,7 @@ CERTIFICATE = records.Certificate(
   simplex_residual=0.0,
   shared_weights_loss=2.0,
   batch_size=32,
-  table=records.TableIdentity("cpu-epyc", "ab12"),
+  table=certificates.TableIdentity("cpu-epyc", "ab12"),
   device=DEVICE,
   versions={},
 )

@@ -3,15 +3,17 @@ import re
 
 from msgspec.structs import replace
 
-from hwnas_jax.io.records import (
-  Accuracies,
+from hwnas_jax.io.certificates import (
   Budget,
   Certificate,
-  Device,
   Margin,
-  Measurement,
   TableIdentity,
   Tried,
+)
+from hwnas_jax.io.records import (
+  Accuracies,
+  Device,
+  Measurement,
 )
 from hwnas_jax.report import notebook
 from hwnas_jax.report.run import Run
