@@ -301,9 +301,11 @@ def search(problem: Problem, folder: RunFolder, dataset: Dataset) -> Searched:
     ),
     tensorboard=config.tensorboard,
   )
-  return Searched(
-    parts, loop.run(job, dispatch, init(stream(config.seed, "search")))
-  )
+  key = stream(config.seed, "search")
+  state = loop.finished(job, jax.eval_shape(init, key))
+  if state is None:
+    state = loop.run(job, dispatch, init(key))
+  return Searched(parts, state)
 
 
 class Swept(NamedTuple):

@@ -69,11 +69,20 @@ CERTIFICATE = certificates.Certificate(
   measured=None,
   tried=(),
   margin=None,
-  candidates=1,
+  source="both",
+  candidates={"controller": 30, "both": 3},
   unconstrained_best_fits=True,
   simplex=(1.0,),
   simplex_residual=0.0,
-  shared_weights_loss=2.0,
+  largest=certificates.Largest(
+    id="0a", architecture={"a": "conv"}, macs=2000, predicted_ms=1.3
+  ),
+  committee=certificates.Committee(
+    compared=50,
+    place=2,
+    votes=(certificates.Vote(judge="nwot", weight=1.0, score=None, place=4),),
+    left_out={"jacov": "no gradients"},
+  ),
   batch_size=32,
   table=certificates.TableIdentity("cpu-epyc", "ab12"),
   device=DEVICE,
