@@ -26,7 +26,7 @@ def finished(run, tmp_path):
 def trained(monkeypatch):
   """Trainings that only write down what they would be: (steps, genotype).
 
-  The accuracy is the share of convolutions; 24 more steps add 0.01.
+  The accuracy is the sum of an architecture's columns, in per cent.
   """
   calls = []
 
@@ -38,11 +38,11 @@ def trained(monkeypatch):
     if len(calls) == stop_at[0]:
       stop_at[0] = -1
       raise loop.Stopped("stopped")
-    steps, genotype = programs
+    _, genotype = programs
     calls.append(programs)
     rows = [f'{{"step": {i}, "unix_time_s": {t}}}\n' for i, t in LOG]
     home.metrics.write_text("".join(rows))
-    accuracy = genotype.count(2) / len(genotype) + steps / 2400
+    accuracy = sum(genotype) / 100
     home.write_accuracies(Accuracies(0.0, (0.0,), accuracy))
 
   stop_at = [-1]
@@ -55,9 +55,11 @@ def trained(monkeypatch):
 LOG = [(20, 0.0), (40, 2.0), (60, 3602.0), (80, 3604.0)]
 
 
-def genotypes(finished, *convolutions):
+def genotypes(finished, *sums):
+  """An architecture of each sum of columns."""
   count = len(finished.problem.nets.derived.space().choices)
-  return [(2,) * n + (0,) * (count - n) for n in convolutions]
+  full = [(2,) * (n // 2) + (1,) * (n % 2) for n in sums]
+  return [columns + (0,) * (count - len(columns)) for columns in full]
 
 
 def test_rounds_halve_the_finalists_and_double_their_steps():
@@ -78,8 +80,7 @@ def test_the_most_accurate_is_first_and_is_trained_once(finished, trained):
   asked = Finalists(3, STEPS)
   rows = finalists.train(finished, asked, given)
   assert [row.genotype for row in rows] == [given[1], given[2], given[0]]
-  count = len(given[0])
-  assert rows[0] == Trained(given[1], STEPS, 8.0, 5 / count + STEPS / 2400)
+  assert rows[0] == Trained(given[1], STEPS, 8.0, 0.05)
   assert calls == [(STEPS, genotype) for genotype in given]
   # Another query: two that are known, and a new one.
   more = [given[2], *genotypes(finished, 4), given[0]]

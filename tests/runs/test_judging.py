@@ -11,7 +11,7 @@ from hwnas_jax.derive.judges import Judged
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.runs import judging
 
-SKIPS, CONVS, POOLS = (0,) * 10, (2,) * 10, (1,) * 10
+POOLS, SKIPS, CONVS = (0,) * 5, (1,) * 5, (2,) * 5
 
 
 @pytest.fixture
@@ -39,18 +39,18 @@ def asked(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def _ten_choices(run):
+def _five_choices(run):
   assert len(run.nets.derived.space().choices) == len(SKIPS)
 
 
 def test_nobody_is_asked_twice(finished, asked):
   names = ["nwot", "jacov"]
   scores, left_out = judging.judge(finished, names, [SKIPS, POOLS, SKIPS])
-  np.testing.assert_array_equal(scores["nwot"], [0, np.nan, 0])
+  np.testing.assert_array_equal(scores["nwot"], [5, np.nan, 5])
   assert left_out == {"jacov": "no gradients"} and list(scores) == ["nwot"]
   assert asked == [("nwot", [SKIPS, POOLS]), ("jacov", [SKIPS, POOLS])]
   again = judging.judge(finished, names, [POOLS, SKIPS])
-  np.testing.assert_array_equal(again.scores["nwot"], [np.nan, 0])
+  np.testing.assert_array_equal(again.scores["nwot"], [np.nan, 5])
   assert again.left_out == left_out and len(asked) == 2
   judging.judge(finished, names, [CONVS, SKIPS])
   assert asked[2:] == [("nwot", [CONVS])]
@@ -61,7 +61,7 @@ def test_nobody_is_asked_twice(finished, asked):
 def test_scores_are_of_what_was_read(finished, asked):
   judging.judge(finished, ["nwot"], [SKIPS])
   judged = json.loads(finished.folder.scores.read_text())
-  assert list(judged["scores"]["nwot"].values()) == [0.0]
+  assert list(judged["scores"]["nwot"].values()) == [5.0]
   finished.folder.scores.write_text(json.dumps({**judged, "digest": "x"}))
   judging.judge(finished, ["nwot"], [SKIPS])
   assert len(asked) == 2
