@@ -5,7 +5,9 @@ one program serves all candidates; no other operation runs. A choice that is
 ABSENT runs nothing.
 """
 
+import collections
 import functools
+import threading
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -15,6 +17,11 @@ import numpy as np
 
 from hwnas_jax.core.types import ABSENT, Array, Genotype, Params, Paths
 from hwnas_jax.nets.supernet import Net
+
+# Of two threads that run the same program, one compiles it.
+_compiling: collections.defaultdict[Any, threading.Lock] = (
+  collections.defaultdict(threading.Lock)
+)
 
 
 class Forward(Protocol):
@@ -56,9 +63,11 @@ def evaluate(
     data: what the program gets beside the candidate.
   """
   columns = np.asarray(genotypes, np.int32)
+  with _compiling[program]:
+    first = _run(program, net, num_ops, columns[0], data)
   # Calls return before they have run: the next is sent off meanwhile.
-  results = [_run(program, net, num_ops, row, data) for row in columns]
-  return jax.tree.map(lambda *arrays: np.stack(arrays), *results)
+  others = [_run(program, net, num_ops, row, data) for row in columns[1:]]
+  return jax.tree.map(lambda *arrays: np.stack(arrays), first, *others)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

@@ -106,9 +106,10 @@ def settle(
 ) -> Settled:
   """Measures until an answer keeps the budget and uses most of it.
 
-  At most MAX_MEASURED networks are measured. If a candidate uses less than FILL
-  of the budget, a slower one is tried, unless its place is 1: what no budget
-  would change is the answer, however little of the budget it uses.
+  At most MAX_MEASURED networks are measured. One whose place is 1 is the answer
+  if it keeps the budget, however little of the budget it uses: no budget would
+  change it. Otherwise the answer is the best of those that use FILL of the
+  budget, or the best of all where none does.
 
   Args:
     candidates: gives the candidates within a limit; called again with a higher
@@ -123,32 +124,29 @@ def settle(
   """
   tried: dict[Genotype, MeasuredCandidate] = {}
   following: Candidate | None = first
-  best_ms = 0.0  # the largest that kept the budget
+  best_place = np.inf  # of those that kept the budget
   limit_ms = budget_ms
   while following is not None and len(tried) < MAX_MEASURED:
     measured = measure(following.genotype)
     tried[following.genotype] = MeasuredCandidate(following, measured)
     fits = measured.median_ms <= budget_ms
-    if fits:
-      best_ms = max(best_ms, measured.median_ms)
     if fits and following.place == 1:
       return Settled(following, measured, list(tried.values()))
-    if best_ms >= FILL * budget_ms:
+    if fits and measured.median_ms >= FILL * budget_ms:
       break
+    if fits:
+      best_place = min(best_place, following.place)
     if np.isfinite(measured.median_ms):
       ratio = measured.median_ms / following.predicted_ms
       limit_ms = max(limit_ms, budget_ms / ratio)
+    untried = [c for c in candidates(limit_ms) if c.genotype not in tried]
     known = [*before, *_known(tried.values())]
-    following = _next(
-      [c for c in candidates(limit_ms) if c.genotype not in tried],
-      known,
-      budget_ms,
-      best_ms,
-    )
+    following = _next(untried, known, budget_ms, best_place)
   fitting = [t for t in tried.values() if t.measured.median_ms <= budget_ms]
   if not fitting:
     raise ValueError(_too_slow(list(tried.values()), budget_ms))
-  answer = max(fitting, key=lambda t: t.measured.median_ms)
+  filling = [t for t in fitting if t.measured.median_ms >= FILL * budget_ms]
+  answer = min(filling or fitting, key=lambda t: t.candidate.place)
   return Settled(*answer, list(tried.values()))
 
 
@@ -233,26 +231,26 @@ def _next(
   untried: Sequence[Candidate],
   known: Sequence[Known],
   budget_ms: float,
-  best_ms: float,
+  best_place: float,
 ) -> Candidate | None:
   """The next candidate to measure, of those that may keep the budget.
 
   It is the first of all; or else the best one that fills the budget; or else
-  the slowest, if it is slower than the best answer so far.
+  the best, if it is better than those that kept the budget so far.
 
   Args:
     untried: best first.
     known: corrects their predictions.
     budget_ms: the limit.
-    best_ms: of the slowest network so far that kept the budget, 0 if none.
+    best_place: of those that kept the budget.
   """
   corrected = [
     (c, ms) for c in untried if (ms := _corrected_ms(c, known)) <= budget_ms
   ]
-  if corrected and corrected[0][0].place == 1:
-    return corrected[0][0]
-  slower = [(c, ms) for c, ms in corrected if ms > best_ms]
-  filling = [c for c, ms in slower if ms >= FILL * budget_ms]
-  if filling:
+  if not corrected:
+    return None
+  best = corrected[0][0]
+  filling = [c for c, ms in corrected if ms >= FILL * budget_ms]
+  if best.place > 1 and filling:
     return filling[0]
-  return max(slower, key=lambda row: row[1], default=(None, 0.0))[0]
+  return best if best.place < best_place else None

@@ -86,8 +86,9 @@ class Committee(Record, frozen=True, kw_only=True):
 
 
 class Largest(Record, frozen=True, kw_only=True):
-  """The largest architecture that is predicted to keep a query's budgets.
+  """The largest architecture that keeps a query's budgets.
 
+  It is predicted to, and not measured to be too slow; or it is measured to.
   Size is counted in multiply-accumulates of what reaches the output; of equally
   large ones it is the one of lower predicted latency.
 

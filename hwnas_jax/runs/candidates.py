@@ -31,22 +31,19 @@ from hwnas_jax.spaces.rules import RULES
 from hwnas_jax.spaces.spec import Spec
 
 LIMITS = {"params": counts.params, "macs": counts.macs}
-WITHOUT_BUDGET = 3  # of the controller's likeliest, a scale
 
 
 class Ranking(NamedTuple):
   """The candidates of a latency limit.
 
-  candidates: best first; [] where no architecture keeps the limits.
-  largest: of most multiply-accumulates; of equally large ones that of lower
-    predicted latency. None where there is none.
+  candidates: best first, of equal ones that of lower predicted latency; []
+    where no architecture keeps the limits.
   judged: what judges say of `compared`, which are the candidates and those that
     only the latency budget excludes.
   weights: of the judges.
   """
 
   candidates: list[Candidate]
-  largest: Candidate | None
   compared: list[Genotype]
   judged: Judged
   weights: dict[str, float]
@@ -86,7 +83,7 @@ class Proposals:
       filter(keep, [*controller, *self._derived]), filter(keep, largest)
     )
     if not sources:
-      return Ranking([], None, [], Judged({}, {}), {})
+      return Ranking([], [], Judged({}, {}), {})
     return self._rank(sources)
 
   @functools.cached_property
@@ -159,7 +156,6 @@ class Proposals:
       self._rule,
       self._logits,
       self.constraints,
-      per_scale=WITHOUT_BUDGET,
     )
     constraints = [self._timed(np.inf), *self.constraints]
     largest = capacity.largest(
@@ -214,12 +210,8 @@ class Proposals:
       for genotype, place in rows
       if genotype in sources
     ]
-    sizes = capacity.macs(self._net, [c.genotype for c in candidates])
-    by_size = zip(candidates, sizes, strict=True)
-    largest = min(by_size, key=lambda row: (-row[1], row[0].predicted_ms))[0]
     return Ranking(
       sorted(candidates, key=lambda c: (c.place, c.predicted_ms)),
-      largest,
       compared,
       judged,
       weights,

@@ -103,16 +103,26 @@ def _id(finished: Finished, genotype: Genotype) -> str:
 
 
 def _largest(finished: Finished, found: Found) -> certificates.Largest:
-  largest, net = found.rankings[0].largest, finished.problem.nets.derived
-  assert largest is not None
-  name = _id(finished, largest.genotype)
+  """Of the candidates without those that were measured to be too slow.
+
+  With those that were measured to fit, though they were predicted not to.
+  """
+  net = finished.problem.nets.derived
+  predicted = {c.genotype: c.predicted_ms for c in found.rankings[0].candidates}
+  for candidate, latency in found.tried:
+    predicted.pop(candidate.genotype, None)
+    if latency.median_ms <= found.budget.latency_ms:
+      predicted[candidate.genotype] = candidate.predicted_ms
+  sizes = dict(zip(predicted, capacity.macs(net, list(predicted)), strict=True))
+  genotype = min(predicted, key=lambda g: (-sizes[g], predicted[g]))
+  name = _id(finished, genotype)
   trained = finished.folder.network(name).accuracies()
   return certificates.Largest(
     id=name,
-    architecture=architecture.to_json(net.space(), largest.genotype),
-    macs=int(capacity.macs(net, [largest.genotype])[0]),
-    predicted_ms=largest.predicted_ms,
-    measured=found.measured(largest.genotype),
+    architecture=architecture.to_json(net.space(), genotype),
+    macs=int(sizes[genotype]),
+    predicted_ms=predicted[genotype],
+    measured=found.measured(genotype),
     test_accuracy=trained.test_accuracy if trained else None,
   )
 

@@ -122,6 +122,19 @@ def test_what_no_budget_would_change_is_tried_where_it_may_fit():
   assert log == [1, 0] and answer.candidate is pool[0]
 
 
+def test_where_nothing_fills_the_budget_the_best_is_the_answer():
+  pool, log = candidates(8.8, 6.0, 5.0, 8.9), []
+  measure = device([8.8, 6, 5, 8.9], log)
+  # The slowest would use more of it, and is the worst.
+  answer = settle(within(pool), 10.0, measure, pool[1])
+  assert log == [1, 0] and answer.candidate is pool[0]
+  # Of those that fill it the best is the answer, though a better one fits.
+  pool, log = candidates(6.0, 7.0, 9.5, 9.6), []
+  measure = device([6, 7, 9.5, 9.6], log)
+  answer = settle(within(pool), 10.0, measure, pool[0])
+  assert log == [0, 2] and answer.candidate is pool[2]
+
+
 def test_what_does_not_fit_into_memory_corrects_nothing():
   pool = candidates(9.9, 9.8)
   answer = settle(within(pool), 10.0, device([np.inf, 9.8]), pool[0])

@@ -142,7 +142,7 @@ def test_a_measured_answer(family_of):
   assert "33 (30 by the controller, 3 by both)" in text
   assert "2 of 50 (nwot 4)" in text
   assert "Judge left out: jacov" in text and "no gradients" in text
-  assert "0a, 2.00 k multiply-accumulates, 1.30 ms predicted" in text
+  assert "0a, 2 k multiply-accumulates, 1.30 ms predicted" in text
   assert "Held-out accuracy" not in text
 
 
