@@ -25,7 +25,7 @@ from hwnas_jax.io import records
 from hwnas_jax.io.certificates import (
   Source,
 )
-from hwnas_jax.runs import judging
+from hwnas_jax.runs import scores
 from hwnas_jax.runs.finished import Finished
 from hwnas_jax.spaces.rules import RULES
 from hwnas_jax.spaces.spec import Spec
@@ -194,7 +194,7 @@ class Proposals:
     functions |= {capacity.reaching(self._net, g): g for g in sources}
     compared = [*functions.values()]
     names = self.judges or [*committee.WEIGHTS]
-    judged = judging.judge(self.finished, names, compared)
+    judged = scores.judge(self.finished, names, compared)
     if not judged.scores:
       reasons = "; ".join(f"{n}: {why}" for n, why in judged.left_out.items())
       raise ValueError(

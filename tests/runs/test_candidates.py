@@ -9,7 +9,7 @@ import hwnas_jax as hw
 from hwnas_jax.config import problem as problems
 from hwnas_jax.derive import capacity, exact
 from hwnas_jax.derive.judges import Judged
-from hwnas_jax.runs import candidates, judging
+from hwnas_jax.runs import candidates, scores
 from hwnas_jax.runs.candidates import Proposals
 from hwnas_jax.spaces.nasbench201 import NasBench201
 
@@ -30,7 +30,7 @@ def by_size(finished, names, genotypes):
 
 @pytest.fixture
 def proposals(run, monkeypatch):
-  monkeypatch.setattr(judging, "judge", by_size)
+  monkeypatch.setattr(scores, "judge", by_size)
   return Proposals(run.finished, run.table, {})
 
 
@@ -95,7 +95,7 @@ def test_without_a_judge_that_applies_there_is_no_answer(
   proposals, monkeypatch
 ):
   nobody = lambda *_: Judged({}, {"jacov": "no images"})  # noqa: E731
-  monkeypatch.setattr(judging, "judge", nobody)
+  monkeypatch.setattr(scores, "judge", nobody)
   with pytest.raises(ValueError, match="no judge applies: jacov: no images"):
     proposals.within(1e3)
 

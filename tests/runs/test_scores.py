@@ -9,7 +9,7 @@ import pytest
 from hwnas_jax.derive import capacity, judges
 from hwnas_jax.derive.judges import Judged
 from hwnas_jax.io.run_folder import RunFolder
-from hwnas_jax.runs import judging
+from hwnas_jax.runs import scores as run_scores
 
 POOLS, SKIPS, CONVS = (0,) * 5, (1,) * 5, (2,) * 5
 
@@ -34,7 +34,7 @@ def asked(monkeypatch):
     return Judged({name: np.asarray(scores)}, {})
 
   monkeypatch.setattr(judges, "judge", judge)
-  monkeypatch.setattr(judging, "_evidence", lambda finished: None)
+  monkeypatch.setattr(run_scores, "_evidence", lambda finished: None)
   return calls
 
 
@@ -45,25 +45,25 @@ def _five_choices(run):
 
 def test_nobody_is_asked_twice(finished, asked):
   names = ["nwot", "jacov"]
-  scores, left_out = judging.judge(finished, names, [SKIPS, POOLS, SKIPS])
+  scores, left_out = run_scores.judge(finished, names, [SKIPS, POOLS, SKIPS])
   np.testing.assert_array_equal(scores["nwot"], [5, np.nan, 5])
   assert left_out == {"jacov": "no gradients"} and list(scores) == ["nwot"]
   assert asked == [("nwot", [SKIPS, POOLS]), ("jacov", [SKIPS, POOLS])]
-  again = judging.judge(finished, names, [POOLS, SKIPS])
+  again = run_scores.judge(finished, names, [POOLS, SKIPS])
   np.testing.assert_array_equal(again.scores["nwot"], [np.nan, 5])
   assert again.left_out == left_out and len(asked) == 2
-  judging.judge(finished, names, [CONVS, SKIPS])
+  run_scores.judge(finished, names, [CONVS, SKIPS])
   assert asked[2:] == [("nwot", [CONVS])]
   # A judge that was left out is not named to who did not ask for it.
-  assert judging.judge(finished, ["nwot"], [SKIPS]).left_out == {}
+  assert run_scores.judge(finished, ["nwot"], [SKIPS]).left_out == {}
 
 
 def test_scores_are_of_what_was_read(finished, asked):
-  judging.judge(finished, ["nwot"], [SKIPS])
+  run_scores.judge(finished, ["nwot"], [SKIPS])
   judged = json.loads(finished.folder.scores.read_text())
   assert list(judged["scores"]["nwot"].values()) == [5.0]
   finished.folder.scores.write_text(json.dumps({**judged, "digest": "x"}))
-  judging.judge(finished, ["nwot"], [SKIPS])
+  run_scores.judge(finished, ["nwot"], [SKIPS])
   assert len(asked) == 2
   state = finished.searched.state
   other = dataclasses.replace(
@@ -71,23 +71,23 @@ def test_scores_are_of_what_was_read(finished, asked):
   )
   searched = finished.searched._replace(state=other)
   changed = dataclasses.replace(finished, searched=searched)
-  assert judging._digest(changed) != judging._digest(finished)
+  assert run_scores._digest(changed) != run_scores._digest(finished)
 
 
 def test_an_unknown_judge_is_refused_before_anything_is_read(finished, asked):
   with pytest.raises(ValueError, match="no judge is called 'zen'"):
-    judging.judge(finished, ["nwot", "zen"], [SKIPS])
+    run_scores.judge(finished, ["nwot", "zen"], [SKIPS])
   assert asked == []
 
 
 def test_a_run_has_what_judges_read(finished):
-  evidence = judging._evidence(finished)
-  assert len(evidence.draws) == judging.DRAWS
+  evidence = run_scores._evidence(finished)
+  assert len(evidence.draws) == run_scores.DRAWS
   images = evidence.draws[0].images
-  assert images.shape == (judging.BATCH, 8, 8, 1)
-  assert len(evidence.shared.images) == judging.HELD_OUT
+  assert images.shape == (run_scores.BATCH, 8, 8, 1)
+  assert len(evidence.shared.images) == run_scores.HELD_OUT
   names = ["macs", "jacov"]
-  scores, left_out = judging.judge(finished, names, [SKIPS, CONVS])
+  scores, left_out = run_scores.judge(finished, names, [SKIPS, CONVS])
   sizes = capacity.macs(finished.problem.nets.derived, [SKIPS, CONVS])
   np.testing.assert_array_equal(scores["macs"], sizes)
   assert "averages batch-normalised features" in left_out["jacov"]
