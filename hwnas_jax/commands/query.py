@@ -56,8 +56,8 @@ def define_flags() -> None:
   flags.DEFINE_integer(
     "finalist_steps",
     None,
-    "steps of such a training; with more than 8 finalists of the last round,"
-    " and the worse half is dropped after half as many",
+    "steps of such a training; of more than 8 finalists the worse half is"
+    " dropped after half as many",
   )
   flags.DEFINE_bool("train", False, "trains the network by the run's recipe")
 
