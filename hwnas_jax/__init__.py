@@ -10,9 +10,9 @@
 `load_config` gives a config (`python -m hwnas_jax.main --list` prints what it
 may say). `profile` measures the latency table of a device. `search` runs a
 whole search and gives a `Run`, `load` gives it again from its folder. A `Run`
-has `Network`s, a report and `query`, which returns an `Answer`. `Data` is for
-your own arrays, `Choice` for your own model. docs/concepts.md explains the
-parts on one page.
+has `Network`s, a report and `query`, which returns an `Answer`; `Finalists`
+says how many candidates it trains briefly. `Data` is for your own arrays,
+`Choice` for your own model. docs/concepts.md explains the parts on one page.
 
 Names are imported when they are first used: `import hwnas_jax` does not load
 JAX.
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
   from hwnas_jax.costs.table import LatencyTable as Table
   from hwnas_jax.data.user import Data
   from hwnas_jax.nets.choice import Choice
+  from hwnas_jax.runs.finalists import Finalists
   from hwnas_jax.runs.network import Answer, Network
   from hwnas_jax.runs.profile import profile
   from hwnas_jax.runs.run import Run, load, search
@@ -37,6 +38,7 @@ _HOMES = {
   "Answer": ("hwnas_jax.runs.network", "Answer"),
   "Choice": ("hwnas_jax.nets.choice", "Choice"),
   "Data": ("hwnas_jax.data.user", "Data"),
+  "Finalists": ("hwnas_jax.runs.finalists", "Finalists"),
   "Network": ("hwnas_jax.runs.network", "Network"),
   "Run": ("hwnas_jax.runs.run", "Run"),
   "Table": ("hwnas_jax.costs.table", "LatencyTable"),
@@ -50,6 +52,7 @@ __all__ = [
   "Answer",
   "Choice",
   "Data",
+  "Finalists",
   "Network",
   "Run",
   "Table",

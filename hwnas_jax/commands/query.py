@@ -3,15 +3,21 @@
 python -m hwnas_jax.query --workdir=runs/digits --latency=0.6x
 python -m hwnas_jax.query --workdir=runs/digits --latency=5ms --params=1e5 \
     --table=tables/phone.json --train
+python -m hwnas_jax.query --workdir=runs/digits --latency=0.6x --finalists=3 \
+    --finalist_steps=200
 
-Prints the certificate, which says how the latency is known. The network's
-architecture and weights are in queries/<id>/ of the run folder.
+Prints the certificate, which says how the network was chosen and how its
+latency is known. Its architecture and weights are in queries/<id>/ of the run
+folder.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import app, flags
+
+if TYPE_CHECKING:
+  import hwnas_jax as hw
 
 flags.disclaim_key_flags()
 
@@ -38,6 +44,21 @@ def define_flags() -> None:
   )
   for name, meaning in _LIMITS.items():
     flags.DEFINE_float(name, None, meaning)
+  flags.DEFINE_list(
+    "judges",
+    [],
+    "who ranks the candidates, such as synflow,jacov; by default the committee"
+    " of hwnas_jax.derive.committee.WEIGHTS",
+  )
+  flags.DEFINE_integer(
+    "finalists", None, "trains so many candidates briefly and takes the best"
+  )
+  flags.DEFINE_integer(
+    "finalist_steps",
+    None,
+    "steps of such a training; of more than 8 finalists the worse half is"
+    " dropped after half as many",
+  )
   flags.DEFINE_bool("train", False, "trains the network by the run's recipe")
 
 
@@ -57,7 +78,28 @@ def main(argv: Sequence[str]) -> None:
     if values[name].value is not None
   }
   table = hw.Table.load(values.table) if values.table else None
-  run = hw.load(values.workdir)
-  answer = run.query(values.latency, table=table, train=values.train, **limits)
+  answer = hw.load(values.workdir).query(
+    values.latency,
+    table=table,
+    train=values.train,
+    judges=values.judges,
+    finalists=_finalists(values.finalists, values.finalist_steps),
+    **limits,
+  )
   print((answer.folder.path / "certificate.json").read_text())
   print(f"network: {answer.folder.path}")
+
+
+def _finalists(count: int | None, steps: int | None) -> "hw.Finalists | None":
+  """Both flags, or neither.
+
+  Raises:
+    ValueError: one of the two is missing.
+  """
+  import hwnas_jax as hw
+
+  if count is None and steps is None:
+    return None
+  if count is None or steps is None:
+    raise ValueError("--finalists and --finalist_steps need each other")
+  return hw.Finalists(count, steps)

@@ -12,6 +12,7 @@ from hwnas_jax.costs import counts
 from hwnas_jax.derive.exact import Constraint, best
 from hwnas_jax.spaces.spec import Spec
 
+COUNT = 20  # of a query's candidates
 _TIE = 1e-6  # of the largest operation, what the slowest one loses
 
 

@@ -61,6 +61,15 @@ def committee(
   return Verdict(total / sum(weights.values()), unjudged)
 
 
+def places(scores: np.ndarray) -> list[int]:
+  """Places [N] of scores [N]: 1 has the highest, and equal ones the first's.
+
+  What has no finite score is last.
+  """
+  finite = np.where(np.isfinite(scores), scores, -np.inf)
+  return [int(place) for place in stats.rankdata(-finite, "min")]
+
+
 def _check(
   scores: Mapping[str, np.ndarray], weights: Mapping[str, float]
 ) -> None:

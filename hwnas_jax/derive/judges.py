@@ -25,12 +25,13 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
+from scipy import special
 
 from hwnas_jax.core import program
 from hwnas_jax.core.types import Array, Genotype, Params
 from hwnas_jax.derive import capacity
 from hwnas_jax.derive.one_path import Forward, Program, evaluate
-from hwnas_jax.derive.rank import OWN_CLASSIFIERS, rank
 from hwnas_jax.derive.shared import SharedWeights
 from hwnas_jax.method.conditioned import plain
 from hwnas_jax.nets import probe
@@ -40,6 +41,7 @@ from hwnas_jax.spaces.darts import Darts
 from hwnas_jax.spaces.spec import Spec
 
 _JACOV_K = 1e-5
+_GROWTH = 1e-4  # of log weights, for the flow; its relative error is about 1e-7
 _ROUNDING = 1e-4  # of a mean of logits in float32, relative
 # Primitives that are not linear where their input is positive.
 _CURVED = set(
@@ -61,7 +63,8 @@ class Draw(NamedTuple):
 class Evidence(NamedTuple):
   """What judges read.
 
-  spec: the space. net: its supernet.
+  spec: of the networks that are judged, which may be deeper and wider than the
+    supernet. net: the supernet.
   draws: one at least; `jacov`, which is noisy, is the mean over all of them,
     and the other judges read the first.
   shared: the supernet's trained weights; None before a search.
@@ -123,18 +126,24 @@ def fresh(net: Net, key: Array, images: Array, count: int) -> tuple[Draw, ...]:
 
 
 def _flow(forward: Forward, data: Any) -> Array:
-  """The sum of abs(w dR/dw), w of convolutions and matrices: []."""
+  """Log of the sum of abs(w dR/dw), w of convolutions and matrices: [].
+
+  Where all is positive the sum is dR/ds of R(exp(s) w) at s = 0 (Euler), and a
+  difference of two outputs in float64 gives it without a backward pass.
+  """
   weights, ones = data
   positive = jax.tree.map(lambda w: jnp.abs(w).astype(ones.dtype), weights)
-  with probe.without_norm():
-    gradients = jax.grad(lambda w: forward(w, ones).sum())(positive)
-  terms = jax.tree.map(jnp.vdot, positive, gradients)
-  kernels = [w.ndim > 1 for w in jax.tree.leaves(weights)]
-  return sum(
-    term
-    for term, is_kernel in zip(jax.tree.leaves(terms), kernels, strict=True)
-    if is_kernel
-  )
+
+  def log_output(growth: Array) -> Array:
+    grown = jax.tree.map(
+      lambda w: w * jnp.exp(growth) if w.ndim > 1 else w, positive
+    )
+    with probe.without_norm():
+      return jnp.log(forward(grown, ones).sum())
+
+  steps = _GROWTH * jnp.arange(-1, 2, dtype=ones.dtype)
+  low, middle, high = lax.map(log_output, steps)
+  return middle + jnp.log((high - low) / (2 * _GROWTH))
 
 
 def synflow(evidence: Evidence, genotypes: Sequence[Genotype], /) -> np.ndarray:
@@ -147,9 +156,7 @@ def synflow(evidence: Evidence, genotypes: Sequence[Genotype], /) -> np.ndarray:
   weights = evidence.draws[0].weights
   with jax.enable_x64(True):
     ones = jnp.ones((1, *evidence.spec.image), jnp.float64)
-    flows = _evaluate(_flow, evidence, genotypes, (weights, ones))
-  with np.errstate(divide="ignore"):
-    return np.log(flows)
+    return _evaluate(_flow, evidence, genotypes, (weights, ones))
 
 
 def _correlation(forward: Forward, data: Any) -> Array:
@@ -195,15 +202,27 @@ def _spread(correlation: np.ndarray) -> float:
     return float(-(np.log(values) + 1 / values).sum())
 
 
-def _kernel(forward: Forward, data: Any) -> Array:
-  """How many ReLU units two images have both on or both off: [B, B]."""
+class _Codes(NamedTuple):
+  """kernel: [B, B], how many ReLU units two images have both on or both off.
+
+  logits: [B, num_classes].
+  """
+
+  kernel: Array
+  logits: Array
+
+
+def _codes(forward: Forward, data: Any) -> _Codes:
+  """Of a batch. `nwot` and `shared_loss` share the program: one compile."""
   weights, images = data
 
-  def logits(equal: Array) -> Array:
+  def total(equal: Array) -> tuple[Array, Array]:
     with probe.counting_relus(equal):
-      return forward(weights, images).sum()
+      logits = forward(weights, images)
+    return logits.sum(), logits
 
-  return jax.grad(logits)(jnp.zeros((len(images), len(images))))
+  zeros = jnp.zeros((len(images), len(images)))
+  return _Codes(*jax.grad(total, has_aux=True)(zeros))
 
 
 def nwot(evidence: Evidence, genotypes: Sequence[Genotype], /) -> np.ndarray:
@@ -212,17 +231,31 @@ def nwot(evidence: Evidence, genotypes: Sequence[Genotype], /) -> np.ndarray:
   K[a, b] counts the units, of all ReLUs and ReLU6s, that are on for both images
   or off for both.
   """
-  kernels = _evaluate(_kernel, evidence, genotypes, tuple(evidence.draws[0]))
+  codes = _evaluate(_codes, evidence, genotypes, tuple(evidence.draws[0]))
   with np.errstate(divide="ignore"):
-    return np.linalg.slogdet(kernels.astype(np.float64)).logabsdet
+    return np.linalg.slogdet(codes.kernel.astype(np.float64)).logabsdet
 
 
 def shared_loss(
   evidence: Evidence, genotypes: Sequence[Genotype], /
 ) -> np.ndarray:
-  """Minus the cross-entropy with the supernet's weights (`derive.rank`)."""
-  assert evidence.shared is not None
-  return -rank(evidence.shared, len(evidence.spec.ops), genotypes)
+  """Minus the cross-entropy with the supernet's weights.
+
+  The images are taken in batches as large as a draw's, each normalised by its
+  own statistics; a remainder is left out.
+  """
+  shared = evidence.shared
+  assert shared is not None
+  size = min(len(evidence.draws[0].images), len(shared.images))
+  log_likelihoods = []
+  for start in range(0, len(shared.images) - size + 1, size):
+    rows = slice(start, start + size)
+    data = shared.weights, shared.images[rows]
+    logits = _evaluate(_codes, evidence, genotypes, data).logits
+    labels = np.asarray(shared.labels[rows])
+    log_p = special.log_softmax(logits, -1)[:, np.arange(size), labels]
+    log_likelihoods.append(log_p.mean(-1))
+  return np.mean(log_likelihoods, 0)
 
 
 def macs(evidence: Evidence, genotypes: Sequence[Genotype], /) -> np.ndarray:
@@ -235,7 +268,7 @@ def _evaluate(
   evidence: Evidence,
   genotypes: Sequence[Genotype],
   data: Any,
-) -> np.ndarray:
+) -> Any:
   num_ops = len(evidence.spec.ops)
   return evaluate(judged, evidence.net, num_ops, genotypes, data)
 
@@ -283,7 +316,12 @@ def _needs_gradients(evidence: Evidence, /) -> str | None:
 def _needs_shared(evidence: Evidence, /) -> str | None:
   if evidence.shared is None:
     return "there are no trained weights of a supernet"
-  return None if evidence.shared.fold is plain else OWN_CLASSIFIERS
+  if evidence.shared.fold is plain:
+    return None
+  return (
+    "controller.classifier=True gives each condition another classifier:"
+    " networks of different conditions cannot be compared"
+  )
 
 
 def _traced_names(spec: Spec, batch: int = 1) -> set[str]:
@@ -309,6 +347,13 @@ JUDGES: dict[str, Judge] = {
 }
 
 
+def require(names: Sequence[str]) -> None:
+  """Raises ValueError if no judge has one of the names."""
+  unknown = [name for name in names if name not in JUDGES]
+  if unknown:
+    raise ValueError(f"no judge is called {unknown[0]!r}: {', '.join(JUDGES)}")
+
+
 class Judged(NamedTuple):
   """Scores float64[N] by judge, and why other judges were left out."""
 
@@ -330,9 +375,7 @@ def judge(
   Raises:
     ValueError: no judge has such a name.
   """
-  unknown = [name for name in names if name not in JUDGES]
-  if unknown:
-    raise ValueError(f"no judge is called {unknown[0]!r}: {', '.join(JUDGES)}")
+  require(names)
   living = [
     capacity.reaching(evidence.spec, genotype) for genotype in genotypes
   ]

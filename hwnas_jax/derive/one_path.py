@@ -5,7 +5,9 @@ one program serves all candidates; no other operation runs. A choice that is
 ABSENT runs nothing.
 """
 
+import collections
 import functools
+import threading
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -15,6 +17,11 @@ import numpy as np
 
 from hwnas_jax.core.types import ABSENT, Array, Genotype, Params, Paths
 from hwnas_jax.nets.supernet import Net
+
+# Of two threads that run the same program, one compiles it.
+_compiling: collections.defaultdict[Any, threading.Lock] = (
+  collections.defaultdict(threading.Lock)
+)
 
 
 class Forward(Protocol):
@@ -32,8 +39,8 @@ class Forward(Protocol):
 class Program(Protocol):
   """What is computed of each candidate; it is traced once."""
 
-  def __call__(self, forward: Forward, data: Any, /) -> Array:
-    """An array, of one shape for all candidates, from a pytree of arrays."""
+  def __call__(self, forward: Forward, data: Any, /) -> Any:
+    """Arrays, of one shape for all candidates, from a pytree of arrays."""
 
 
 def evaluate(
@@ -42,8 +49,8 @@ def evaluate(
   num_ops: int,
   genotypes: Sequence[Genotype],
   data: Any,
-) -> np.ndarray:
-  """What a program gives for each candidate: [N, ...].
+) -> Any:
+  """What a program gives for each candidate: its arrays, stacked: [N, ...].
 
   It is compiled once for a program, a net and the shapes of the data, whatever
   the number of candidates.
@@ -56,15 +63,17 @@ def evaluate(
     data: what the program gets beside the candidate.
   """
   columns = np.asarray(genotypes, np.int32)
+  with _compiling[program]:
+    first = _run(program, net, num_ops, columns[0], data)
   # Calls return before they have run: the next is sent off meanwhile.
-  results = [_run(program, net, num_ops, row, data) for row in columns]
-  return np.stack([np.asarray(result) for result in results])
+  others = [_run(program, net, num_ops, row, data) for row in columns[1:]]
+  return jax.tree.map(lambda *arrays: np.stack(arrays), first, *others)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _run(
   program: Program, net: Net, num_ops: int, columns: Array, data: Any
-) -> Array:
+) -> Any:
   """One candidate, as columns int32[E]."""
   absent = columns == ABSENT
   paths = Paths(jnp.maximum(columns, 0)[:, None], absent=absent[:, None])

@@ -6,13 +6,18 @@ that was too slow a faster one is measured, after one that leaves much of the
 budget a slower one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from hwnas_jax.core.types import Genotype
-from hwnas_jax.io.records import Measurement
+from hwnas_jax.io.certificates import (
+  Source,
+)
+from hwnas_jax.io.records import (
+  Measurement,
+)
 
 FILL = 0.9  # of the budget that an answer should use
 MAX_MEASURED = 8
@@ -21,13 +26,17 @@ MAX_MEASURED = 8
 class Candidate(NamedTuple):
   """An architecture that may be the answer.
 
-  loss: cross-entropy with the shared weights. predicted_ms: by the table, of
-  the operations that reach the output.
+  place: 1 is the best of all architectures that were compared. Those that the
+    latency budget excludes are compared too, so that no budget would change the
+    choice of the first. Equal ones have the same place.
+  predicted_ms: by the table, of the operations that reach the output.
+  source: who proposed it.
   """
 
   genotype: Genotype
-  loss: float
+  place: int
   predicted_ms: float
+  source: Source
 
 
 class MeasuredCandidate(NamedTuple):
@@ -35,6 +44,14 @@ class MeasuredCandidate(NamedTuple):
 
   candidate: Candidate
   measured: Measurement
+
+
+class Known(NamedTuple):
+  """A network that was measured, by this query or before."""
+
+  genotype: Genotype
+  predicted_ms: float
+  measured_ms: float
 
 
 class Settled(NamedTuple):
@@ -63,7 +80,7 @@ def begin(
   ranked: Sequence[Candidate],
   budget_ms: float,
   margin: float,
-  before: Sequence[MeasuredCandidate] = (),
+  before: Sequence[Known] = (),
 ) -> Candidate:
   """The best candidate predicted to keep the budget, else the fastest one.
 
@@ -85,13 +102,14 @@ def settle(
   budget_ms: float,
   measure: Measure,
   first: Candidate,
-  ideal_loss: float,
-  before: Sequence[MeasuredCandidate] = (),
+  before: Sequence[Known] = (),
 ) -> Settled:
   """Measures until an answer keeps the budget and uses most of it.
 
-  At most MAX_MEASURED networks are measured. If a candidate uses less than FILL
-  of the budget, a slower one is tried, unless its loss is `ideal_loss`.
+  At most MAX_MEASURED networks are measured. One whose place is 1 is the answer
+  if it keeps the budget, however little of the budget it uses: no budget would
+  change it. Otherwise the answer is the best of those that use FILL of the
+  budget, or the best of all where none does.
 
   Args:
     candidates: gives the candidates within a limit; called again with another
@@ -99,8 +117,6 @@ def settle(
     budget_ms: the limit of the median latency.
     measure: the device.
     first: measured first.
-    ideal_loss: the least loss without a budget: a candidate with this loss that
-      keeps the budget is the answer, however little of it it uses.
     before: networks measured before.
 
   Raises:
@@ -108,45 +124,95 @@ def settle(
   """
   tried: dict[Genotype, MeasuredCandidate] = {}
   following: Candidate | None = first
-  best_ms = 0.0  # the largest that kept the budget
+  best_place = np.inf  # of those that kept the budget
   limit_ms = budget_ms
   while following is not None and len(tried) < MAX_MEASURED:
     measured = measure(following.genotype)
     tried[following.genotype] = MeasuredCandidate(following, measured)
     fits = measured.median_ms <= budget_ms
-    if fits:
-      best_ms = max(best_ms, measured.median_ms)
-    if fits and following.loss <= ideal_loss:
+    if fits and following.place == 1:
       return Settled(following, measured, list(tried.values()))
-    if best_ms >= FILL * budget_ms:
+    if fits and measured.median_ms >= FILL * budget_ms:
       break
+    if fits:
+      best_place = min(best_place, following.place)
     if np.isfinite(measured.median_ms):
       # Candidates fill their limit: a slow device asks for faster ones.
       limit_ms = budget_ms * following.predicted_ms / measured.median_ms
-    goal = _Goal(budget_ms, best_ms, ideal_loss)
-    following = _next(candidates(limit_ms), before, tried, goal)
+    untried = [c for c in candidates(limit_ms) if c.genotype not in tried]
+    known = [*before, *_known(tried.values())]
+    following = _next(untried, known, budget_ms, best_place)
   fitting = [t for t in tried.values() if t.measured.median_ms <= budget_ms]
   if not fitting:
     raise ValueError(_too_slow(list(tried.values()), budget_ms))
-  answer = max(fitting, key=lambda t: t.measured.median_ms)
+  filling = [t for t in fitting if t.measured.median_ms >= FILL * budget_ms]
+  answer = min(filling or fitting, key=lambda t: t.candidate.place)
   return Settled(*answer, list(tried.values()))
 
 
-def _corrected_ms(
-  candidate: Candidate, measured: Sequence[MeasuredCandidate]
-) -> float:
+class Kept(NamedTuple):
+  """Candidates that keep a budget, best first, and all that were measured."""
+
+  candidates: list[Candidate]
+  tried: list[MeasuredCandidate]
+
+
+def keeping(
+  ranked: Sequence[Candidate],
+  budget_ms: float,
+  measure: Measure,
+  count: int,
+  settled: Settled,
+  before: Sequence[Known] = (),
+) -> Kept:
+  """The best candidates that keep the budget, by measurement.
+
+  Args:
+    ranked: best first.
+    budget_ms: the limit of the median latency.
+    measure: the device; it is asked at most `count` + MAX_MEASURED times.
+    count: how many candidates are asked for; fewer may keep the budget.
+    settled: its answer is always one of them.
+    before: networks measured before.
+  """
+  tried = {t.candidate.genotype: t for t in settled.tried}
+  kept = [settled.candidate]
+  most = len(tried) + count + MAX_MEASURED
+  for candidate in ranked:
+    if len(kept) == count or len(tried) == most:
+      break
+    if candidate.genotype == settled.candidate.genotype:
+      continue
+    if candidate.genotype not in tried:
+      known = [*before, *_known(tried.values())]
+      if _corrected_ms(candidate, known) > budget_ms:
+        continue
+      measured = measure(candidate.genotype)
+      tried[candidate.genotype] = MeasuredCandidate(candidate, measured)
+    if tried[candidate.genotype].measured.median_ms <= budget_ms:
+      kept.append(candidate)
+  kept.sort(key=lambda candidate: candidate.place)
+  return Kept(kept, list(tried.values()))
+
+
+def _known(measured: Iterable[MeasuredCandidate]) -> list[Known]:
+  """Those that ran."""
+  return [
+    Known(candidate.genotype, candidate.predicted_ms, latency.median_ms)
+    for candidate, latency in measured
+    if np.isfinite(latency.median_ms)
+  ]
+
+
+def _corrected_ms(candidate: Candidate, known: Sequence[Known]) -> float:
   """The prediction, corrected by the most similar measured network."""
-  if not measured:
+  if not known:
     return candidate.predicted_ms
   chosen = np.asarray(candidate.genotype)
-  others = np.asarray([m.candidate.genotype for m in measured])
+  others = np.asarray([network.genotype for network in known])
   # Of equally similar ones, the last.
-  nearest = measured[::-1][(others != chosen).sum(1)[::-1].argmin()]
-  return (
-    candidate.predicted_ms
-    * nearest.measured.median_ms
-    / nearest.candidate.predicted_ms
-  )
+  nearest = known[::-1][(others != chosen).sum(1)[::-1].argmin()]
+  return candidate.predicted_ms * nearest.measured_ms / nearest.predicted_ms
 
 
 def _too_slow(tried: Sequence[MeasuredCandidate], budget_ms: float) -> str:
@@ -161,37 +227,30 @@ def _too_slow(tried: Sequence[MeasuredCandidate], budget_ms: float) -> str:
   )
 
 
-class _Goal(NamedTuple):
-  """best_ms: the slowest network so far that kept the budget, 0 if none."""
-
-  budget_ms: float
-  best_ms: float
-  ideal_loss: float
-
-
 def _next(
-  candidates: Sequence[Candidate],
-  before: Sequence[MeasuredCandidate],
-  tried: Mapping[Genotype, MeasuredCandidate],
-  goal: _Goal,
+  untried: Sequence[Candidate],
+  known: Sequence[Known],
+  budget_ms: float,
+  best_place: float,
 ) -> Candidate | None:
   """The next candidate to measure, of those that may keep the budget.
 
-  It is one with the ideal loss; or else the best one that fills the budget; or
-  else the slowest, if it is slower than the best answer so far.
+  It is the first of all; or else the best one that fills the budget; or else
+  the best, if it is better than those that kept the budget so far.
+
+  Args:
+    untried: best first.
+    known: corrects their predictions.
+    budget_ms: the limit.
+    best_place: of those that kept the budget.
   """
-  finite = [t for t in tried.values() if np.isfinite(t.measured.median_ms)]
-  measured = [*before, *finite]
   corrected = [
-    (c, ms)
-    for c in candidates
-    if c.genotype not in tried
-    and (ms := _corrected_ms(c, measured)) <= goal.budget_ms
+    (c, ms) for c in untried if (ms := _corrected_ms(c, known)) <= budget_ms
   ]
-  if corrected and corrected[0][0].loss <= goal.ideal_loss:
-    return corrected[0][0]
-  slower = [(c, ms) for c, ms in corrected if ms > goal.best_ms]
-  filling = [c for c, ms in slower if ms >= FILL * goal.budget_ms]
-  if filling:
+  if not corrected:
+    return None
+  best = corrected[0][0]
+  filling = [c for c, ms in corrected if ms >= FILL * budget_ms]
+  if best.place > 1 and filling:
     return filling[0]
-  return max(slower, key=lambda row: row[1], default=(None, 0.0))[0]
+  return best if best.place < best_place else None

@@ -1,14 +1,17 @@
 """The shortlist: the architectures that a query considers for a budget.
 
-A query goes from a family and a budget to one network in four steps:
+A query goes from a family and a budget to one network in five steps:
 
 1. The device's prices give a point of the simplex (`simplex_of`); there the
    controller gives logits at many scales.
 2. At each scale, the most likely architectures that keep every budget and take
-   most of the latency (`shortlist`).
-3. Their union is ranked by the shared weights on a fixed batch (`rank.rank`).
+   most of the latency (`shortlist`), and beside them the largest that keep
+   every budget (`capacity.largest`).
+3. A committee of judges ranks their union (`judges`, `committee`).
 4. The best are measured, until one keeps the budget and uses most of it
    (`settle.settle`).
+5. If it is asked for, the best that keep the budget are trained briefly, and
+   the most accurate of these finalists is the answer (`finalists`).
 """
 
 import itertools
@@ -21,7 +24,7 @@ from hwnas_jax.derive.exact import Constraint, best, spent
 from hwnas_jax.spaces.spec import Space
 
 NUM_SCALES = 32  # of a query's logits, and the least scale
-PER_SCALE = 10  # architectures
+PER_SCALE = 3  # architectures
 MOST = 20  # architectures of all scales
 BAND = 0.1  # of a latency budget, what a candidate may leave
 AIMED = (0.02, 0.05, 1.0)  # how far below a target a network may be, of it

@@ -122,6 +122,22 @@ def run(job: Job, dispatch: Dispatch, state: State) -> State:
   return state
 
 
+def finished(job: Job, like: State) -> State | None:
+  """The state at `job.num_steps`; None if the run did not get there.
+
+  Args:
+    job: as for `run`.
+    like: the state's structure as ShapeDtypeStructs, which compiles nothing.
+
+  Raises:
+    ValueError: the checkpoint is another run's, or cannot be read.
+  """
+  if max(checkpoint.steps(job.checkpoints), default=0) < job.num_steps:
+    return None
+  state = _restored(job, like)
+  return state if int(state.step) >= job.num_steps else None
+
+
 def _restored(job: Job, fresh: State) -> State:
   """The newest checkpoint's state, or the fresh one where there is none."""
   newest = checkpoint.restore_latest(job.checkpoints, fresh)

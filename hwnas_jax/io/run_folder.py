@@ -8,6 +8,9 @@ networks/<id>/                 architecture.json, weights.npz, metrics.json,
                                metrics.jsonl, comfort.json, comfort.svg
 queries/<id>/                  certificate.json, architecture.json, weights
 measured.json                  the networks before the baselines are trained
+finalists/<recipe>/            networks that queries trained briefly, a run
+                               folder's `networks` for each recipe
+scores.json                    what judges said of architectures
 family.json report.html        the result
 """
 
@@ -16,10 +19,10 @@ import pathlib
 from typing import TypeVar
 
 from hwnas_jax.io import records, writers
+from hwnas_jax.io.certificates import Certificate
 from hwnas_jax.io.judgements import Judgements
 from hwnas_jax.io.records import (
   Accuracies,
-  Certificate,
   ComfortZone,
   Family,
   MadeWith,
@@ -127,6 +130,15 @@ class RunFolder:
   def write_judgements(self, judgements: Judgements) -> None:
     """Writes judgements.json."""
     records.write(self.path / "judgements.json", judgements)
+
+  @property
+  def scores(self) -> pathlib.Path:
+    """scores.json."""
+    return self.path / "scores.json"
+
+  def finalists(self, recipe: str) -> "RunFolder":
+    """A folder for networks that a recipe trained briefly."""
+    return RunFolder(self.path / "finalists" / recipe)
 
   def network(self, name: str) -> NetworkFolder:
     """The folder of a network of the family, or of a random one."""

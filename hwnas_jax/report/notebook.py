@@ -9,8 +9,14 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from hwnas_jax.io.records import (
+from hwnas_jax.io.certificates import (
   Certificate,
+  Committee,
+  Finalist,
+  Largest,
+  Source,
+)
+from hwnas_jax.io.records import (
   Family,
   Measurement,
   Member,
@@ -28,6 +34,12 @@ from hwnas_jax.report.run import Run, device_name
 from hwnas_jax.report.style import Figure
 from hwnas_jax.report.summary import summary
 from hwnas_jax.report.template import render
+
+_PROPOSED: dict[Source, str] = {
+  "controller": "by the controller",
+  "capacity": "by size",
+  "both": "by both",
+}
 
 
 class Table(NamedTuple):
@@ -118,7 +130,7 @@ def network_html(member: Member, networks: Family) -> str:
 
 
 def answer_html(certificate: Certificate) -> str:
-  """A query's answer: its budget, and how its latency is known."""
+  """A query's answer: how it was chosen, and how its latency is known."""
   budget, margin = certificate.budget, certificate.margin
   limits = [f"{name} ≤ {limit:g}" for name, limit in budget.limits.items()]
   latency = f"{budget.latency} = {words.ms(budget.latency_ms)}"
@@ -127,7 +139,14 @@ def answer_html(certificate: Certificate) -> str:
     "Measured latency": _measured(certificate.measured),
     "Predicted latency": words.ms(certificate.predicted_ms),
     "Networks measured": f"{len(certificate.tried)}",
-    "Candidates": f"{certificate.candidates}",
+    "Candidates": _candidates(certificate),
+    "Proposed by": _PROPOSED[certificate.source],
+    "Place by the committee": _places(certificate.committee),
+    **{
+      f"Judge left out: {name}": reason
+      for name, reason in certificate.committee.left_out.items()
+    },
+    "The largest that fits": _largest(certificate.largest),
     "Test accuracy": words.percent(certificate.accuracies.test_accuracy, 2),
     "Weights": certificate.weights or words.NOTHING,
     "Device": device_name(certificate.device),
@@ -148,11 +167,53 @@ def answer_html(certificate: Certificate) -> str:
     texts.append(
       "The budget costs nothing: without it, no network ranks better."
     )
+  tables = [Table([*facts.items()])]
+  if certificate.finalists:
+    tables.append(_finalists(certificate.finalists))
   return _html(
-    f"A network of {words.ms(latency_ms)} ({how})",
-    texts,
-    tables=[Table([*facts.items()])],
+    f"A network of {words.ms(latency_ms)} ({how})", texts, tables=tables
   )
+
+
+def _candidates(certificate: Certificate) -> str:
+  counts = certificate.candidates
+  parts = [f"{n} {_PROPOSED[source]}" for source, n in counts.items()]
+  return f"{sum(counts.values())} ({', '.join(parts)})"
+
+
+def _places(committee: Committee) -> str:
+  votes = [f"{vote.judge} {vote.place}" for vote in committee.votes]
+  return f"{committee.place} of {committee.compared} ({', '.join(votes)})"
+
+
+def _largest(largest: Largest) -> str:
+  parts = [
+    largest.id,
+    f"{words.count(largest.macs)} multiply-accumulates",
+    f"{words.ms(largest.predicted_ms)} predicted",
+  ]
+  if largest.measured:
+    parts.append(f"{words.ms(largest.measured.median_ms)} measured")
+  if largest.test_accuracy is not None:
+    parts.append(f"test accuracy {words.percent(largest.test_accuracy, 2)}")
+  return ", ".join(parts)
+
+
+def _finalists(finalists: Sequence[Finalist]) -> Table:
+  """Those that were trained briefly, a row each."""
+  rows = [
+    (
+      f.id,
+      _PROPOSED[f.source],
+      words.ms(f.measured.median_ms if f.measured else f.predicted_ms),
+      words.percent(f.held_out_accuracy, 2),
+      f"{f.steps}",
+      f"{f.seconds:.0f} s",
+    )
+    for f in finalists
+  ]
+  heads = ("Finalist", "", "Latency", "Held-out accuracy", "Steps", "Time")
+  return Table(rows, heads)
 
 
 def _measured(latency: Measurement | None) -> str:

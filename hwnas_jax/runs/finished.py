@@ -23,8 +23,6 @@ class Finished:
   problem: its table is the one that the search priced with.
   searched: the method's parts and their final state.
   measured: latencies of the run's networks on the table's device.
-  losses: shared-weights losses of architectures ranked so far; each query adds
-    those that it ranks.
   """
 
   folder: RunFolder
@@ -32,7 +30,6 @@ class Finished:
   dataset: Dataset
   searched: Searched
   measured: dict[Genotype, Measurement]
-  losses: dict[Genotype, float] = dataclasses.field(default_factory=dict)
 
 
 def load(folder: RunFolder, dataset: Dataset | None = None) -> Finished:

@@ -5,9 +5,7 @@ does not judge again. The fit takes a moment and is made again when it is read.
 """
 
 import time
-from collections.abc import Sequence
 
-import jax.numpy as jnp
 import msgspec
 import numpy as np
 
@@ -54,11 +52,11 @@ def judge(
   space = net.space()
   judged = folder.judgements() or _drawn(problem.config, space)
   done = {*judged.scores, *judged.left_out}
-  evidence = None
+  read = None
   for name in [name for name in WEIGHTS if name not in done]:
     start = time.monotonic()
-    evidence = evidence or _evidence(problem, dataset, shared)
-    scores, left_out = judges.judge([name], evidence, _genotypes(space, judged))
+    read = read or evidence(problem, dataset, shared)
+    scores, left_out = judges.judge([name], read, _genotypes(space, judged))
     for reason in left_out.values():
       print(f"surrogate: {name} is left out: {reason}")
     finite = {
@@ -84,16 +82,6 @@ def judge(
       f" Spearman {fitted.rank_correlation:.2f}"
     )
   return fitted.surrogate
-
-
-def qualities(
-  problem: Problem, folder: RunFolder, genotypes: Sequence[Genotype]
-) -> np.ndarray:
-  """Qualities of architectures by the surrogate of a finished search: [N]."""
-  judged, net = folder.judgements(), problem.nets.supernet
-  assert judged is not None
-  mixes = architecture.one_hot(genotypes, len(net.ops))
-  return np.asarray(fit(net, judged).surrogate.quality(jnp.asarray(mixes)))
 
 
 def fit(net: Spec, judged: Judgements) -> Fit:
@@ -138,12 +126,19 @@ def _genotypes(space: Space, judged: Judgements) -> list[Genotype]:
   return [architecture.from_json(space, a) for a in judged.architectures]
 
 
-def _evidence(
+def evidence(
   problem: Problem, dataset: Dataset, shared: SharedWeights | None
 ) -> Evidence:
-  config, net = problem.config, problem.nets.supernet
+  """What judges read: fresh weights of one seed, held-out images, the supernet.
+
+  Args:
+    problem: the search.
+    dataset: its data.
+    shared: the supernet's trained weights; None where there are none.
+  """
+  config = problem.config
+  supernet = make_supernet(problem.nets.supernet)
   images, _ = method.held_out(config, dataset, DRAWS * BATCH)
-  images = images[: len(images) // DRAWS * DRAWS]
-  supernet = make_supernet(net)
+  images = images[: max(1, len(images) // DRAWS) * DRAWS]
   draws = judges.fresh(supernet, stream(config.seed, "judges"), images, DRAWS)
-  return Evidence(net, supernet, draws, shared)
+  return Evidence(problem.nets.derived, supernet, draws, shared)

@@ -16,12 +16,14 @@ import numpy as np
 
 from hwnas_jax.core.compile import jit
 from hwnas_jax.core.types import Array, Genotype
+from hwnas_jax.io.certificates import (
+  Certificate,
+  Margin,
+)
 from hwnas_jax.io.records import (
   Accuracies,
-  Certificate,
   ComfortZone,
   Export,
-  Margin,
   Measurement,
   Member,
 )

@@ -11,56 +11,79 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hwnas_jax.config import method, pricing
+from hwnas_jax.config.fields import Config
 from hwnas_jax.core import budget as budgets
 from hwnas_jax.core.types import Genotype
-from hwnas_jax.costs import counts
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import timing
 from hwnas_jax.costs.table import LatencyTable
-from hwnas_jax.derive import rank, reach, settle, shortlist, sweep
-from hwnas_jax.derive.exact import Constraint, spent
-from hwnas_jax.derive.settle import (
-  Candidate,
-  Measure,
-  MeasuredCandidate,
-  Settled,
+from hwnas_jax.derive import judges, reach, settle
+from hwnas_jax.derive.settle import Candidate, Known, Measure
+from hwnas_jax.io import certificates, versions
+from hwnas_jax.io.certificates import (
+  Certificate,
 )
-from hwnas_jax.io import records, versions
-from hwnas_jax.io.records import Certificate, Measurement
-from hwnas_jax.runs import judging, searching
+from hwnas_jax.io.records import (
+  Measurement,
+)
+from hwnas_jax.runs import certificate, finalists
+from hwnas_jax.runs.candidates import LIMITS, Proposals, Ranking
+from hwnas_jax.runs.certificate import Found
+from hwnas_jax.runs.finalists import Finalists, Trained
 from hwnas_jax.runs.finished import Finished
 from hwnas_jax.spaces import architecture
-from hwnas_jax.spaces.rules import RULES
 from hwnas_jax.spaces.spec import Spec
 
 REPEATS = 30  # samples of a candidate's latency
-LIMITS = {"params": counts.params, "macs": counts.macs}
 
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-  """The budgets of a query.
+  """The budgets of a query, and how its answer is chosen.
 
   latency: `5ms`, or `0.4x`, `60%` of the largest architecture's.
   table: the latency table of the device; None is the run's table.
   limits: further budgets: params, macs, memory_mb (peak, compiled).
   measure: measures a genotype on the device; None measures on this one.
+  judges: who ranks the candidates; () is `derive.committee.WEIGHTS`.
+  finalists: how many are trained briefly; None trains none.
+
+  Raises:
+    ValueError: the latency is none, a limit or a judge is unknown.
   """
 
   latency: str
   table: LatencyTable | None = None
   limits: Mapping[str, float] = dataclasses.field(default_factory=dict)
   measure: Measure | None = None
+  judges: Sequence[str] = ()
+  finalists: Finalists | None = None
+
+  def __post_init__(self) -> None:
+    budgets.parse(self.latency, "latency")
+    judges.require(self.judges)
+    unknown = set(self.limits) - {*LIMITS, "memory_mb"}
+    if unknown:
+      raise ValueError(
+        f"unknown limit {', '.join(sorted(unknown))}: a limit is params, macs"
+        " or memory_mb"
+      )
+
+  def require(self, config: Config) -> None:
+    """Raises ValueError if a run's recipe cannot train the finalists."""
+    if self.finalists:
+      self.finalists.require(config)
 
 
 def ask(finished: Finished, question: Question) -> tuple[Genotype, Certificate]:
   """The architecture for a latency budget, and its certificate.
 
   Raises:
-    ValueError: no architecture keeps the budgets, a limit is unknown, or the
+    ValueError: no architecture keeps the budgets, no judge applies, or the
       table is of another device and not calibrated.
+    io.loop.Stopped: asked to stop while finalists were trained.
   """
+  question.require(finished.problem.config)
   table = question.table or finished.problem.table
   assert table is not None
   return _Query(finished, question, table).answer()
@@ -78,84 +101,63 @@ class _Query:
   def _net(self) -> Spec:
     return self.finished.problem.nets.derived
 
-  @property
-  def _rule(self) -> str:
-    return self.finished.problem.config.derive.rule
-
   def answer(self) -> tuple[Genotype, Certificate]:
-    space = self._net.space()
-    tables.require(self.table, space, self.table.batch_size)
+    tables.require(self.table, self._net.space(), self.table.batch_size)
     budget_ms, margin = self._budget_ms(), self._margin()
     # A network that is measured needs no margin on its prediction.
-    factor = 1.0 if self._measures() else margin
-    candidates = functools.cache(self._candidates)
-    ranked = candidates(budget_ms / factor)
+    limit_ms = budget_ms if self._measures() else budget_ms / margin
+    proposals = Proposals(
+      self.finished, self.table, self.question.limits, self.question.judges
+    )
+    rankings: dict[float, Ranking] = {}
+
+    def within(limit_ms: float) -> list[Candidate]:
+      if limit_ms not in rankings:
+        rankings[limit_ms] = proposals.within(limit_ms)
+      return rankings[limit_ms].candidates
+
+    ranked = within(limit_ms)
     if not ranked:
-      raise ValueError(self._impossible(budget_ms, factor))
-    ideal_loss, known = self._ideal_loss(), self._known()
-    first = settle.begin(ranked, budget_ms, margin, known)
-    settled = None
+      raise ValueError(self._impossible(budget_ms, limit_ms))
+    known = self._known()
+    answer, count = settle.begin(ranked, budget_ms, margin, known), self._count
+    kept = settle.Kept(ranked[:count], [])
     if self._measures():
-      settled = settle.settle(
-        candidates,
-        budget_ms,
-        self._device(),
-        first,
-        ideal_loss,
-        known,
-      )
-      first = settled.candidate
-    certificate = self._certificate(
-      first,
-      settled,
-      budget_ms=budget_ms,
-      num_candidates=len(ranked),
-      unconstrained_best_fits=bool(first.loss <= ideal_loss),
+      device = self._device()
+      settled = settle.settle(within, budget_ms, device, answer, known)
+      answer, ranked = settled.candidate, within(max(rankings))
+      kept = settle.keeping(ranked, budget_ms, device, count, settled, known)
+    trained = self._train(kept.candidates)
+    found = Found(
+      certificates.Budget(
+        self.question.latency, budget_ms, dict(self.question.limits)
+      ),
+      proposals.simplex,
+      list(rankings.values()),
+      trained[0][0] if trained else answer,
+      kept.tried,
+      trained,
     )
-    return first.genotype, certificate
-
-  @functools.cached_property
-  def _simplex(self) -> tuple[np.ndarray, float]:
-    """(the device as a point of the simplex, relative residual of that)."""
-    problem, space = self.finished.problem, self._net.space()
-    assert problem.table is not None
-    prices = space.cost_array(tables.costs(self.table))
-    reference = tables.price_array(problem.table, space)
-    return shortlist.simplex_of(prices, reference, problem.columns)
-
-  @functools.cached_property
-  def _unbounded(self) -> list[Genotype]:
-    """The architectures that the rule derives at each scale, no budget."""
-    rule, space = RULES[self._rule], self._net.space()
-    return [*{rule(space, rows): None for rows in self._logits}]
-
-  def _ideal_loss(self) -> float:
-    """The least shared-weights loss without the latency budget."""
-    genotypes = shortlist.shortlist(
-      self._net.space(),
-      self._rule,
-      self._logits,
-      self._constraints(),
-      per_scale=3,
+    return found.answer.genotype, certificate.make(
+      self.finished, self.table, found
     )
-    return self._rank(genotypes)[0].loss
 
-  def _candidates(self, limit_ms: float) -> list[Candidate]:
-    """Architectures predicted to keep every budget, by rising loss."""
-    space, costs = self._net.space(), tables.costs(self.table)
-    timed = Constraint(
-      "latency", space.cost_array(costs), space.base_cost(costs), limit_ms
+  @property
+  def _count(self) -> int:
+    """Of finalists; 1, the answer alone, where none are trained."""
+    return self.question.finalists.count if self.question.finalists else 1
+
+  def _train(
+    self, kept: Sequence[Candidate]
+  ) -> list[tuple[Candidate, Trained]]:
+    """The finalists, most accurate first; [] if none are asked for."""
+    if not self.question.finalists:
+      return []
+    by_genotype = {candidate.genotype: candidate for candidate in kept}
+    rows = finalists.train(
+      self.finished, self.question.finalists, list(by_genotype)
     )
-    constraints = [timed, *self._constraints()]
-    genotypes = shortlist.shortlist(
-      space, self._rule, self._logits, constraints
-    )
-    ranked = self._rank([*dict.fromkeys([*genotypes, *self._unbounded])])
-    return [
-      candidate
-      for candidate in ranked
-      if all(spent(c, candidate.genotype) <= c.budget for c in constraints)
-    ]
+    return [(by_genotype[row.genotype], row) for row in rows]
 
   def _measures(self) -> bool:
     """Whether the table's device is here to measure on."""
@@ -164,7 +166,7 @@ class _Query:
     here = versions.fingerprint_id(versions.device_fingerprint())
     return here == self.table.fingerprint
 
-  def _known(self) -> list[MeasuredCandidate]:
+  def _known(self) -> list[Known]:
     """The run's measurements, if this table is of the same device."""
     run_table = self.finished.problem.table
     assert run_table is not None
@@ -175,10 +177,7 @@ class _Query:
     if self.question.measure is not None or not same or not self._measures():
       return []
     return [
-      MeasuredCandidate(
-        Candidate(g, 0.0, tables.predict_ms(self.table, self._net, g)),
-        measured,
-      )
+      Known(g, tables.predict_ms(self.table, self._net, g), measured.median_ms)
       for g, measured in self.finished.measured.items()
     ]
 
@@ -200,12 +199,14 @@ class _Query:
 
   def _reach_ms(self) -> tuple[float, float]:
     """(smallest, largest) predicted latency of the space on the device."""
-    return reach_ms(self._net, self.table, self._rule)
+    return reach_ms(
+      self._net, self.table, self.finished.problem.config.derive.rule
+    )
 
-  def _impossible(self, budget_ms: float, factor: float) -> str:
+  def _impossible(self, budget_ms: float, limit_ms: float) -> str:
     """The message of a budget that no architecture keeps."""
     low, high = self._reach_ms()
-    limits = dict(self.question.limits)
+    limits, factor = dict(self.question.limits), budget_ms / limit_ms
     return (
       f"no architecture keeps {budget_ms:.4g} ms"
       + (f" and {limits}" if limits else "")
@@ -213,65 +214,6 @@ class _Query:
       f" {low:.4g} to {high:.4g} ms by the table"
       + (f", times the margin {factor:.3g}" if factor != 1 else "")
     )
-
-  def _constraints(self) -> list[Constraint]:
-    """Limits other than latency that are sums: params, macs, max_skips."""
-    space, limits = self._net.space(), self.question.limits
-    unknown = set(limits) - {*LIMITS, "memory_mb"}
-    if unknown:
-      raise ValueError(
-        f"unknown limit {', '.join(sorted(unknown))}: a limit is params, macs"
-        " or memory_mb"
-      )
-    cap = pricing.skip_cap(self.finished.problem.config, space)
-    constraints = [cap] if cap else []
-    for name, limit in limits.items():
-      if name in LIMITS:
-        costs = counts.site_costs(space, LIMITS[name])
-        constraints.append(
-          Constraint(
-            name, space.cost_array(costs), space.base_cost(costs), limit
-          )
-        )
-    return constraints
-
-  @functools.cached_property
-  def _logits(self) -> np.ndarray:
-    """[33, E, O] at the device's point of the simplex, by rising scale."""
-    part = self.finished.problem.config.condition
-    scales = np.geomspace(part.low, part.high, shortlist.NUM_SCALES + 1)
-    simplex = tuple(self._simplex[0].tolist())
-    parts, state = self.finished.searched
-    return sweep.logits_of(
-      parts.controller,
-      parts.conditions,
-      state.controller,
-      [records.Condition(simplex, float(scale)) for scale in scales],
-    )
-
-  def _rank(self, genotypes: Sequence[Genotype]) -> list[Candidate]:
-    """Candidates by rising shared-weights loss on held-out examples.
-
-    Where the search trained no supernet, by falling quality by its surrogate.
-    """
-    finished = self.finished
-    new = [g for g in genotypes if g not in finished.losses]
-    if new:
-      shared = searching.shared_weights(
-        finished.problem, finished.dataset, finished.searched
-      )
-      if shared is None:
-        losses = -judging.qualities(finished.problem, finished.folder, new)
-      else:
-        losses = rank.rank(shared, len(self._net.ops), new)
-      finished.losses.update(zip(new, map(float, losses), strict=True))
-    ranked = [
-      Candidate(
-        g, finished.losses[g], tables.predict_ms(self.table, self._net, g)
-      )
-      for g in genotypes
-    ]
-    return sorted(ranked, key=lambda candidate: candidate.loss)
 
   def _device(self) -> Measure:
     """What measures a candidate; too much memory counts as too slow."""
@@ -282,52 +224,6 @@ class _Query:
       self._net,
       self.table.batch_size,
       memory_mb=self.question.limits.get("memory_mb", np.inf),
-    )
-
-  def _certificate(
-    self,
-    answer: Candidate,
-    settled: Settled | None,
-    *,
-    budget_ms: float,
-    num_candidates: int,
-    unconstrained_best_fits: bool,
-  ) -> Certificate:
-    calibration = self.table.calibration
-    has_shared = method.trains_weights(self.finished.problem.config)
-    simplex, residual = self._simplex
-    return Certificate(
-      kind="measured" if settled else "predicted",
-      budget=records.Budget(
-        self.question.latency, budget_ms, dict(self.question.limits)
-      ),
-      predicted_ms=answer.predicted_ms,
-      measured=settled.measured if settled else None,
-      tried=tuple(
-        records.Tried(
-          candidate.predicted_ms,
-          measured if np.isfinite(measured.median_ms) else None,
-        )
-        for candidate, measured in (settled.tried if settled else ())
-      ),
-      margin=records.Margin(
-        ratio=calibration.margin,
-        nominal_level=calibration.level,
-        attained_level=calibration.attained_level,
-        guaranteed_level=calibration.guaranteed_level,
-        networks=len(calibration.networks),
-      )
-      if calibration
-      else None,
-      candidates=num_candidates,
-      unconstrained_best_fits=unconstrained_best_fits,
-      simplex=tuple(float(s) for s in simplex),
-      simplex_residual=residual,
-      shared_weights_loss=answer.loss if has_shared else None,
-      batch_size=self.table.batch_size,
-      table=records.TableIdentity(self.table.fingerprint, self.table.digest()),
-      device=versions.device_fingerprint(),
-      versions=versions.versions(),
     )
 
 

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import html
 import pathlib
+from collections.abc import Sequence
 
 import msgspec
 
@@ -19,12 +20,15 @@ from hwnas_jax.config.problem import Nets
 from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.data.user import Data
-from hwnas_jax.io.records import Network as NetworkRecord
+from hwnas_jax.io.records import (
+  Network as NetworkRecord,
+)
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.report import notebook
 from hwnas_jax.report import run as report_run
 from hwnas_jax.report.html import write_report
 from hwnas_jax.runs import finished, helpers, pipeline, query, weights
+from hwnas_jax.runs.finalists import Finalists
 from hwnas_jax.runs.helpers import Helpers
 from hwnas_jax.runs.network import Answer, Network
 from hwnas_jax.runs.query import Measure, Question
@@ -131,19 +135,26 @@ class Run:
     table: LatencyTable | None = None,
     train: bool = False,
     measure: Measure | None = None,
+    judges: Sequence[str] = (),
+    finalists: Finalists | None = None,
     **limits: float,
   ) -> Answer:
     """The network for a latency budget, with a certificate.
 
     Writes queries/<id>/ of the run folder: certificate.json,
     architecture.json and weights.npz. Without `train` the weights are the
-    supernet's, unless this network was trained before.
+    supernet's, unless this network was trained before. See
+    docs/concepts.md#query.
 
     Args:
       latency: `5ms`, or `0.4x`, `60%` of the largest architecture's.
       table: the latency table of the device; None is the run's table.
       train: trains the network by the run's recipe.
       measure: measures a genotype on the device; None measures on this one.
+      judges: who ranks the candidates, such as ("synflow", "macs"); () is
+        `derive.committee.WEIGHTS`.
+      finalists: trains the best candidates briefly and takes the most accurate;
+        None takes the best by the judges.
       **limits: further budgets: params, macs, memory_mb (peak, compiled).
 
     Returns:
@@ -151,11 +162,14 @@ class Run:
       predicted.
 
     Raises:
-      ValueError: no architecture keeps the budgets, a limit is unknown, the
-        table is of another device and not calibrated, or the search is not one
-        that a query can ask.
+      ValueError: no architecture keeps the budgets, a limit or a judge is
+        unknown, the recipe cannot train the finalists, the table is of another
+        device and not calibrated, or the search is not one that a query can
+        ask.
+      io.loop.Stopped: asked to stop while it trained; the same call resumes.
     """
-    question = Question(latency, table, limits, measure)
+    question = Question(latency, table, limits, measure, judges, finalists)
+    question.require(self.config)
     genotype, certificate = query.ask(self.finished, question)
     network = Network(self, genotype, None)
     if train:

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any, NamedTuple
 
+import jax
+
 from hwnas_jax.config import method
 from hwnas_jax.config.problem import Problem
 from hwnas_jax.core import tree
@@ -60,7 +62,11 @@ def search(problem: Problem, folder: RunFolder, dataset: Dataset) -> Searched:
     ),
     tensorboard=config.tensorboard,
   )
-  state = init(stream(config.seed, "search"))
+  key = stream(config.seed, "search")
+  state = loop.finished(job, jax.eval_shape(init, key))
+  if state is not None:
+    return Searched(parts, state)
+  state = init(key)
   if config.quality.name == "surrogate":
     if method.trains_weights(config):
       warmup = dataclasses.replace(job, num_steps=config.search.warmup_steps)

@@ -112,5 +112,12 @@ def test_a_query_prints_its_certificate(example_run, capsys):
   assert certificate["budget"]["limits"] == {"params": 1e9}
   saved = example_run / path.strip() / "certificate.json"
   assert json.loads(saved.read_text()) == certificate
+  for row in ("source", "largest", "committee", "candidates"):
+    assert certificate[row]
   with pytest.raises(SystemExit, match="^query: latency must be a number > 0"):
     here("query", WORKDIR, "--latency=fast")
+  with pytest.raises(SystemExit, match="^query: no judge is called 'zen': syn"):
+    here("query", WORKDIR, "--latency=1ms", "--judges=macs,zen")
+  for flag in ("--finalists=3", "--finalist_steps=20"):
+    with pytest.raises(SystemExit, match="^query: --finalists and --finalist_"):
+      here("query", WORKDIR, "--latency=1ms", flag)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from hwnas_jax.derive.committee import committee
+from hwnas_jax.derive.committee import WEIGHTS, committee, places
+from hwnas_jax.derive.judges import JUDGES
 
 
 def test_ranks_are_summed_whatever_the_scores_sizes():
@@ -44,3 +45,11 @@ def test_what_has_no_score_is_last_and_reported():
 def test_what_is_no_committee_is_refused(scores, weights, problem):
   with pytest.raises(ValueError, match=problem):
     committee(scores, weights)
+
+
+def test_places_are_from_the_best_and_equal_ones_share_the_first():
+  assert places(np.array([1.0, 3.0, 3.0, np.nan, 2.0])) == [4, 1, 1, 5, 3]
+
+
+def test_a_query_asks_judges_that_are_there():
+  assert WEIGHTS.keys() <= JUDGES.keys() and min(WEIGHTS.values()) > 0

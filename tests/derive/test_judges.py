@@ -142,14 +142,45 @@ def test_jacov_is_the_mean_over_the_draws(evidence):
 
 
 def test_the_loss_is_that_of_the_path(evidence):
-  shared = evidence.shared
+  """Of two batches, each with its own statistics; a remainder is left out."""
+  batches = [draw.images for draw in evidence.draws]
+  labels = jnp.arange(2 * BATCH + 1) % CLASSES
+  images = jnp.concatenate([*batches, batches[0][:1]])
+  shared = evidence.shared._replace(images=images, labels=labels)
   expected = []
   for genotype in PATHS:
-    logits = plain(shared.weights, genotype, shared.images)
-    log_p = jax.nn.log_softmax(logits)
-    expected.append(log_p[jnp.arange(BATCH), shared.labels].mean())
-  scores = judges.shared_loss(evidence, PATHS)
+    logits = [plain(shared.weights, genotype, images) for images in batches]
+    log_p = jax.nn.log_softmax(jnp.concatenate(logits))
+    rows = jnp.arange(2 * BATCH)
+    expected.append(log_p[rows, labels[rows]].mean())
+  before = one_path._run._cache_size()
+  larger = evidence._replace(shared=shared)
+  scores = judges.shared_loss(larger, PATHS)
   np.testing.assert_allclose(scores, expected, rtol=1e-4)
+  # The codes of the ReLUs come from the same program.
+  judges.nwot(larger, PATHS)
+  assert one_path._run._cache_size() - before <= 1
+
+
+def test_the_loss_of_a_darts_path_is_that_of_its_mix():
+  """Also where choices are absent."""
+  net = Darts(("skip_connect", "avg_pool_3x3"), 2, 2, 4, (8, 8, 1), 3)
+  supernet, num_choices = models.make_supernet(net), net.space().shape[0]
+  weights = jax.jit(supernet.init)(jax.random.key(0))
+  images = jax.random.normal(jax.random.key(1), (6, 8, 8, 1))
+  labels = jnp.arange(6) % 3
+  rows = np.random.default_rng(0).integers(ABSENT, 2, (20, num_choices))
+  genotypes = [tuple(int(o) for o in row) for row in rows]
+  shared = SharedWeights(supernet, weights, images, labels)
+  evidence = Evidence(net, supernet, [Draw(weights, images)], shared)
+  scores = judges.shared_loss(evidence, genotypes)
+  assert scores.shape == (20,) and np.ptp(scores) > 1e-3
+  apply = jax.jit(supernet.apply)
+  for i in (0, 17):
+    mix = np.float32(rows[i][:, None] == np.arange(2))
+    log_p = jax.nn.log_softmax(apply(weights, mix, images))
+    expected = log_p[jnp.arange(6), labels].mean()
+    np.testing.assert_allclose(scores[i], expected, rtol=1e-4)
 
 
 CELLS = NasBench201(1, 4, (8, 8, 3), 10)
@@ -201,13 +232,14 @@ def test_a_path_and_its_network_have_the_same_codes_and_flow(cells):
   def network(weights, images):
     return module.apply({"params": weights}, images)[0]
 
-  for program in (judges._kernel, judges._correlation):
+  for program in (judges._codes, judges._correlation):
     of_network = jax.jit(program, static_argnums=0)(network, (params, images))
     living = [capacity.reaching(CELLS, LIVE)]
     of_path = one_path.evaluate(
       program, cells.net, 5, living, (weights, images)
     )
-    np.testing.assert_allclose(of_path[0], of_network, rtol=2e-3, atol=1e-4)
+    for a, b in zip(*map(jax.tree.leaves, (of_path, of_network)), strict=True):
+      np.testing.assert_allclose(a[0], b, rtol=2e-3, atol=1e-4)
 
 
 def test_judging_changes_no_ordinary_trace(evidence):
@@ -286,6 +318,13 @@ def test_judges_that_do_not_apply_say_why():
   assert "has one" in reasons(Own, batch=1)["jacov"]
   darts = Darts(("skip_connect", "sep_conv_3x3"), 2, 2, 4, (8, 8, 2), 3)
   assert set(reasons(spec=darts)) == {"jacov", "shared_loss"}
+
+
+def test_weights_of_each_condition_compare_nothing(evidence):
+  folded = evidence.shared._replace(fold=lambda weights, features: weights)
+  names = ["shared_loss"]
+  judged = judge(names, evidence._replace(shared=folded), PATHS)
+  assert "cannot be compared" in judged.left_out["shared_loss"]
 
 
 def test_judges_without_a_score_or_a_name(evidence):

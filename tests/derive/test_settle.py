@@ -6,18 +6,23 @@ import pytest
 from hwnas_jax.derive.settle import (
   MAX_MEASURED,
   Candidate,
+  Known,
   MeasuredCandidate,
+  Settled,
   begin,
+  keeping,
   settle,
 )
 from hwnas_jax.io.records import Measurement
 
-NEVER = -1.0  # no candidate is as good
+
+def make(genotype, place, predicted_ms):
+  return Candidate(genotype, place, predicted_ms, "controller")
 
 
-def candidates(*predicted_ms):
-  """Best first; the genotype is the position."""
-  return [Candidate((i,), i, ms) for i, ms in enumerate(predicted_ms)]
+def candidates(*predicted_ms, first=2):
+  """Best first, by default behind one that a budget excludes."""
+  return [make((i,), first + i, ms) for i, ms in enumerate(predicted_ms)]
 
 
 def within(pool):
@@ -38,31 +43,25 @@ def device(ratio, log=None):
 
 def test_a_first_answer_that_fits_and_fills_is_the_answer():
   pool, log = candidates(12.0, 9.5, 8.0), []
-  answer = settle(within(pool), 10.0, device([12, 9.6, 8], log), pool[1], NEVER)
+  answer = settle(within(pool), 10.0, device([12, 9.6, 8], log), pool[1])
   assert answer.candidate is pool[1] and log == [1]
   assert answer.measured == Measurement(9.6, 0.1)
 
 
 def test_steps_down_by_what_was_measured():
   pool, log = candidates(9.9, 9.0, 8.5, 4.0), []
-  answer = settle(
-    within(pool), 10.0, device([12, 11, 10.3, 4.8], log), pool[0], NEVER
-  )
+  answer = settle(within(pool), 10.0, device([12, 11, 10.3, 4.8], log), pool[0])
   # 10 / (12 / 9.9) = 8.25 is left: only the last is predicted to fit.
   assert log == [0, 3] and answer.candidate is pool[3]
 
 
 def test_steps_up_where_budget_is_left():
   pool, log = candidates(14.0, 9.0, 13.0, 7.0), []
-  answer = settle(
-    within(pool), 10.0, device([11, 7, 9.9, 5], log), pool[1], NEVER
-  )
+  answer = settle(within(pool), 10.0, device([11, 7, 9.9, 5], log), pool[1])
   # 10 / (7 / 9) = 12.9 may fit: nothing is there, so the first stays.
   assert log == [1] and answer.candidate is pool[1]
   pool, log = candidates(14.0, 9.0, 12.5, 7.0), []
-  answer = settle(
-    within(pool), 10.0, device([11, 7, 9.9, 5], log), pool[1], NEVER
-  )
+  answer = settle(within(pool), 10.0, device([11, 7, 9.9, 5], log), pool[1])
   assert log == [1, 2] and answer.candidate is pool[2]
   assert [c.genotype for c, _ in answer.tried] == [(1,), (2,)]
 
@@ -74,28 +73,28 @@ def test_candidates_are_asked_again_where_predictions_are_too_high():
     asked.append(limit_ms)
     return within(pool)(limit_ms)
 
-  answer = settle(ask, 10.0, device([7.6, 9.6, 11], log), pool[0], NEVER)
+  answer = settle(ask, 10.0, device([7.6, 9.6, 11], log), pool[0])
   assert asked == [pytest.approx(12.5)]
   assert log == [0, 1] and answer.candidate is pool[1]
 
 
 def test_a_network_is_corrected_by_the_one_most_like_it():
-  alike, other = Candidate((0, 0, 1), 0, 8.0), Candidate((1, 1, 0), 1, 8.0)
-  slow, fast = Candidate((0, 0, 0), 2, 9.9), Candidate((1, 1, 1), 3, 7.0)
+  alike, other = make((0, 0, 1), 2, 8.0), make((1, 1, 0), 3, 8.0)
+  slow, fast = make((0, 0, 0), 4, 9.9), make((1, 1, 1), 5, 7.0)
   medians_ms = {slow.genotype: 14.0, fast.genotype: 7.0, other.genotype: 9.5}
   measure = lambda g: Measurement(medians_ms[g], 0.1)  # noqa: E731
   pool = [alike, other, slow, fast]
-  answer = settle(within(pool), 10.0, measure, slow, NEVER)
+  answer = settle(within(pool), 10.0, measure, slow)
   # 8 * 14 / 9.9 is too slow for the first, which is never measured.
   assert [c for c, _ in answer.tried] == [slow, fast, other]
   assert answer.candidate is other
 
 
 def test_what_was_measured_before_corrects_the_first_and_the_next():
-  alike, other = Candidate((0, 0, 1), 0, 8.0), Candidate((1, 1, 0), 1, 8.0)
+  alike, other = make((0, 0, 1), 2, 8.0), make((1, 1, 0), 3, 8.0)
   before = [
-    MeasuredCandidate(Candidate((0, 0, 0), 0, 5.0), Measurement(7.0, 0.1)),
-    MeasuredCandidate(Candidate((1, 1, 1), 0, 5.0), Measurement(5.5, 0.1)),
+    Known((0, 0, 0), 5.0, 7.0),
+    Known((1, 1, 1), 5.0, 5.5),
   ]
   assert begin([alike, other], 10.0, 1.1) is alike
   # 8 * 7 / 5 is too slow, 8 * 5.5 / 5 * 1.1 is not.
@@ -104,34 +103,48 @@ def test_what_was_measured_before_corrects_the_first_and_the_next():
   assert begin([alike, other], 6.0, 1.1, before) is other
   measure = lambda g: Measurement(10.5 if g == (1, 1, 0) else 9.0, 0.1)  # noqa: E731
   with pytest.raises(ValueError, match="no network"):
-    settle(within([alike, other]), 10.0, measure, other, NEVER, before)
+    settle(within([alike, other]), 10.0, measure, other, before)
 
 
 def test_what_no_budget_would_change_needs_no_step_up():
-  pool, log = candidates(3.0, 9.5), []
-  answer = settle(within(pool), 10.0, device([3, 9.5], log), pool[0], 0.0)
+  pool, log = candidates(3.0, 9.5, first=1), []
+  answer = settle(within(pool), 10.0, device([3, 9.5], log), pool[0])
   assert log == [0] and answer.candidate is pool[0]
-  answer = settle(within(pool), 10.0, device([3, 9.5], log), pool[0], NEVER)
+  pool = candidates(3.0, 9.5)
+  answer = settle(within(pool), 10.0, device([3, 9.5], log), pool[0])
   assert log == [0, 0, 1] and answer.candidate is pool[1]
 
 
 def test_what_no_budget_would_change_is_tried_where_it_may_fit():
-  pool, log = candidates(6.0, 4.0, 9.5), []
-  answer = settle(within(pool), 10.0, device([6, 4, 9], log), pool[1], 0.0)
+  pool, log = candidates(6.0, 4.0, 9.5, first=1), []
+  answer = settle(within(pool), 10.0, device([6, 4, 9], log), pool[1])
   # The third fills the budget; the first is what would be had without one.
   assert log == [1, 0] and answer.candidate is pool[0]
 
 
+def test_where_nothing_fills_the_budget_the_best_is_the_answer():
+  pool, log = candidates(8.8, 6.0, 5.0, 8.9), []
+  measure = device([8.8, 6, 5, 8.9], log)
+  # The slowest would use more of it, and is the worst.
+  answer = settle(within(pool), 10.0, measure, pool[1])
+  assert log == [1, 0] and answer.candidate is pool[0]
+  # Of those that fill it the best is the answer, though a better one fits.
+  pool, log = candidates(6.0, 7.0, 9.5, 9.6), []
+  measure = device([6, 7, 9.5, 9.6], log)
+  answer = settle(within(pool), 10.0, measure, pool[0])
+  assert log == [0, 2] and answer.candidate is pool[2]
+
+
 def test_what_does_not_fit_into_memory_corrects_nothing():
   pool = candidates(9.9, 9.8)
-  answer = settle(within(pool), 10.0, device([np.inf, 9.8]), pool[0], NEVER)
+  answer = settle(within(pool), 10.0, device([np.inf, 9.8]), pool[0])
   assert answer.candidate is pool[1]
 
 
 def test_nothing_that_keeps_the_budget_is_no_answer():
   pool = candidates(9.0, 4.0)
   with pytest.raises(ValueError, match=r"keeps 5 ms: 9 \(predicted 9\), 8 \(p"):
-    settle(lambda ms: pool, 5.0, device([9, 8]), pool[0], NEVER)
+    settle(lambda ms: pool, 5.0, device([9, 8]), pool[0])
 
 
 def test_measuring_ends():
@@ -139,5 +152,29 @@ def test_measuring_ends():
   pool = candidates(*np.linspace(10, 9, 50))
   slow = lambda g: (log.append(g), Measurement(10.001, 0.1))[1]  # noqa: E731
   with pytest.raises(ValueError, match="no network that was measured keeps"):
-    settle(within(pool), 10.0, slow, pool[0], NEVER)
+    settle(within(pool), 10.0, slow, pool[0])
   assert len(log) <= MAX_MEASURED
+
+
+def test_the_best_that_keep_the_budget_are_kept():
+  pool, log = candidates(9.9, 9.0, 8.0, 7.0, 6.0, 5.0), []
+  measure = device([12, 9.5, 8, 10.5, 6, 5], log)
+  settled = settle(within(pool), 10.0, measure, pool[1])
+  assert log == [1] and settled.candidate is pool[1]
+  kept = keeping(pool, 10.0, measure, 3, settled)
+  # The first is predicted too slow: 9.9 * 9.5 / 9. The fourth proves to be.
+  assert log == [1, 2, 3, 4]
+  assert kept.candidates == [pool[1], pool[2], pool[4]]
+  assert [t.candidate for t in kept.tried] == [pool[i] for i in log]
+  # With one, nothing more is measured.
+  assert keeping(pool, 10.0, measure, 1, settled).candidates == [pool[1]]
+  assert log == [1, 2, 3, 4]
+
+
+def test_the_answer_is_kept_and_looking_for_more_ends():
+  pool = candidates(*np.linspace(9.9, 9, 50))
+  log, last = [], pool[-1]
+  slow = lambda g: (log.append(g), Measurement(10.001, 0.1))[1]  # noqa: E731
+  done = MeasuredCandidate(last, Measurement(9.0, 0.1))
+  kept = keeping(pool, 10.0, slow, 4, Settled(*done, [done]))
+  assert kept.candidates == [last] and len(log) <= 4 + MAX_MEASURED

@@ -95,6 +95,19 @@ def test_a_finished_run_is_not_run_again(tmp_path):
   assert len(rows(tmp_path)) == 6
 
 
+def test_a_finished_state_is_read_by_its_shapes_alone(tmp_path):
+  like = jax.eval_shape(start)
+  assert loop.finished(job(tmp_path), like) is None
+  run(tmp_path, num_steps=8)
+  assert loop.finished(job(tmp_path), like) is None
+  done = run(tmp_path)
+  read = loop.finished(job(tmp_path), like)
+  assert tree.digest(read) == tree.digest(done)
+  other = job(tmp_path, identity=loop.Identity(data="x", split="s"))
+  with pytest.raises(ValueError, match="of another run: data differ"):
+    loop.finished(other, like)
+
+
 def test_a_stop_saves_raises_and_resumes(tmp_path):
   wanted = tree.digest(run(tmp_path / "whole"))
   folder = tmp_path / "stopped"

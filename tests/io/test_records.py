@@ -6,12 +6,22 @@ import math
 import msgspec
 import pytest
 
-from hwnas_jax.io import records
+from hwnas_jax.io import certificates, records
+from hwnas_jax.io.certificates import (
+  Budget,
+  Certificate,
+  Committee,
+  Finalist,
+  Largest,
+  Margin,
+  Scores,
+  TableIdentity,
+  Tried,
+  Vote,
+)
 from hwnas_jax.io.records import (
   Accuracies,
   Baseline,
-  Budget,
-  Certificate,
   Collapse,
   ComfortZone,
   Condition,
@@ -19,7 +29,6 @@ from hwnas_jax.io.records import (
   Export,
   Family,
   MadeWith,
-  Margin,
   Measurement,
   Member,
   Network,
@@ -27,8 +36,7 @@ from hwnas_jax.io.records import (
   Settings,
   Shares,
   SweepPoint,
-  TableIdentity,
-  Tried,
+  Teacher,
 )
 
 ARCHITECTURE = {"edge 0": "skip", "edge 1": "conv"}
@@ -44,7 +52,8 @@ DEVICE = Device(
   jaxlib="0.10.2",
   xla_flags="--a",
 )
-ACCURACIES = Accuracies(0.75, (0.5, 1.0), 0.625)
+TEACHER = Teacher("b2", "ab12")
+ACCURACIES = Accuracies(0.75, (0.5, 1.0), 0.625, TEACHER, "cd34")
 MEMBER = Member(
   id="a1",
   name="scale 0.5",
@@ -88,7 +97,7 @@ MARGIN = Margin(
   guaranteed_level=0.875,
   networks=20,
 )
-TRIED = Tried(1.375, MEASUREMENT)
+TRIED = Tried(1.375, MEASUREMENT, "both")
 TABLE = TableIdentity("cpu-epyc-2core-1a2b3c4d", "ab12")
 SCALED = ScaledNetwork(
   channels=(16, 64),
@@ -113,6 +122,32 @@ FAMILY = Family(
   cost="macs",
   num_test=360,
 )
+VOTE = Vote(judge="nwot", weight=1.0, score=None, place=4)
+COMMITTEE = Committee(
+  compared=50, place=2, votes=(VOTE,), left_out={"jacov": "no gradients"}
+)
+LARGEST = Largest(
+  id="a1",
+  architecture=ARCHITECTURE,
+  macs=2000,
+  predicted_ms=1.375,
+  measured=MEASUREMENT,
+  test_accuracy=0.75,
+)
+FINALIST = Finalist(
+  id="a1",
+  source="capacity",
+  predicted_ms=1.375,
+  measured=None,
+  steps=20,
+  seconds=2.5,
+  held_out_accuracy=0.75,
+)
+SCORES = Scores(
+  digest="ab12",
+  scores={"nwot": {"a1": 1.5, "b2": None}},
+  left_out={"jacov": "no gradients"},
+)
 CERTIFICATE = Certificate(
   kind="measured",
   budget=Budget("60%", 1.5, {"params": 1e4}),
@@ -120,11 +155,14 @@ CERTIFICATE = Certificate(
   measured=MEASUREMENT,
   tried=(TRIED, TRIED),
   margin=MARGIN,
-  candidates=7,
+  source="both",
+  candidates={"controller": 30, "both": 3},
   unconstrained_best_fits=False,
   simplex=(0.25, 0.75),
   simplex_residual=0.125,
-  shared_weights_loss=2.25,
+  largest=LARGEST,
+  committee=COMMITTEE,
+  finalists=(FINALIST,),
   batch_size=32,
   table=TABLE,
   device=DEVICE,
@@ -165,6 +203,7 @@ EXAMPLES = (
   ),
   *(CONDITION, DEVICE, EXPORT, FAMILY, MADE_WITH, MARGIN, MEASUREMENT, MEMBER),
   *(Network(ARCHITECTURE), SCALED, SETTINGS, SHARES, POINT, TABLE, TRIED),
+  *(TEACHER, VOTE, COMMITTEE, LARGEST, FINALIST, SCORES),
 )
 FIELDS = [
   pytest.param(record, field, id=f"{type(record).__name__}.{field.name}")
@@ -180,7 +219,7 @@ def read(document, kind):
 def test_every_record_has_an_example():
   kinds = {
     kind
-    for kind in vars(records).values()
+    for kind in (*vars(records).values(), *vars(certificates).values())
     if isinstance(kind, type) and issubclass(kind, records.Record)
   }
   assert kinds - {records.Record} == {type(record) for record in EXAMPLES}

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from hwnas_jax.io import records
+from hwnas_jax.io import certificates, records
 from hwnas_jax.io.records import (
   Accuracies,
   Condition,
@@ -62,20 +62,29 @@ ZONE = records.ComfortZone(
   versions={},
   device=DEVICE,
 )
-CERTIFICATE = records.Certificate(
+CERTIFICATE = certificates.Certificate(
   kind="predicted",
-  budget=records.Budget("1.5ms", 1.5),
+  budget=certificates.Budget("1.5ms", 1.5),
   predicted_ms=1.25,
   measured=None,
   tried=(),
   margin=None,
-  candidates=1,
+  source="both",
+  candidates={"controller": 30, "both": 3},
   unconstrained_best_fits=True,
   simplex=(1.0,),
   simplex_residual=0.0,
-  shared_weights_loss=2.0,
+  largest=certificates.Largest(
+    id="0a", architecture={"a": "conv"}, macs=2000, predicted_ms=1.3
+  ),
+  committee=certificates.Committee(
+    compared=50,
+    place=2,
+    votes=(certificates.Vote(judge="nwot", weight=1.0, score=None, place=4),),
+    left_out={"jacov": "no gradients"},
+  ),
   batch_size=32,
-  table=records.TableIdentity("cpu-epyc", "ab12"),
+  table=certificates.TableIdentity("cpu-epyc", "ab12"),
   device=DEVICE,
   versions={},
 )

@@ -3,15 +3,21 @@ import re
 
 from msgspec.structs import replace
 
-from hwnas_jax.io.records import (
-  Accuracies,
+from hwnas_jax.io.certificates import (
   Budget,
   Certificate,
-  Device,
+  Committee,
+  Finalist,
+  Largest,
   Margin,
-  Measurement,
   TableIdentity,
   Tried,
+  Vote,
+)
+from hwnas_jax.io.records import (
+  Accuracies,
+  Device,
+  Measurement,
 )
 from hwnas_jax.report import notebook
 from hwnas_jax.report.run import Run
@@ -23,7 +29,7 @@ CERTIFICATE = Certificate(
   budget=Budget("60%", 1.5, {"params": 2e4}),
   predicted_ms=1.25,
   measured=Measurement(1.4, 0.02),
-  tried=(Tried(1.25, Measurement(1.4, 0.02)),),
+  tried=(Tried(1.25, Measurement(1.4, 0.02), "both"),),
   margin=Margin(
     ratio=1.1,
     nominal_level=0.95,
@@ -31,11 +37,20 @@ CERTIFICATE = Certificate(
     guaranteed_level=0.9,
     networks=20,
   ),
-  candidates=33,
+  source="both",
+  candidates={"controller": 30, "both": 3},
   unconstrained_best_fits=False,
   simplex=(0.5, 0.5),
   simplex_residual=0.1,
-  shared_weights_loss=0.3,
+  largest=Largest(
+    id="0a", architecture={"a": "conv"}, macs=2000, predicted_ms=1.3
+  ),
+  committee=Committee(
+    compared=50,
+    place=2,
+    votes=(Vote(judge="nwot", weight=1.0, score=None, place=4),),
+    left_out={"jacov": "no gradients"},
+  ),
   batch_size=64,
   table=TableIdentity("chip", "0"),
   device=DEVICE,
@@ -124,6 +139,31 @@ def test_a_measured_answer(family_of):
   assert "1.100 times the prediction" in text and "the 20 of" in text
   assert "97.00 %" in text and "trained" in text
   assert "ranks better" not in text
+  assert "33 (30 by the controller, 3 by both)" in text
+  assert "2 of 50 (nwot 4)" in text
+  assert "Judge left out: jacov" in text and "no gradients" in text
+  assert "0a, 2 k multiply-accumulates, 1.30 ms predicted" in text
+  assert "Held-out accuracy" not in text
+
+
+def test_an_answer_shows_its_finalists():
+  finalist = Finalist(
+    id="0b",
+    source="capacity",
+    predicted_ms=1.35,
+    measured=None,
+    steps=200,
+    seconds=12.2,
+    held_out_accuracy=0.925,
+  )
+  largest = replace(
+    CERTIFICATE.largest, measured=Measurement(1.45, 0.1), test_accuracy=0.91
+  )
+  answer = replace(CERTIFICATE, finalists=(finalist,), largest=largest)
+  text = cell_of(notebook.answer_html(answer)).text
+  assert "Held-out accuracy" in text and "92.50 %" in text
+  assert "by size" in text and "1.35 ms" in text and "12 s" in text
+  assert "1.45 ms measured, test accuracy 91.00 %" in text
 
 
 def test_a_predicted_answer_says_so():

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import types
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +9,6 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-import hwnas_jax as hw
-from hwnas_jax.config import problem as problems
 from hwnas_jax.core import tree
 from hwnas_jax.costs import counts, table
 from hwnas_jax.costs.correct import calibration
@@ -124,21 +121,6 @@ def test_another_device_is_predicted_with_a_margin_or_refused(finished):
   bound_ms = certificate.predicted_ms * certificate.margin.ratio
   assert bound_ms <= certificate.budget.latency_ms
   assert certificate.margin.networks == 20
-
-
-def test_a_query_keeps_the_cap_on_skips():
-  config = hw.load_config("digits:smoke")
-  config.derive.max_skips = 2
-  fields = problems.resolve(config)
-  nets = problems.make_nets(fields)
-  finished = types.SimpleNamespace(
-    problem=types.SimpleNamespace(config=fields, nets=nets)
-  )
-  (cap,) = query._Query(finished, Question("1ms"), None)._constraints()
-  assert (cap.name, cap.budget) == ("skip_connect", 2)
-  skips = np.zeros(nets.derived.space().shape)
-  skips[:, nets.derived.ops.index("skip_connect")] = 1
-  np.testing.assert_array_equal(cap.cost, skips)
 
 
 def test_too_much_memory_is_infinitely_slow(finished):

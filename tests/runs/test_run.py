@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 import hwnas_jax as hw
+from hwnas_jax.derive.committee import WEIGHTS
 from hwnas_jax.io.records import Accuracies, Measurement
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.runs.network import Network
+from hwnas_jax.runs.run import Run
 
 
 class Tags(html.parser.HTMLParser):
@@ -105,6 +107,35 @@ def test_an_answer_has_a_folder_with_all_that_is_known(run, answer):
   assert answer.certificate.weights in ("trained", "inherited")
   assert answer.certificate.budget.limits == {"params": 1e9}
   assert run.network(answer.network.id).genotype == answer.network.genotype
+
+
+def test_a_certificate_says_how_the_answer_was_chosen(run, answer):
+  certificate = answer.certificate
+  committee, largest = certificate.committee, certificate.largest
+  assert {v.judge: v.weight for v in committee.votes} == {
+    name: weight for name, weight in WEIGHTS.items() if name != "jacov"
+  }
+  assert "averages batch-normalised" in committee.left_out["jacov"]
+  assert certificate.unconstrained_best_fits == (committee.place == 1)
+  assert all(1 <= v.place <= committee.compared for v in committee.votes)
+  assert sum(certificate.candidates.values()) <= committee.compared
+  assert certificate.source in certificate.candidates
+  # By one judge, who counts, the answer is the largest that fits.
+  measure = lambda genotype: Measurement(1e-3, 0.0)  # noqa: E731
+  by_size = run.query("100%", measure=measure, judges=["macs"])
+  (vote,) = by_size.certificate.committee.votes
+  assert (vote.judge, vote.place) == ("macs", 1)
+  assert by_size.certificate.largest.id == by_size.network.id
+  assert by_size.certificate.largest.macs == vote.score >= largest.macs
+
+
+def test_an_unknown_judge_is_refused_before_the_search_is_read(run):
+  begun = Run(run.folder)
+  with pytest.raises(ValueError, match="no judge is called 'zen': synflow"):
+    begun.query("1ms", judges=["macs", "zen"])
+  with pytest.raises(ValueError, match="unknown limit flops"):
+    begun.query("1ms", flops=1.0)
+  assert "finished" not in vars(begun)
 
 
 def test_an_answer_is_a_network(run, answer):

@@ -1,0 +1,178 @@
+"""The records of a query: certificate.json, and the run's scores.json.
+
+Latencies are in ms; accuracies are shares of one.
+"""
+
+from typing import Literal
+
+from hwnas_jax.io.records import (
+  Accuracies,
+  Architecture,
+  Device,
+  Measurement,
+  Record,
+)
+
+# Who proposed a candidate of a query: the controller's logits, the largest
+# architectures that keep the budgets, or both.
+Source = Literal["controller", "capacity", "both"]
+
+
+class Budget(Record, frozen=True):
+  """The budgets of a query.
+
+  latency: as it was given, such as `60%`. latency_ms: the same in ms.
+  limits: further budgets by name: params, macs, memory_mb.
+  """
+
+  latency: str
+  latency_ms: float
+  limits: dict[str, float] = {}
+
+
+class Margin(Record, frozen=True, kw_only=True):
+  """The margin of a calibration: the factor from a prediction to its bound.
+
+  ratio: the factor.
+  Levels are shares of the networks, drawn as the calibration's were, that keep
+  the bound.
+  """
+
+  ratio: float
+  nominal_level: float
+  attained_level: float
+  guaranteed_level: float
+  networks: int
+
+
+class Tried(Record, frozen=True):
+  """A network that a query measured on its way.
+
+  measured: None if its memory exceeds the limit.
+  """
+
+  predicted_ms: float
+  measured: Measurement | None
+  source: Source
+
+
+class Vote(Record, frozen=True, kw_only=True):
+  """What a judge says of a query's answer.
+
+  weight: how much its ranks count in the committee.
+  score: higher is better; None where it is not finite.
+  place: 1 is the best of all architectures that were compared, and of equal
+    ones all have the first's.
+  """
+
+  judge: str
+  weight: float
+  score: float | None
+  place: int
+
+
+class Committee(Record, frozen=True, kw_only=True):
+  """How a query's candidates were ranked.
+
+  compared: architectures, those that only the latency budget excludes too.
+  place: the answer's, 1 is the best.
+  left_out: why, by judge that does not apply.
+  """
+
+  compared: int
+  place: int
+  votes: tuple[Vote, ...]
+  left_out: dict[str, str] = {}
+
+
+class Largest(Record, frozen=True, kw_only=True):
+  """The largest architecture that keeps a query's budgets.
+
+  It is predicted to, and not measured to be too slow; or it is measured to.
+  Size is counted in multiply-accumulates of what reaches the output; of equally
+  large ones it is the one of lower predicted latency.
+
+  macs: an image. measured: None if it was not measured.
+  test_accuracy: None unless the run trained it.
+  """
+
+  id: str
+  architecture: Architecture
+  macs: int
+  predicted_ms: float
+  measured: Measurement | None = None
+  test_accuracy: float | None = None
+
+
+class Finalist(Record, frozen=True, kw_only=True):
+  """A candidate that a query trained briefly.
+
+  steps: of its longest training, under a whole cosine of its own.
+  seconds: of its trainings; those of an earlier query count too.
+  held_out_accuracy: after the longest, on examples held out of it.
+  """
+
+  id: str
+  source: Source
+  predicted_ms: float
+  measured: Measurement | None
+  steps: int
+  seconds: float
+  held_out_accuracy: float
+
+
+class Scores(Record, frozen=True, kw_only=True):
+  """scores.json: what judges said of a run's architectures.
+
+  digest: of all that they read.
+  scores: by judge, by the id of what reaches an architecture's output; None
+    where one is not finite. left_out: why, by judge that does not apply.
+  """
+
+  digest: str
+  scores: dict[str, dict[str, float | None]] = {}
+  left_out: dict[str, str] = {}
+
+
+class TableIdentity(Record, frozen=True):
+  """Which latency table: its device's name, and the file's digest."""
+
+  fingerprint: str
+  digest: str
+
+
+class Certificate(Record, frozen=True, kw_only=True):
+  """How a query's answer was chosen, and how its latency is known.
+
+  kind: `measured` on the table's own device, else `predicted` by the table.
+  source: who proposed the answer.
+  candidates: how many were predicted to keep every budget, by source.
+  unconstrained_best_fits: no network without the latency budget ranks better.
+  committee: how they were ranked.
+  finalists: those that were trained briefly, best first; the first is the
+    answer.
+  simplex: the device's prices. simplex_residual: the part of its table that
+    these prices do not explain, as a share of the table's norm.
+  weights: `trained`, `inherited` from the supernet, or `none` with the reason.
+  """
+
+  kind: Literal["measured", "predicted"]
+  budget: Budget
+  predicted_ms: float
+  measured: Measurement | None
+  tried: tuple[Tried, ...]
+  margin: Margin | None
+  source: Source
+  candidates: dict[Source, int]
+  unconstrained_best_fits: bool
+  largest: Largest
+  committee: Committee
+  finalists: tuple[Finalist, ...] = ()
+  simplex: tuple[float, ...]
+  simplex_residual: float
+  batch_size: int
+  table: TableIdentity
+  device: Device
+  versions: dict[str, str | None]
+  weights: str = ""
+  accuracies: Accuracies = Accuracies()

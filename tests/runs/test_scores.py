@@ -1,0 +1,94 @@
+"""What judges said is kept in the run folder."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from hwnas_jax.derive import capacity, judges
+from hwnas_jax.derive.judges import Judged
+from hwnas_jax.io.run_folder import RunFolder
+from hwnas_jax.runs import judging
+from hwnas_jax.runs import scores as run_scores
+
+POOLS, SKIPS, CONVS = (0,) * 5, (1,) * 5, (2,) * 5
+
+
+@pytest.fixture
+def finished(run, tmp_path):
+  """The run in an empty folder, where nothing was asked yet."""
+  return dataclasses.replace(run.finished, folder=RunFolder(tmp_path))
+
+
+@pytest.fixture
+def asked(monkeypatch):
+  """Judges that compile nothing: ('macs', [genotypes]) of each call."""
+  calls = []
+
+  def judge(names, evidence, genotypes):
+    (name,) = names
+    calls.append((name, list(genotypes)))
+    if name == "jacov":
+      return Judged({}, {name: "no gradients"})
+    scores = [np.nan if g == POOLS else float(sum(g)) for g in genotypes]
+    return Judged({name: np.asarray(scores)}, {})
+
+  monkeypatch.setattr(judges, "judge", judge)
+  monkeypatch.setattr(run_scores, "_evidence", lambda finished: None)
+  return calls
+
+
+@pytest.fixture(autouse=True)
+def _five_choices(run):
+  assert len(run.nets.derived.space().choices) == len(SKIPS)
+
+
+def test_nobody_is_asked_twice(finished, asked):
+  names = ["nwot", "jacov"]
+  scores, left_out = run_scores.judge(finished, names, [SKIPS, POOLS, SKIPS])
+  np.testing.assert_array_equal(scores["nwot"], [5, np.nan, 5])
+  assert left_out == {"jacov": "no gradients"} and list(scores) == ["nwot"]
+  assert asked == [("nwot", [SKIPS, POOLS]), ("jacov", [SKIPS, POOLS])]
+  again = run_scores.judge(finished, names, [POOLS, SKIPS])
+  np.testing.assert_array_equal(again.scores["nwot"], [np.nan, 5])
+  assert again.left_out == left_out and len(asked) == 2
+  run_scores.judge(finished, names, [CONVS, SKIPS])
+  assert asked[2:] == [("nwot", [CONVS])]
+  # A judge that was left out is not named to who did not ask for it.
+  assert run_scores.judge(finished, ["nwot"], [SKIPS]).left_out == {}
+
+
+def test_scores_are_of_what_was_read(finished, asked):
+  run_scores.judge(finished, ["nwot"], [SKIPS])
+  judged = json.loads(finished.folder.scores.read_text())
+  assert list(judged["scores"]["nwot"].values()) == [5.0]
+  finished.folder.scores.write_text(json.dumps({**judged, "digest": "x"}))
+  run_scores.judge(finished, ["nwot"], [SKIPS])
+  assert len(asked) == 2
+  state = finished.searched.state
+  other = dataclasses.replace(
+    state, weights={**state.weights, "more": np.zeros(1)}
+  )
+  searched = finished.searched._replace(state=other)
+  changed = dataclasses.replace(finished, searched=searched)
+  assert run_scores._digest(changed) != run_scores._digest(finished)
+
+
+def test_an_unknown_judge_is_refused_before_anything_is_read(finished, asked):
+  with pytest.raises(ValueError, match="no judge is called 'zen'"):
+    run_scores.judge(finished, ["nwot", "zen"], [SKIPS])
+  assert asked == []
+
+
+def test_a_run_has_what_judges_read(finished):
+  evidence = run_scores._evidence(finished)
+  assert len(evidence.draws) == judging.DRAWS
+  images = evidence.draws[0].images
+  assert images.shape == (judging.BATCH, 8, 8, 1)
+  assert len(evidence.shared.images) == run_scores.HELD_OUT
+  names = ["macs", "jacov"]
+  scores, left_out = run_scores.judge(finished, names, [SKIPS, CONVS])
+  sizes = capacity.macs(finished.problem.nets.derived, [SKIPS, CONVS])
+  np.testing.assert_array_equal(scores["macs"], sizes)
+  assert "averages batch-normalised features" in left_out["jacov"]
