@@ -25,7 +25,7 @@ def config():
 
 def test_samples_are_trained_without_what_compares_them(config, tmp_path):
   config.condition.name = "fixed"
-  config.derive.num_samples = 2
+  config.derive.update(num_samples=2, num_trained=0)
   fields = problems.resolve(config)
   dataset = embedded.digits()
   rest, held = training._hold_out(fields, dataset)
