@@ -21,7 +21,7 @@ from hwnas_jax.derive.exact import Constraint, best, spent
 from hwnas_jax.spaces.spec import Space
 
 NUM_SCALES = 32  # of a query's logits, and the least scale
-PER_SCALE = 10  # architectures
+PER_SCALE = 3  # architectures
 MOST = 20  # architectures of all scales
 BAND = 0.1  # of a latency budget, what a candidate may leave
 AIMED = (0.02, 0.05, 1.0)  # how far below a target a network may be, of it
