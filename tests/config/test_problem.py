@@ -119,7 +119,10 @@ def test_a_problem_of_counted_costs():
   assert problem.target_ms is None and problem.table is None
   # A skip has sites too: all three operations are priced.
   assert problem.columns == (0, 1, 2)
-  assert problem.rule is RULES[config.derive.rule]
+  space = nets.supernet.space()
+  logits = np.random.default_rng(0).normal(size=space.shape)
+  plain = RULES[config.derive.rule]
+  assert problem.rule(space, logits) == plain(space, logits)
   (point,) = problem.points
   assert (point.name, point.condition.scale) == ("found", config.condition.high)
 
