@@ -141,7 +141,9 @@ def _train(
 ) -> list[Trained]:
   """One round."""
   config, net = finished.problem.config, finished.problem.nets.derived
-  recipe = replace(config.train, num_steps=steps, num_seeds=1)
+  recipe = replace(
+    config.train, num_steps=steps, num_seeds=1, teacher=False, inherit=False
+  )
   # As of sampled networks, of which one is kept, a tenth is held out.
   derive = replace(config.derive, num_samples=len(genotypes))
   brief = replace(config, train=recipe, derive=derive)
