@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 import hwnas_jax as hw
+from hwnas_jax.derive import judges
 from hwnas_jax.derive.committee import WEIGHTS
 from hwnas_jax.io.records import Accuracies, Measurement
 from hwnas_jax.io.run_folder import RunFolder
+from hwnas_jax.runs import weights
 from hwnas_jax.runs.network import Network
 from hwnas_jax.runs.run import Run
 
@@ -127,6 +129,19 @@ def test_a_certificate_says_how_the_answer_was_chosen(run, answer):
   assert (vote.judge, vote.place) == ("macs", 1)
   assert by_size.certificate.largest.id == by_size.network.id
   assert by_size.certificate.largest.macs == vote.score >= largest.macs
+
+
+def test_a_second_query_computes_nothing_again(run, answer, monkeypatch):
+  def refuse(*arguments):
+    raise AssertionError("computed again")
+
+  if answer.certificate.weights == "inherited":
+    monkeypatch.setattr(weights, "inherited", refuse)
+  monkeypatch.setattr(judges, "judge", refuse)
+  measure = lambda genotype: Measurement(1e-3, 0.0)  # noqa: E731
+  again = run.query("100%", measure=measure, params=1e9)
+  assert again.network == answer.network
+  assert again.certificate == answer.certificate
 
 
 def test_an_unknown_judge_is_refused_before_the_search_is_read(run):
