@@ -25,8 +25,8 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import lax
-from scipy import special
 
 from hwnas_jax.core import program
 from hwnas_jax.core.types import Array, Genotype, Params
@@ -202,27 +202,15 @@ def _spread(correlation: np.ndarray) -> float:
     return float(-(np.log(values) + 1 / values).sum())
 
 
-class _Codes(NamedTuple):
-  """kernel: [B, B], how many ReLU units two images have both on or both off.
-
-  logits: [B, num_classes].
-  """
-
-  kernel: Array
-  logits: Array
-
-
-def _codes(forward: Forward, data: Any) -> _Codes:
-  """Of a batch. `nwot` and `shared_loss` share the program: one compile."""
+def _kernel(forward: Forward, data: Any) -> Array:
+  """How many ReLU units two images have both on or both off: [B, B]."""
   weights, images = data
 
-  def total(equal: Array) -> tuple[Array, Array]:
+  def total(equal: Array) -> Array:
     with probe.counting_relus(equal):
-      logits = forward(weights, images)
-    return logits.sum(), logits
+      return forward(weights, images).sum()
 
-  zeros = jnp.zeros((len(images), len(images)))
-  return _Codes(*jax.grad(total, has_aux=True)(zeros))
+  return jax.grad(total)(jnp.zeros((len(images), len(images))))
 
 
 def nwot(evidence: Evidence, genotypes: Sequence[Genotype], /) -> np.ndarray:
@@ -231,9 +219,17 @@ def nwot(evidence: Evidence, genotypes: Sequence[Genotype], /) -> np.ndarray:
   K[a, b] counts the units, of all ReLUs and ReLU6s, that are on for both images
   or off for both.
   """
-  codes = _evaluate(_codes, evidence, genotypes, tuple(evidence.draws[0]))
+  kernels = _evaluate(_kernel, evidence, genotypes, tuple(evidence.draws[0]))
   with np.errstate(divide="ignore"):
-    return np.linalg.slogdet(codes.kernel.astype(np.float64)).logabsdet
+    return np.linalg.slogdet(kernels.astype(np.float64)).logabsdet
+
+
+def _log_likelihood(forward: Forward, data: Any) -> Array:
+  """Mean log probability of the labels: []."""
+  weights, images, labels = data
+  return -optax.softmax_cross_entropy_with_integer_labels(
+    forward(weights, images), labels
+  ).mean()
 
 
 def shared_loss(
@@ -241,21 +237,12 @@ def shared_loss(
 ) -> np.ndarray:
   """Minus the cross-entropy with the supernet's weights.
 
-  The images are taken in batches as large as a draw's, each normalised by its
-  own statistics; a remainder is left out.
+  All images are one batch, whose statistics normalise it.
   """
   shared = evidence.shared
   assert shared is not None
-  size = min(len(evidence.draws[0].images), len(shared.images))
-  log_likelihoods = []
-  for start in range(0, len(shared.images) - size + 1, size):
-    rows = slice(start, start + size)
-    data = shared.weights, shared.images[rows]
-    logits = _evaluate(_codes, evidence, genotypes, data).logits
-    labels = np.asarray(shared.labels[rows])
-    log_p = special.log_softmax(logits, -1)[:, np.arange(size), labels]
-    log_likelihoods.append(log_p.mean(-1))
-  return np.mean(log_likelihoods, 0)
+  data = shared.weights, shared.images, shared.labels
+  return _evaluate(_log_likelihood, evidence, genotypes, data)
 
 
 def macs(evidence: Evidence, genotypes: Sequence[Genotype], /) -> np.ndarray:

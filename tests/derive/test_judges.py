@@ -232,7 +232,7 @@ def test_a_path_and_its_network_have_the_same_codes_and_flow(cells):
   def network(weights, images):
     return module.apply({"params": weights}, images)[0]
 
-  for program in (judges._codes, judges._correlation):
+  for program in (judges._kernel, judges._correlation):
     of_network = jax.jit(program, static_argnums=0)(network, (params, images))
     living = [capacity.reaching(CELLS, LIVE)]
     of_path = one_path.evaluate(
