@@ -103,8 +103,6 @@ def main(argv: Sequence[str]) -> None:
   import hwnas_jax as hw
   from hwnas_jax.io.cache import use_compilation_cache
   from hwnas_jax.io.loop import Stopped
-  from hwnas_jax.report import verdict
-  from hwnas_jax.report.run import load
 
   use_compilation_cache()
   spec = config_flags.get_config_filename(values["config"])
@@ -118,5 +116,5 @@ def main(argv: Sequence[str]) -> None:
   except Stopped as stopped:
     logging.warning("%s; the same command goes on from there", stopped)
     sys.exit(143)
-  print(*verdict.sentences(load(run.folder).family), sep="\n")
+  print(run.verdict)
   print(f"report: {run.report.path}")

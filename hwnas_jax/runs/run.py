@@ -24,7 +24,7 @@ from hwnas_jax.io.records import (
   Network as NetworkRecord,
 )
 from hwnas_jax.io.run_folder import RunFolder
-from hwnas_jax.report import notebook
+from hwnas_jax.report import notebook, verdict
 from hwnas_jax.report import run as report_run
 from hwnas_jax.report.html import write_report
 from hwnas_jax.runs import finished, helpers, pipeline, query, weights
@@ -127,6 +127,18 @@ class Run:
   def report(self) -> Report:
     """report.html, which a notebook shows inline."""
     return Report(self.folder.report)
+
+  @property
+  def verdict(self) -> str:
+    """What the report says first: whether the search was worth it.
+
+    >>> print(run.verdict)
+    At equal measured latency ...
+
+    Raises:
+      FileNotFoundError: the run is not finished.
+    """
+    return "\n".join(verdict.sentences(report_run.load(self.folder).family))
 
   def query(
     self,

@@ -26,7 +26,8 @@ def asked(monkeypatch):
   def run(config, *, workdir, command):
     calls.append((typed(config), workdir))
     return types.SimpleNamespace(
-      report=types.SimpleNamespace(path=f"{workdir}/report.html")
+      report=types.SimpleNamespace(path=f"{workdir}/report.html"),
+      verdict="who wins",
     )
 
   monkeypatch.setattr(hw, "search", run)
@@ -46,7 +47,9 @@ def test_a_name_and_a_file_are_one_config(asked, capsys, config):
   assert made.search.num_steps == 40  # the smoke variant's
   assert (made.seed, made.train.lr, made.penalty.target) == (3, 0.5, "5ms")
   assert workdir == "runs/digits"
-  assert capsys.readouterr().out == "report: runs/digits/report.html\n"
+  assert (
+    capsys.readouterr().out == "who wins\nreport: runs/digits/report.html\n"
+  )
 
 
 def test_the_folder_may_be_given(asked):
