@@ -35,21 +35,22 @@ class Committee(NamedTuple):
 class Frozen(NamedTuple):
   """All that was chosen on the first half of the cells.
 
-  committee: the best without a supernet's weights.
+  committee: the best.
   controllers: by the labels of the surrogate, a name in NUM_LABELS.
-  with_shared: the best that reads SHARED too; None where nobody scored it.
+  without_shared: the best that does not read SHARED; None where nobody scored
+    it.
   """
 
   committee: Committee
   controllers: Mapping[str, controller.Settings]
-  with_shared: Committee | None = None
+  without_shared: Committee | None = None
 
   def to_json(self) -> dict[str, Any]:
     """As it is written."""
-    settings, shared = self.controllers.items(), self.with_shared
+    settings, shared = self.controllers.items(), self.without_shared
     return {
       "committee": self.committee._asdict(),
-      "with_shared": shared._asdict() if shared else None,
+      "without_shared": shared._asdict() if shared else None,
       "controllers": {name: dataclasses.asdict(s) for name, s in settings},
     }
 
@@ -60,7 +61,7 @@ def read(loaded: Mapping[str, Any]) -> Frozen:
   return Frozen(
     Committee(**loaded["committee"]),
     {name: controller.Settings(**fields) for name, fields in settings},
-    Committee(**shared) if (shared := loaded.get("with_shared")) else None,
+    Committee(**shared) if (shared := loaded.get("without_shared")) else None,
   )
 
 

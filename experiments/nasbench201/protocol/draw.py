@@ -14,7 +14,7 @@ from experiments.nasbench201.protocol.choices import CANDIDATES
 from experiments.nasbench201.protocol.report import (
   CAPACITY,
   CHOOSERS,
-  WITH_SHARED,
+  WITHOUT_SHARED,
 )
 from hwnas_jax.report import style
 
@@ -102,19 +102,19 @@ def added_table(parts: dict[str, Rows]) -> str:
 def shared_table(parts: dict[str, Rows]) -> str:
   """What a supernet's weights add to the committee, on equal repeats."""
   lines = []
+  short = f"best of {choices.FINALISTS} short trainings"
   for part in data.PARTS:
     rows = {row["chooser"]: row for row in parts[part] if _ranks_largest(row)}
-    short = f"best of {choices.FINALISTS} short trainings"
-    for name in WITH_SHARED:
-      for ours, theirs in ((name, "committee"), (f"{name}, {short}", short)):
-        if ours not in rows:
-          continue
-        cells = []
-        for values in ("means", "worsts"):
-          gain = np.subtract(rows[ours][values], rows[theirs][values])
-          cells.append(f"{gain.mean():+.4f} ({gain.std(ddof=1):.4f})")
-        lines.append([part, ours, numbers(rows[ours]), *cells])
-  head = ("cells", "chosen by", "score", "mean, against", "worst, against")
+    for name in WITHOUT_SHARED:
+      pairs = (("committee", name), (short, f"{name}, {short}"))
+      for with_it, without in pairs if name in rows else ():
+        gains = [
+          np.subtract(rows[with_it][values], rows[without][values])
+          for values in ("means", "worsts")
+        ]
+        cells = [f"{g.mean():+.4f} ({g.std(ddof=1):.4f})" for g in gains]
+        lines.append([part, without, numbers(rows[without]), *cells])
+  head = ("cells", "without", "score", "the committee adds, mean", "worst")
   return markdown(head, lines) if lines else ""
 
 

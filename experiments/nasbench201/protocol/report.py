@@ -35,9 +35,9 @@ PUBLISHED = (
   {"synflow": 1, "jacov": 2},
 )
 CHOOSERS = ("oracle", "committee", f"best of {FINALISTS} short trainings")
-# With a supernet: the committee and its weights' loss beside it at weight 1,
-# and the best committee that reads this loss.
-WITH_SHARED = ("committee and shared loss", "best committee with shared loss")
+# What the supernet's weights add: the same committee without them, and the best
+# committee without them.
+WITHOUT_SHARED = ("committee without shared loss", "best without shared loss")
 
 
 class Picker(NamedTuple):
@@ -93,19 +93,22 @@ def baselines(problem: Problem, frozen: Frozen, seed: int) -> Picked:
   yield from finalists(largest, dict(committee.weights), (3,))
   yield from choosers(problem, frozen, CAPACITY, largest, tie)
   yield from choosers(problem, frozen, CAPACITY, few, tie)
-  yield from _with_shared(problem, frozen, tie)
+  yield from _without_shared(problem, frozen, tie)
   drawn = pickers.random_that_fit(problem, seed, CANDIDATES)
   yield Picker("random", "chance", 1), drawn[..., 0]
   yield from choosers(problem, frozen, "random", drawn, tie)
 
 
-def _with_shared(problem: Problem, frozen: Frozen, tie: np.ndarray) -> Picked:
-  """Committees that read the supernet's weights; none without a supernet."""
-  if frozen.with_shared is None:
+def _without_shared(
+  problem: Problem, frozen: Frozen, tie: np.ndarray
+) -> Picked:
+  """Committees without the supernet's weights; none without a supernet."""
+  if frozen.without_shared is None:
     return
-  added = Committee({**frozen.committee.weights, SHARED: 1}, frozen.committee.k)
+  weights = {n: w for n, w in frozen.committee.weights.items() if n != SHARED}
+  same = Committee(weights, frozen.committee.k)
   for who, committee in zip(
-    WITH_SHARED, (added, frozen.with_shared), strict=True
+    WITHOUT_SHARED, (same, frozen.without_shared), strict=True
   ):
     lists = pickers.first_that_fit(
       problem, problem.cells.macs, tie, committee.k

@@ -53,16 +53,17 @@ def tune(supernets: Sequence[Cells]) -> Tuned:
   """
   rows = _committees(supernets)
   grids = {"committee": rows}
-  without = [row for row in rows if SHARED not in row["weights"]]
-  with_it = [row for row in rows if SHARED in row["weights"]]
-  committee = _shortest(without)
+  committee = _shortest(rows)
   settings = {}
   for labels in choices.NUM_LABELS:
     rows = _controllers(supernets, labels, committee)
     grids[f"controller_{labels}"] = rows
     settings[labels] = Settings(**rows[0]["settings"])
-  shared = _shortest(with_it) if with_it else None
-  return Tuned(Frozen(committee, settings, shared), grids)
+  without = None
+  if SHARED in supernets[0].judges:
+    committees = grids["committee"]
+    without = _shortest([r for r in committees if SHARED not in r["weights"]])
+  return Tuned(Frozen(committee, settings, without), grids)
 
 
 def _shortest(rows: list[dict[str, Any]]) -> Committee:
