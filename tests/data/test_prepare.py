@@ -46,7 +46,7 @@ def _write_cifar10(folder, cut=0, leave_out=()):
 def _idx(array, count=None):
   shape = (count or len(array), *array.shape[1:])
   header = bytes([0, 0, 8, array.ndim]) + np.array(shape, ">u4").tobytes()
-  return gzip.compress(header + array.tobytes())
+  return gzip.compress(header + array.tobytes(), mtime=0)
 
 
 def _write_fashion_mnist(folder):
