@@ -133,7 +133,7 @@ class Run:
     """What the report says first: whether the search was worth it.
 
     >>> print(run.verdict)
-    At equal measured latency ...
+    At ...measured ...
 
     Raises:
       FileNotFoundError: the run is not finished.
