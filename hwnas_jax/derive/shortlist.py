@@ -23,7 +23,7 @@ from hwnas_jax.core.types import Genotype
 from hwnas_jax.derive.exact import Constraint, best, spent
 from hwnas_jax.spaces.spec import Space
 
-NUM_SCALES = 32  # of a query's logits, and the least scale
+NUM_SCALES = 16  # of a query's logits, and the least scale
 PER_SCALE = 3  # architectures
 MOST = 20  # architectures of all scales
 BAND = 0.1  # of a latency budget, what a candidate may leave
