@@ -8,9 +8,8 @@ all test images. One search (seed 0, priced by multiply-accumulates) gives a
 family. Its smallest member, a middle one and the largest are trained plain,
 from the supernet's weights, with a teacher, and both; and plain, but for as
 many steps more as the search had. The largest is the teacher, so nobody teaches
-it, and its training without a teacher is made once.
-Each seed has a teacher of its own. A stopped run goes on; --draw prints and
-draws what --json has.
+it, and its training without a teacher is made once. Each seed has a teacher of
+its own. A stopped run goes on; --draw prints and draws what --json has.
 """
 
 import argparse
@@ -140,6 +139,15 @@ def trained(
   return rows
 
 
+def make_recipe(config: Config, option: str, seed: int) -> Config:
+  """The config that trains one of OPTIONS."""
+  part = replace(config.train, **OPTIONS[option])
+  if option == "longer":
+    steps = part.num_steps + config.search.num_steps
+    part = replace(part, num_steps=steps)
+  return replace(config, seed=seed, train=part)
+
+
 def run(args: argparse.Namespace) -> dict[str, Any]:
   """Searches once, and trains what --json lacks."""
   config, dataset = make_config(args.smoke), reduced(args.data, args.smoke)
@@ -179,19 +187,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
       name = f"{option} {seed}"
       if name in results["runs"]:
         continue
-      part = replace(config.train, **OPTIONS[option])
-      if option == "longer":
-        steps = part.num_steps + config.search.num_steps
-        part = replace(part, num_steps=steps)
+      recipe = make_recipe(config, option, seed)
       weights = searched.state.weights
-      by = helpers.choose(part, net, genotypes, weights)
+      by = helpers.choose(recipe.train, net, genotypes, weights)
       place, sibling = (
         RunFolder(args.workdir / f"{each}_{seed}")
         for each in (option, SIBLING[option])
       )
       largest = architecture.identity(net.space(), genotypes[-1])
       share(place.network(largest).path, sibling.network(largest).path)
-      recipe = replace(config, seed=seed, train=part)
       begun_s, begun_cpu_s = time.monotonic(), time.process_time()
       rows = trained(recipe, place, dataset, net, genotypes, by)
       results["runs"][name] = {

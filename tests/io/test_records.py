@@ -27,6 +27,7 @@ from hwnas_jax.io.records import (
   Shares,
   SweepPoint,
   TableIdentity,
+  Teacher,
   Tried,
 )
 
@@ -43,7 +44,8 @@ DEVICE = Device(
   jaxlib="0.10.2",
   xla_flags="--a",
 )
-ACCURACIES = Accuracies(0.75, (0.5, 1.0), 0.625)
+TEACHER = Teacher("b2", "0f")
+ACCURACIES = Accuracies(0.75, (0.5, 1.0), 0.625, TEACHER, "1e")
 MEMBER = Member(
   id="a1",
   name="scale 0.5",
@@ -150,6 +152,7 @@ EXPORT = Export(
   sha256={"network.onnx": "ab12"},
 )
 EXAMPLES = (
+  TEACHER,
   *(ACCURACIES, CERTIFICATE.budget, CERTIFICATE, COLLAPSE, COMFORT_ZONE),
   *(CONDITION, DEVICE, EXPORT, FAMILY, MADE_WITH, MARGIN, MEASUREMENT, MEMBER),
   *(Network(ARCHITECTURE), SCALED, SETTINGS, SHARES, POINT, TABLE, TRIED),
