@@ -214,30 +214,46 @@ def rotated(seed: int) -> list[str]:
 
 
 def accuracies(results: dict[str, Any], option: str, name: str) -> np.ndarray:
-  """Test accuracies of a network, in %, one a seed: [N]."""
+  """Test accuracies of a network, in %, by seed: [N]; NaN where none is yet."""
   runs = results["runs"]
   seeds = sorted({key.split()[1] for key in runs})
-  keys = [f"{option} {seed}" for seed in seeds]
-  rows = [runs[key]["networks"][name] for key in keys]
-  return 100 * np.asarray([row["test_accuracy"] for row in rows])
+  rows = [runs.get(f"{option} {seed}") for seed in seeds]
+  return np.asarray(
+    [
+      100 * row["networks"][name]["test_accuracy"] if row else np.nan
+      for row in rows
+    ]
+  )
+
+
+def shown(option: str, name: str) -> bool:
+  """Whether an option changes a network: nobody teaches the largest."""
+  return name != NAMES[-1] or "teacher" not in OPTIONS[option]
+
+
+def spread(values: np.ndarray, sign: str = "") -> str:
+  """Mean and standard deviation of the values that there are."""
+  values = values[~np.isnan(values)]
+  if not len(values):
+    return "-"
+  deviation = f"{values.std(ddof=1):.2f}" if len(values) > 1 else "one seed"
+  return f"{values.mean():{sign}.2f} ({deviation})"
 
 
 def print_table(results: dict[str, Any]) -> None:
-  """Mean and standard deviation over seeds, and the gain over plain."""
-  print("test accuracy, % (standard deviation); gain over plain, same seeds")
-  print(f"{'':>9}{'MACs':>10}" + "".join(f"{o:>26}" for o in OPTIONS))
+  """Accuracy of each network by option, and its gain over plain."""
+  print("test accuracy, mean (standard deviation) of seeds, %; then the gain")
+  print("over plain, seed by seed")
+  print(f"{'':>9}{'MACs':>9}" + "".join(f"{o:>30}" for o in OPTIONS))
   for name in NAMES:
-    line = f"{name:>9}{results['networks'][name]['macs']:>10}"
+    line = f"{name:>9}{results['networks'][name]['macs']:>9}"
     plain = accuracies(results, "plain", name)
     for option in OPTIONS:
-      values = accuracies(results, option, name)
-      text = f"{values.mean():.2f} ({values.std(ddof=1):.2f})"
-      if name == NAMES[-1] and "teacher" in OPTIONS[option]:
-        text = "-"
-      elif option != "plain":
-        gain = values - plain
-        text += f" {gain.mean():+.2f} ({gain.std(ddof=1):.2f})"
-      line += f"{text:>26}"
+      values, text = accuracies(results, option, name), "-"
+      if shown(option, name):
+        gain = "" if option == "plain" else spread(values - plain, "+")
+        text = f"{spread(values)} {gain}"
+      line += f"{text:>30}"
     print(line)
 
 
@@ -247,12 +263,12 @@ def draw(results: dict[str, Any], path: pathlib.Path) -> None:
   ax = fig.subplots()
   for i, option in enumerate(OPTIONS):
     for j, name in enumerate(NAMES):
-      if name == NAMES[-1] and "teacher" in OPTIONS[option]:
+      if not shown(option, name):
         continue
       values, x = accuracies(results, option, name), j + 0.15 * (i - 2)
       label = option if j == 0 else None
       ax.plot([x] * len(values), values, "o", ms=4, color=f"C{i}", label=label)
-      ax.hlines(values.mean(), x - 0.06, x + 0.06, color=f"C{i}")
+      ax.hlines(np.nanmean(values), x - 0.06, x + 0.06, color=f"C{i}")
   macs = [results["networks"][name]["macs"] for name in NAMES]
   ticks = [f"{n}\n{m / 1e6:.2f} M" for n, m in zip(NAMES, macs, strict=True)]
   ax.set_xticks(range(len(NAMES)), ticks)
