@@ -6,10 +6,10 @@
 Fashion-MNIST, reduced: 10,000 training images of 14x14 (means of 2x2 pixels),
 all test images. One search (seed 0, priced by multiply-accumulates) gives a
 family. Its smallest member, a middle one and the largest are trained plain,
-from the supernet's weights, with a teacher, and both. The largest is the
-teacher, so nobody teaches it, and its training without a teacher is made once.
-Each seed has a teacher of its own. A stopped run goes on; --draw prints and
-draws what --json has.
+from the supernet's weights, with a teacher, and both; and plain, but for as
+many steps more as the search had. The largest is the teacher, so nobody teaches
+it, and its training without a teacher is made once. Each seed has a teacher of
+its own. A stopped run goes on; --draw prints and draws what --json has.
 """
 
 import argparse
@@ -38,11 +38,12 @@ from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 
 RESULTS = pathlib.Path(__file__).parent / "options.json"
-OPTIONS = {
-  "plain": (),
-  "teacher": ("teacher",),
-  "inherit": ("inherit",),
-  "both": ("teacher", "inherit"),
+OPTIONS: dict[str, dict[str, Any]] = {
+  "plain": {},
+  "teacher": {"teacher": True},
+  "inherit": {"inherit": True},
+  "both": {"teacher": True, "inherit": True},
+  "longer": {},  # plain, for the search's steps more
 }
 # Both train the largest network alike.
 SIBLING = {
@@ -50,6 +51,7 @@ SIBLING = {
   "teacher": "plain",
   "inherit": "both",
   "both": "inherit",
+  "longer": "longer",
 }
 NAMES = ("small", "middle", "large")  # the last is the teacher
 IMAGES = 10_000  # of the training split, drawn with seed 0
@@ -137,6 +139,15 @@ def trained(
   return rows
 
 
+def make_recipe(config: Config, option: str, seed: int) -> Config:
+  """The config that trains one of OPTIONS."""
+  part = replace(config.train, **OPTIONS[option])
+  if option == "longer":
+    steps = part.num_steps + config.search.num_steps
+    part = replace(part, num_steps=steps)
+  return replace(config, seed=seed, train=part)
+
+
 def run(args: argparse.Namespace) -> dict[str, Any]:
   """Searches once, and trains what --json lacks."""
   config, dataset = make_config(args.smoke), reduced(args.data, args.smoke)
@@ -176,16 +187,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
       name = f"{option} {seed}"
       if name in results["runs"]:
         continue
-      part = replace(config.train, **dict.fromkeys(OPTIONS[option], True))
+      recipe = make_recipe(config, option, seed)
       weights = searched.state.weights
-      by = helpers.choose(part, net, genotypes, weights)
+      by = helpers.choose(recipe.train, net, genotypes, weights)
       place, sibling = (
         RunFolder(args.workdir / f"{each}_{seed}")
         for each in (option, SIBLING[option])
       )
       largest = architecture.identity(net.space(), genotypes[-1])
       share(place.network(largest).path, sibling.network(largest).path)
-      recipe = replace(config, seed=seed, train=part)
       begun_s, begun_cpu_s = time.monotonic(), time.process_time()
       rows = trained(recipe, place, dataset, net, genotypes, by)
       results["runs"][name] = {
@@ -204,39 +214,47 @@ def rotated(seed: int) -> list[str]:
 
 
 def accuracies(results: dict[str, Any], option: str, name: str) -> np.ndarray:
-  """Test accuracies of a network, in %, one a seed: [N]."""
+  """Test accuracies of a network, in %, by seed: [N]; NaN where none is yet."""
   runs = results["runs"]
   seeds = sorted({key.split()[1] for key in runs})
-  keys = [f"{option} {seed}" for seed in seeds]
-  rows = [runs[key]["networks"][name] for key in keys]
-  return 100 * np.asarray([row["test_accuracy"] for row in rows])
+  rows = [runs.get(f"{option} {seed}") for seed in seeds]
+  return np.asarray(
+    [
+      100 * row["networks"][name]["test_accuracy"] if row else np.nan
+      for row in rows
+    ]
+  )
+
+
+def shown(option: str, name: str) -> bool:
+  """Whether an option changes a network: nobody teaches the largest."""
+  return name != NAMES[-1] or "teacher" not in OPTIONS[option]
+
+
+def spread(values: np.ndarray, sign: str = "") -> str:
+  """Mean and standard deviation of the values that there are."""
+  values = values[~np.isnan(values)]
+  if not len(values):
+    return "-"
+  deviation = f"{values.std(ddof=1):.2f}" if len(values) > 1 else "one seed"
+  return f"{values.mean():{sign}.2f} ({deviation})"
 
 
 def print_table(results: dict[str, Any]) -> None:
-  """Mean and standard deviation over seeds, and the gain over plain."""
-  print("test accuracy, % (standard deviation); gain over plain, same seeds")
-  print(f"{'':>9}{'MACs':>10}" + "".join(f"{o:>26}" for o in OPTIONS))
+  """Accuracy of each network by option, and its gain over plain."""
+  print("test accuracy, mean (standard deviation) of seeds, %; then the gain")
+  print("over plain, seed by seed")
+  print(f"{'':>9}{'MACs':>9}" + "".join(f"{o:>30}" for o in OPTIONS))
   for name in NAMES:
-    line = f"{name:>9}{results['networks'][name]['macs']:>10}"
+    line = f"{name:>9}{results['networks'][name]['macs']:>9}"
     plain = accuracies(results, "plain", name)
     for option in OPTIONS:
-      values = accuracies(results, option, name)
-      text = f"{values.mean():.2f} ({values.std(ddof=1):.2f})"
-      if name == NAMES[-1] and "teacher" in OPTIONS[option]:
-        text = "-"
-      elif option != "plain":
-        gain = values - plain
-        text += f" {gain.mean():+.2f} ({gain.std(ddof=1):.2f})"
-      line += f"{text:>26}"
+      values, text = accuracies(results, option, name), "-"
+      if shown(option, name):
+        gain = "" if option == "plain" else spread(values - plain, "+")
+        text = f"{spread(values)} {gain}"
+      line += f"{text:>30}"
     print(line)
-  for option in OPTIONS:
-    steps = [
-      run["networks"][name]["steps_s"]
-      for key, run in results["runs"].items()
-      for name in NAMES[:-1]
-      if key.split()[0] == option
-    ]
-    print(f"{option}: steps of a training {np.median(steps):.1f} s (median)")
 
 
 def draw(results: dict[str, Any], path: pathlib.Path) -> None:
@@ -245,12 +263,12 @@ def draw(results: dict[str, Any], path: pathlib.Path) -> None:
   ax = fig.subplots()
   for i, option in enumerate(OPTIONS):
     for j, name in enumerate(NAMES):
-      if name == NAMES[-1] and "teacher" in OPTIONS[option]:
+      if not shown(option, name):
         continue
-      values, x = accuracies(results, option, name), j + 0.18 * (i - 1.5)
+      values, x = accuracies(results, option, name), j + 0.15 * (i - 2)
       label = option if j == 0 else None
       ax.plot([x] * len(values), values, "o", ms=4, color=f"C{i}", label=label)
-      ax.hlines(values.mean(), x - 0.07, x + 0.07, color=f"C{i}")
+      ax.hlines(np.nanmean(values), x - 0.06, x + 0.06, color=f"C{i}")
   macs = [results["networks"][name]["macs"] for name in NAMES]
   ticks = [f"{n}\n{m / 1e6:.2f} M" for n, m in zip(NAMES, macs, strict=True)]
   ax.set_xticks(range(len(NAMES)), ticks)

@@ -84,6 +84,14 @@ def test_diff_names_each_difference():
   ]
 
 
+def test_an_overlay_replaces_what_it_has():
+  under = {"a": {"b": 1, "c": 2}, "d": 3}
+  assert tree.overlay(under, {"a": {"b": 7}}) == {"a": {"b": 7, "c": 2}, "d": 3}
+  assert tree.overlay(under, {}) == under
+  # What `under` lacks is left out.
+  assert tree.overlay(under, {"d": 8, "e": 9}) == {**under, "d": 8}
+
+
 def test_count_counts_arrays_and_shapes():
   params = {"w": jnp.zeros((2, 3)), "b": [jnp.zeros(()), jnp.zeros((0, 4))]}
   assert tree.count(params) == 7
