@@ -137,7 +137,7 @@ class Proposals:
 
   @functools.cached_property
   def _logits(self) -> np.ndarray:
-    """[NUM_SCALES + 1, E, O] at the device's point of the simplex, by rising scale."""
+    """[NUM_SCALES + 1, E, O] at the device's point, by rising scale."""
     part = self.finished.problem.config.condition
     scales = np.geomspace(part.low, part.high, shortlist.NUM_SCALES + 1)
     simplex = tuple(self.simplex[0].tolist())
