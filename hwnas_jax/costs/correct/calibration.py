@@ -172,9 +172,10 @@ def choose(
 ) -> list[Genotype]:
   """Draws networks that span the space, to calibrate on or to test on.
 
-  Each is drawn with random preferences for operations, so every type's share
-  varies between none and most. 50 times as many as wanted are drawn; those
-  nearest to even steps of the table's sum are taken, in random order.
+  Each is alive, and drawn with random preferences for operations, so every
+  type's share varies between none and most. 50 times as many as wanted are
+  drawn; those nearest to even steps of the table's sum are taken, in random
+  order.
 
   Args:
     net: the networks' space.
@@ -195,7 +196,9 @@ def choose(
   # Gumbel noise spreads by 1.3: twice that lets one operation lead.
   logits += 2.5 * rng.standard_normal((shape[0], 1, shape[2]))
   logits = np.where(space.allowed(), logits, -np.inf)
-  pool = list(dict.fromkeys(rule(space, rows) for rows in logits))
+  # A compiler removes a dead network whole, and what every other one pays.
+  drawn = dict.fromkeys(rule(space, rows) for rows in logits)
+  pool = [genotype for genotype in drawn if net.alive(genotype)]
   if len(pool) < count:
     raise ValueError(
       f"{len(pool)} different networks in {shape[0]} draws, {count} are needed"

@@ -288,9 +288,9 @@ def train_on(
     kind: the network's name in `costs.predict.nets.NETWORKS`.
     net: the networks' space.
     costs: the raw table, ms by the key of a site (`table.raw_costs`).
-    measured: N networks; those in which nothing runs are left out.
+    measured: N networks; dead ones are left out.
   """
-  alive = [i for i, g in enumerate(measured.genotypes) if any(net.live(g))]
+  alive = [i for i, g in enumerate(measured.genotypes) if net.alive(g)]
   genotypes = [measured.genotypes[i] for i in alive]
   latency_ms = [measured.latencies_ms[i] for i in alive]
   samples = Samples(
