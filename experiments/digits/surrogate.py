@@ -101,15 +101,16 @@ def describe(folder: RunFolder) -> dict[str, Any]:
   scales = [point.condition.scale for point in sweep]
   predicted_ms = [by_id[point.id].predicted_ms or 0.0 for point in sweep]
   measured_ms = [by_id[point.id].latency_ms or 0.0 for point in sweep]
-  members, randoms = reading.split(family.members)
-  accuracies = [reading.accuracy(member) or 0.0 for member in members]
+  kinds = reading.by_kind(family.members)
+  members = kinds["member"]
+  trained = [a for m in members if (a := reading.accuracy(m)) is not None]
   return {
     "spearman_predicted": float(stats.spearmanr(scales, predicted_ms)[0]),
     "spearman_measured": float(stats.spearmanr(scales, measured_ms)[0]),
     "num_members": len(members),
-    "accuracy_members": float(np.mean(accuracies)),
+    "accuracy_members": float(np.mean(trained)),
     "accuracy_random": float(
-      np.mean([reading.accuracy(member) or 0.0 for member in randoms])
+      np.mean([reading.accuracy(member) or 0.0 for member in kinds["random"]])
     ),
     "accuracy_largest_budget": reading.accuracy(by_id[sweep[0].id]),
     "members": records.to_json(family.members),

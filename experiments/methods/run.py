@@ -241,7 +241,12 @@ def run_one(
     config, genotypes = problems.resolve(base), draw(job, ground)
   else:
     config = make_config(job, ground, smoke)
-    pipeline.begin(folder, config, "experiments/methods/run.py")
+    pipeline.begin(
+      folder,
+      config,
+      "experiments/methods/run.py",
+      pipeline.load_dataset(config),
+    )
     genotypes, cost = search(job, config, folder, ground)
   dataset, space = pipeline.load_dataset(config), ground.net.space()
   trained = training.train(config, folder, dataset, ground.net, genotypes)
