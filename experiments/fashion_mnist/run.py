@@ -34,8 +34,7 @@ from hwnas_jax.config.fields import Train
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import timing
-from hwnas_jax.derive import capacity
-from hwnas_jax.derive.exact import Constraint
+from hwnas_jax.derive import capacity, exact
 from hwnas_jax.io import records, versions, writers
 from hwnas_jax.report import style
 from hwnas_jax.runs import query, training
@@ -43,7 +42,6 @@ from hwnas_jax.runs.query import measure_here
 from hwnas_jax.spaces import architecture, rules
 
 HERE = pathlib.Path(__file__).parent
-RESULTS = HERE / "results.json"
 ROLES = ("family", "largest", "random")
 # Of the way from the fastest to the slowest network; that one is alone.
 SHARES = (1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 5.5 / 6)
@@ -99,10 +97,7 @@ def largest(run: hw.Run, budget_ms: float) -> Genotype:
   """The largest network whose measured latency keeps the budget."""
   net, rule = run.nets.derived, run.config.derive.rule
   costs = tables.costs(run.table)
-  space = net.space()
-  limit = Constraint(
-    "latency", space.cost_array(costs), space.base_cost(costs), budget_ms * 1.1
-  )
+  limit = exact.limit("latency", net.space(), costs, budget_ms * 1.1)
   genotypes = capacity.largest(net, rule, [limit], TRIES)
   for genotype in genotypes:
     measured = measure_here(net, run.config.latency.batch_size, genotype)

@@ -40,19 +40,19 @@ from hwnas_jax.spaces import nasbench201
 from hwnas_jax.spaces.nasbench201 import NasBench201
 
 HERE = pathlib.Path(__file__).parent / "supernets"
-DRAWS, BATCH = 3, 64  # of the judges of fresh weights
+CELLS, CHANNELS, SIDE, BATCH = 1, 16, 16, 64  # a stage; of images and steps
+DRAWS = 3  # of fresh weights, with BATCH images each
 HELD_OUT = 256  # examples of `shared_loss`
 FRESH = ("synflow", "jacov", "nwot")
 AT_ONCE = 200  # cells between two writes
 SMOKE_CELLS = 4
-PLACES = ("data_dir", "out", "work")  # not of the result
 
 
-def load_dataset(path: pathlib.Path, side: int) -> arrays.Dataset:
-  """CIFAR-10 with images averaged to side x side."""
+def load_dataset(path: pathlib.Path) -> arrays.Dataset:
+  """CIFAR-10 with images averaged to SIDE x SIDE."""
   name = f"npz:{path}" if path.suffix == ".npz" else "cifar10"
   full = data.load(name, str(path))
-  shrink = full.image[0] // side
+  shrink = full.image[0] // SIDE
 
   def averaged(images: jax.Array) -> np.ndarray:
     x = np.asarray(images).astype(np.float32)
@@ -63,7 +63,7 @@ def load_dataset(path: pathlib.Path, side: int) -> arrays.Dataset:
     return np.rint(x.mean((2, 4))).astype(np.uint8)
 
   return arrays.make_dataset(
-    f"cifar10 {side}x{side}",
+    f"cifar10 {SIDE}x{SIDE}",
     averaged(full.train.images),
     np.asarray(full.train.labels),
     averaged(full.test.images),
@@ -76,29 +76,28 @@ def make_config(args: argparse.Namespace) -> Any:
   """The package's config of NAS-Bench-201, reduced, its controller idle."""
   config = hw.load_config("nasbench201")
   config.seed = args.seed
-  config.data.update(name="arrays", pad=args.side // 8)
-  config.space.update(num_cells=args.cells, channels=args.channels)
+  config.data.update(name="arrays", pad=SIDE // 8)
+  config.space.update(num_cells=CELLS, channels=CHANNELS)
   config.cost.name = "macs"  # read by the controller alone, which is idle
   config.controller.reference_std = 1e-6
-  config.sampler.update(
-    name=args.sampler, warmup=args.sampler, per_example=False
-  )
+  config.sampler.update(name="ordered", warmup="ordered", per_example=False)
   config.search.update(
     num_steps=args.steps,
     warmup_steps=args.steps - config.search.steps_per_dispatch,
-    batch_size=args.batch,
+    batch_size=BATCH,
     bilevel=False,
     weights_fraction=0.9,
-    weights_lr=args.lr,
-    weights_decay=args.decay,
-    checkpoint_every=args.checkpoint_every,
+    weights_lr=0.05,
+    checkpoint_every=500,
   )
-  config.regularise.identity = args.identity
+  if args.smoke:
+    config.space.channels = 4
+    config.search.update(batch_size=8, checkpoint_every=10)
   return config
 
 
 def living_cells(spec: NasBench201) -> dict[int, Genotype]:
-  """The 9,445 cells whose every operation reaches the output, by index."""
+  """The 9,444 living cells that run every operation they have, by index."""
   none = spec.ops.index("none")
   cells = {}
   for index in range(nasbench201.NUM_CELLS):
@@ -147,7 +146,8 @@ def score(
     with np.load(path) as file:
       columns = {name: file[name] for name in file.files}
   genotypes = list(cells.values())
-  for name in args.judges:
+  names = ("shared_loss",) if args.fresh else ("shared_loss", *FRESH)
+  for name in names:
     column = columns.get(name, np.zeros(0))
     for start in range(len(column), len(genotypes), AT_ONCE):
       part = genotypes[start : start + AT_ONCE]
@@ -157,7 +157,10 @@ def score(
       writers.write_arrays(path, columns)
       rate = len(part) / (time.monotonic() - began)
       print(f"{name}: {len(column)} cells, {rate:.1f} a second", flush=True)
-  return {name: columns[name] for name in args.judges}
+  if args.fresh:
+    with np.load(args.fresh) as file:
+      columns |= {name: file[name] for name in FRESH}
+  return columns
 
 
 def parse() -> argparse.Namespace:
@@ -172,23 +175,16 @@ def parse() -> argparse.Namespace:
   )
   parser.add_argument("--name", help="default: seed<SEED>")
   parser.add_argument("--seed", type=int, default=0)
-  parser.add_argument("--sampler", default="ordered")
-  parser.add_argument("--steps", type=int, default=4000)
-  parser.add_argument("--batch", type=int, default=64)
-  parser.add_argument("--lr", type=float, default=0.05)
-  parser.add_argument("--decay", type=float, default=3e-4)
-  parser.add_argument("--identity", type=float, default=0.0)
-  parser.add_argument("--cells", type=int, default=1, help="a stage")
-  parser.add_argument("--channels", type=int, default=16)
-  parser.add_argument("--side", type=int, default=16, help="of the images")
-  parser.add_argument("--checkpoint_every", type=int, default=500)
+  parser.add_argument("--steps", type=int, default=3000)
   parser.add_argument(
-    "--judges", nargs="*", default=["shared_loss", *FRESH], help="in order"
+    "--fresh",
+    type=pathlib.Path,
+    help="another seed's .npz, whose scores of fresh weights are taken",
   )
   parser.add_argument("--smoke", action="store_true")
   args = parser.parse_args()
   if args.smoke:
-    args.steps, args.batch, args.channels, args.checkpoint_every = 20, 8, 4, 10
+    args.steps = 20
   args.name = args.name or f"seed{args.seed}"
   args.work = args.work or args.out / "runs"
   return args
@@ -197,7 +193,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
   """Trains, scores, and writes both files."""
   args, start = parse(), time.monotonic()
-  dataset = load_dataset(args.data_dir, args.side)
+  dataset = load_dataset(args.data_dir)
   evidence = train(args, dataset)
   train_s = time.monotonic() - start
   cells = living_cells(evidence.spec)
@@ -208,11 +204,11 @@ def main() -> None:
   writers.write_arrays(
     args.out / f"{args.name}.npz", {"index": np.asarray(list(cells)), **scores}
   )
-  settings = {k: v for k, v in vars(args).items() if k not in PLACES}
   writers.write_json(
     args.out / f"{args.name}.json",
     {
-      "settings": settings,
+      "config": make_config(args).to_dict(),
+      "fresh": str(args.fresh) if args.fresh else None,
       "data": dataset.name,
       "space": repr(evidence.spec),
       "cells": len(cells),

@@ -199,13 +199,6 @@ class Train(_Part, frozen=True, kw_only=True):
   checkpoint_every: int = 1000  # steps
 
 
-def value(config: "Config", path: str) -> Any:
-  """The value of a field by its path, such as `search.num_steps`."""
-  part, _, field = path.partition(".")
-  whole = getattr(config, part)
-  return whole[field] if part == "space" else getattr(whole, field)
-
-
 class Config(_Part, frozen=True, kw_only=True):
   """A whole config.
 
@@ -230,3 +223,10 @@ class Config(_Part, frozen=True, kw_only=True):
   search: Search = Search()
   latency: Latency = Latency()
   train: Train = Train()
+
+
+def value(config: Config, path: str) -> Any:
+  """The value of a field by its path, such as `search.num_steps`."""
+  part, _, field = path.partition(".")
+  whole = getattr(config, part)
+  return whole[field] if part == "space" else getattr(whole, field)

@@ -8,11 +8,12 @@ import numpy as np
 
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.derive import capacity
-from hwnas_jax.derive.exact import Constraint, best, spent
+from hwnas_jax.derive.exact import Constraint, at_least, best, spent
 from hwnas_jax.spaces.spec import Spec
 
-# The program that finds the largest counts what a `none` cuts off too: of so
-# many the largest by what is left is taken.
+# Architectures that `largest` compares in a space with `none`. The integer
+# program counts operations that a `none` cuts off; without them another one of
+# these may be the largest.
 POOL = 10
 TRIES = 20  # draws in a band
 # Where a random architecture's cost may lie, in shares of the member's: from
@@ -84,7 +85,7 @@ def random(
   """
   cost, *others = constraints
   for low, high in BANDS:
-    least = Constraint("least", -cost.cost, -cost.base, -low * cost.budget)
+    least = at_least(cost, low)
     most = cost._replace(budget=high * cost.budget)
     for _ in range(TRIES):
       scores = rng.gumbel(size=net.space().shape)

@@ -9,7 +9,7 @@ import numpy as np
 
 from hwnas_jax.core.types import ABSENT, Genotype
 from hwnas_jax.costs import counts
-from hwnas_jax.derive.exact import Constraint, best
+from hwnas_jax.derive.exact import Constraint, best, spent
 from hwnas_jax.spaces.spec import Spec
 
 COUNT = 20  # of a query's candidates
@@ -53,9 +53,7 @@ def largest(
   scores = size / max(size.max(), 1.0) - _TIE * ties / max(ties.max(), 1e-12)
   genotypes = best(space, rule, scores, constraints, count)
   sizes = macs(net, genotypes)
-  costs = [
-    sum(ties[e, o] for e, o in enumerate(g) if o >= 0) for g in genotypes
-  ]
+  costs = [spent(constraints[0], g) for g in genotypes]
   order = sorted(range(len(genotypes)), key=lambda i: (-sizes[i], costs[i]))
   functions: dict[Genotype, Genotype] = {}
   for i in order:

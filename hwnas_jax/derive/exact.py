@@ -12,7 +12,7 @@ which is exact too (docs/methods.md#exact-search-under-budgets).
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +31,28 @@ class Constraint(NamedTuple):
   cost: np.ndarray
   base: float
   budget: float
+
+
+def limit(
+  name: str, space: Space, site_cost: Mapping[str, float], budget: float
+) -> Constraint:
+  """The budget of a cost of sites, such as latency or parameters.
+
+  Args:
+    name: the cost's.
+    space: the space.
+    site_cost: cost of a site by its key.
+    budget: in the unit of `site_cost`.
+  """
+  return Constraint(
+    name, space.cost_array(site_cost), space.base_cost(site_cost), budget
+  )
+
+
+def at_least(constraint: Constraint, share: float) -> Constraint:
+  """The constraint that a share of a budget is used."""
+  least = -share * constraint.budget
+  return Constraint("least", -constraint.cost, -constraint.base, least)
 
 
 def spent(constraint: Constraint, genotype: Genotype) -> float:

@@ -12,12 +12,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from hwnas_jax.core.types import Genotype
-from hwnas_jax.io.certificates import (
-  Source,
-)
-from hwnas_jax.io.records import (
-  Measurement,
-)
+from hwnas_jax.io.certificates import Source
+from hwnas_jax.io.records import Measurement
 
 FILL = 0.9  # of the budget that an answer should use
 MAX_MEASURED = 8

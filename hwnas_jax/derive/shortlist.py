@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hwnas_jax.core.types import Genotype
-from hwnas_jax.derive.exact import Constraint, best, spent
+from hwnas_jax.derive.exact import Constraint, at_least, best, spent
 from hwnas_jax.spaces.spec import Space
 
 NUM_SCALES = 16  # of a query's logits, and the least scale
@@ -92,7 +92,7 @@ def shortlist(
   scores = log_softmax(np.asarray(logits, float))
   filling = list(constraints)
   if constraints and constraints[0].name == "latency":
-    filling.append(_at_least(constraints[0], 1 - BAND))
+    filling.append(at_least(constraints[0], 1 - BAND))
   by_scale = [best(space, rule, rows, filling, per_scale) for rows in scores]
   if len(by_scale[0]) < per_scale and len(filling) > len(constraints):
     slow = best(space, rule, constraints[0].cost, constraints, MOST)
@@ -100,11 +100,6 @@ def shortlist(
   in_turn = itertools.chain(*itertools.zip_longest(*by_scale))
   listed = dict.fromkeys(g for g in in_turn if g is not None)
   return list(listed)[:MOST]
-
-
-def _at_least(timed: Constraint, share: float) -> Constraint:
-  """The constraint that a share of a latency budget is taken."""
-  return Constraint("least", -timed.cost, -timed.base, -share * timed.budget)
 
 
 def _likeliest(
@@ -134,8 +129,8 @@ def aim(
   """
   scores = log_softmax(np.asarray(rows, float))
   for share in AIMED:
-    at_least = _at_least(timed, 1 - share)
-    genotypes = best(space, rule, scores, [timed, at_least])
+    near = [timed, at_least(timed, 1 - share)]
+    genotypes = best(space, rule, scores, near)
     if genotypes:
       return genotypes[0]
   raise ValueError(f"no architecture keeps {timed.budget:.4g} ms")

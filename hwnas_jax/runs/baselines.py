@@ -15,7 +15,7 @@ from hwnas_jax.config.problem import Problem
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs import table as tables
 from hwnas_jax.derive import baselines, capacity
-from hwnas_jax.derive.exact import Constraint, spent
+from hwnas_jax.derive.exact import Constraint, limit, spent
 from hwnas_jax.derive.family import Derived
 from hwnas_jax.io.records import BaselineKind, Measurement
 from hwnas_jax.nets.models import kind_of, scaled
@@ -67,10 +67,8 @@ def budgets(problem: Problem, network: Derived) -> tuple[Constraint, ...]:
   net, table, part = problem.nets.derived, problem.table, problem.config.cost
   space = net.space()
   if table is not None:
-    costs = tables.costs(table)
-    array, base = space.cost_array(costs), space.base_cost(costs)
     own = tables.predict_ms(table, net, network.genotype)
-    cost = Constraint("latency", array, base, own)
+    cost = limit("latency", space, tables.costs(table), own)
   else:
     array = np.asarray(problem.costs.reference)
     counted = capacity.reaching(net, network.genotype)

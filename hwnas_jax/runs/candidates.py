@@ -17,14 +17,12 @@ from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs import counts
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.table import LatencyTable
-from hwnas_jax.derive import capacity, committee, shortlist, sweep
+from hwnas_jax.derive import capacity, committee, exact, shortlist, sweep
 from hwnas_jax.derive.exact import Constraint, spent
 from hwnas_jax.derive.judges import Judged
 from hwnas_jax.derive.settle import Candidate
 from hwnas_jax.io import records
-from hwnas_jax.io.certificates import (
-  Source,
-)
+from hwnas_jax.io.certificates import Source
 from hwnas_jax.runs import scores
 from hwnas_jax.runs.finished import Finished
 from hwnas_jax.spaces.rules import RULES
@@ -70,17 +68,11 @@ class Proposals:
     Raises:
       ValueError: no judge applies.
     """
-    timed = self._timed(limit_ms)
-    constraints = [timed, *self.constraints]
-    controller = shortlist.shortlist(
-      self._net.space(), self._rule, self._logits, constraints
-    )
-    largest = capacity.largest(
-      self._net, self._rule, constraints, capacity.COUNT
-    )
+    constraints = [self._timed(limit_ms), *self.constraints]
     keep = functools.partial(self._keeps, constraints)
     sources = self._merged(
-      filter(keep, [*controller, *self._derived]), filter(keep, largest)
+      filter(keep, [*self._controller(constraints), *self._derived]),
+      filter(keep, self._largest(limit_ms)),
     )
     if not sources:
       return Ranking([], [], Judged({}, {}), {})
@@ -104,11 +96,7 @@ class Proposals:
     for name, limit in self.limits.items():
       if name in LIMITS:
         costs = counts.site_costs(space, LIMITS[name])
-        constraints.append(
-          Constraint(
-            name, space.cost_array(costs), space.base_cost(costs), limit
-          )
-        )
+        constraints.append(exact.limit(name, space, costs, limit))
     return constraints
 
   @property
@@ -130,10 +118,18 @@ class Proposals:
     return tables.predict_ms(self.table, self._net, genotype)
 
   def _timed(self, limit_ms: float) -> Constraint:
-    space, costs = self._net.space(), tables.costs(self.table)
-    return Constraint(
-      "latency", space.cost_array(costs), space.base_cost(costs), limit_ms
-    )
+    costs = tables.costs(self.table)
+    return exact.limit("latency", self._net.space(), costs, limit_ms)
+
+  def _controller(self, constraints: Sequence[Constraint]) -> list[Genotype]:
+    """The controller's likeliest architectures that keep every budget."""
+    space = self._net.space()
+    return shortlist.shortlist(space, self._rule, self._logits, constraints)
+
+  def _largest(self, limit_ms: float) -> list[Genotype]:
+    """The largest architectures that keep a latency and every other limit."""
+    constraints = [self._timed(limit_ms), *self.constraints]
+    return capacity.largest(self._net, self._rule, constraints, capacity.COUNT)
 
   @functools.cached_property
   def _logits(self) -> np.ndarray:
@@ -158,17 +154,8 @@ class Proposals:
   @functools.cached_property
   def _without_budget(self) -> list[Genotype]:
     """What would be proposed without the latency budget."""
-    controller = shortlist.shortlist(
-      self._net.space(),
-      self._rule,
-      self._logits,
-      self.constraints,
-    )
-    constraints = [self._timed(np.inf), *self.constraints]
-    largest = capacity.largest(
-      self._net, self._rule, constraints, capacity.COUNT
-    )
-    return [g for g in (*controller, *largest) if self._net.alive(g)]
+    proposed = *self._controller(self.constraints), *self._largest(np.inf)
+    return [genotype for genotype in proposed if self._net.alive(genotype)]
 
   def _merged(
     self, controller: Iterable[Genotype], largest: Iterable[Genotype]

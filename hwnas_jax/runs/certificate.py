@@ -11,12 +11,8 @@ from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.derive import capacity, committee
 from hwnas_jax.derive.settle import Candidate, MeasuredCandidate
 from hwnas_jax.io import certificates, versions
-from hwnas_jax.io.certificates import (
-  Certificate,
-)
-from hwnas_jax.io.records import (
-  Measurement,
-)
+from hwnas_jax.io.certificates import Certificate
+from hwnas_jax.io.records import Measurement
 from hwnas_jax.runs.candidates import Ranking
 from hwnas_jax.runs.finalists import Trained
 from hwnas_jax.runs.finished import Finished

@@ -46,7 +46,7 @@ def judge(
     shared: the supernet's trained weights, if there are any.
 
   Raises:
-    ValueError: no judge tells one architecture from another.
+    ValueError: no judge applies, or all architectures have one rank.
   """
   net = problem.nets.supernet
   space = net.space()

@@ -20,12 +20,8 @@ from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.derive import judges, reach, settle
 from hwnas_jax.derive.settle import Candidate, Known, Measure
 from hwnas_jax.io import certificates, versions
-from hwnas_jax.io.certificates import (
-  Certificate,
-)
-from hwnas_jax.io.records import (
-  Measurement,
-)
+from hwnas_jax.io.certificates import Certificate
+from hwnas_jax.io.records import Measurement
 from hwnas_jax.runs import certificate, finalists
 from hwnas_jax.runs.candidates import LIMITS, Proposals, Ranking
 from hwnas_jax.runs.certificate import Found

@@ -20,9 +20,7 @@ from hwnas_jax.config.problem import Nets
 from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.data.user import Data
-from hwnas_jax.io.records import (
-  Network as NetworkRecord,
-)
+from hwnas_jax.io.records import Network as NetworkRecord
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.report import notebook, verdict
 from hwnas_jax.report import run as report_run

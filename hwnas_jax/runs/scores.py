@@ -16,9 +16,7 @@ from hwnas_jax.core.types import Genotype
 from hwnas_jax.derive import capacity, judges
 from hwnas_jax.derive.judges import Evidence, Judged
 from hwnas_jax.io import records, versions
-from hwnas_jax.io.certificates import (
-  Scores,
-)
+from hwnas_jax.io.certificates import Scores
 from hwnas_jax.runs import judging, searching
 from hwnas_jax.runs.finished import Finished
 from hwnas_jax.spaces import architecture

@@ -88,7 +88,7 @@ def test_random_architectures_are_spread_as_those_in_the_band():
 
 
 def test_a_random_architecture_is_as_near_as_the_space_allows():
-  """Nothing costs less than the fastest one: the next is dearer."""
+  """Nothing costs less than the fastest one: the next costs more."""
   cost = cost_of(NB201)
   skips = np.where(np.arange(5) == OPS.index("skip_connect"), 0.1, 9.0)
   cost = Constraint("latency", np.tile(skips, (6, 1)), 1.0, 1.6)

@@ -18,7 +18,7 @@ def test_the_reference_device_is_the_uniform_point():
   assert residual == pytest.approx(0.0, abs=1e-12)
 
 
-def test_a_dearer_operation_gets_the_larger_coordinate():
+def test_a_more_expensive_operation_gets_the_larger_coordinate():
   reference = np.array([[0.0, 1.0, 2.0], [0.0, 3.0, 6.0]])
   prices = reference * [1.0, 3.0, 1.0]
   simplex, residual = shortlist.simplex_of(prices, reference, (1, 2))

@@ -171,7 +171,7 @@ def test_a_controller_finds_the_best_architecture(sampler, rows):
   assert set(metrics) >= {"loss", "penalty", "expected_cost"}
   np.testing.assert_array_equal(state.weights["w"], after.weights["w"])
   # What costs more than it gains is not taken.
-  dear = 3.0 * gains * (np.arange(EDGES) == 0)[:, None]
-  _, _, _, logits = search(made, sampler, rows, dear)
+  expensive = 3.0 * gains * (np.arange(EDGES) == 0)[:, None]
+  _, _, _, logits = search(made, sampler, rows, expensive)
   assert logits.argmax(1)[0] != best[0]
   assert tuple(logits.argmax(1)[1:]) == best[1:]

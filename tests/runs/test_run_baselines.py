@@ -228,7 +228,7 @@ def test_without_a_table_the_counted_cost_is_the_budget():
 
 
 def test_prices_of_a_condition_are_a_budget():
-  """The simplex method's cost is of the condition: here pooling is dear."""
+  """The simplex method's cost has prices: here pooling is expensive."""
   config = config_of()
   config.cost.name, config.condition.name = "paper", "simplex"
   config.derive.vectors = {"A": (1.0,) * 5}

@@ -35,6 +35,17 @@ PIXELS = functools.partial(normalise, mean=(0.5,), std=(0.25,))
 PER_DISPATCH = 5
 
 
+def beginning(params, optimiser):
+  """The state before the first step of a network without statistics."""
+  return TrainState(
+    params=params,
+    stats={},
+    optimiser=optimiser.init(params),
+    step=jnp.zeros((), jnp.int32),
+    key=jax.random.key(0),
+  )
+
+
 def toy(count, seed=0):
   """Bright images and dark ones."""
   labels = np.arange(count) % 2
@@ -274,13 +285,7 @@ def test_the_auxiliary_loss_is_weighed():
     augment,
   )
   zeros = TRAIN._replace(labels=jnp.zeros_like(TRAIN.labels))
-  state = TrainState(
-    params=params,
-    stats={},
-    optimiser=optimiser.init(params),
-    step=jnp.zeros((), jnp.int32),
-    key=jax.random.key(0),
-  )
+  state = beginning(params, optimiser)
   _, metrics = jax.jit(steps)(state, zeros)
   wanted = np.log1p(np.exp(-1.0)) + 0.4 * np.log1p(np.exp(-3.0))
   np.testing.assert_allclose(metrics["loss"], wanted, rtol=1e-5)
@@ -349,13 +354,7 @@ def test_a_teacher_sees_the_augmented_images_and_is_weighed():
     )
   )
   params, moved = jnp.array([1.0, 0.0]), []
-  state = TrainState(
-    params=params,
-    stats={},
-    optimiser=optimiser.init(params),
-    step=jnp.zeros((), jnp.int32),
-    key=jax.random.key(0),
-  )
+  state = beginning(params, optimiser)
   zeros = TRAIN._replace(labels=jnp.zeros_like(TRAIN.labels))
   for weight in (0.0, 1.5):
     after, metrics = step(state, zeros, {"params": jnp.float32(weight)})
