@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from hwnas_jax.io import writers
+from hwnas_jax.io import readers, writers
 
 SCHEMA = 2  # of a run folder; hwnas_jax 0.1 wrote none
 
@@ -312,7 +312,7 @@ def read(path: Any, kind: type[_R]) -> _R:
     FileNotFoundError: there is no such file.
     ValueError: it is not JSON, or see `from_json`.
   """
-  return from_json(f"{path}", writers.read_json(path), kind)
+  return from_json(f"{path}", readers.read_json(path), kind)
 
 
 def write(path: Any, record: Any) -> None:

@@ -16,6 +16,7 @@ import chex
 import numpy as np
 
 from hwnas_jax.core.tree import flatten
+from hwnas_jax.io.readers import read_jsonl
 
 FLUSH_S = 10  # between writes of TensorBoard events; the last are at exit
 
@@ -108,32 +109,6 @@ class TensorBoardWriter:
     self._open = functools.partial(self._open, purge_step=step + 1)
 
 
-def read_jsonl(path: str | pathlib.Path) -> list[dict[str, Any]]:
-  """Reads the rows of a `JsonlWriter`; a half-written last one is left out.
-
-  Args:
-    path: the file.
-
-  Returns:
-    The rows in the order they were written.
-
-  Raises:
-    FileNotFoundError: there is no such file.
-    ValueError: a line other than the last is not a row; the message names it.
-  """
-  *lines, tail = pathlib.Path(path).read_text().split("\n")
-  rows = []
-  for number, line in enumerate(lines, start=1):
-    try:
-      row = json.loads(line)
-      rows.append({**row, "step": int(row["step"])})
-    except (ValueError, LookupError, TypeError) as error:
-      raise ValueError(
-        f"{path}:{number} is not a row of metrics: remove the line"
-      ) from error
-  return rows
-
-
 def write_json(path: str | pathlib.Path, obj: Any) -> None:
   """Writes a JSON file with sorted keys, atomically.
 
@@ -170,28 +145,6 @@ def write_arrays(path: str | pathlib.Path, arrays: chex.ArrayTree) -> None:
   """
   host = {name: np.asarray(leaf) for name, leaf in flatten(arrays).items()}
   np.savez(path, **host)  # type: ignore[arg-type]
-
-
-def read_json(path: str | pathlib.Path) -> Any:
-  """Reads a JSON file.
-
-  Args:
-    path: the file.
-
-  Returns:
-    Its contents, as JSON types.
-
-  Raises:
-    FileNotFoundError: there is no such file.
-    ValueError: it is not JSON; the message names the file and the place.
-  """
-  try:
-    return json.loads(pathlib.Path(path).read_text())
-  except ValueError as error:
-    raise ValueError(
-      f"{path} is not valid JSON ({error}): delete it and run the command that"
-      " wrote it again, or restore a copy"
-    ) from error
 
 
 def _plain(value: Any) -> Any:

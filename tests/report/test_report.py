@@ -4,7 +4,7 @@ import re
 import pytest
 from msgspec.structs import replace
 
-from hwnas_jax.io import writers
+from hwnas_jax.io import readers, writers
 from hwnas_jax.io.records import (
   Accuracies,
   Collapse,
@@ -257,7 +257,7 @@ def test_missing_family_names_the_command(run):
 def test_damaged_family_is_refused(run, change, match):
   folder, _ = run
   path = folder.path / "family.json"
-  document = writers.read_json(path)
+  document = readers.read_json(path)
   change(document)
   writers.write_json(path, document)
   with pytest.raises(ValueError, match=f"family.json.*{match}"):

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 import hwnas_jax as hw
 from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.data import embedded
-from hwnas_jax.io import checkpoint, writers
+from hwnas_jax.io import checkpoint, readers, writers
 from hwnas_jax.io.records import Accuracies
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.runs import pipeline
@@ -35,7 +35,7 @@ def test_a_run_leaves_its_results(finished_run, folder):
   assert folder.made_with().versions
   batch_size = LatencyTable.load(folder.table).batch_size
   assert batch_size == settings.config["latency"]["batch_size"]
-  rows = writers.read_jsonl(folder.search / "metrics.jsonl")
+  rows = readers.read_jsonl(folder.search / "metrics.jsonl")
   assert rows[-1]["step"] == search["num_steps"]
   assert len(rows) == search["num_steps"] // search["steps_per_dispatch"]
   assert all(row["expected_latency_ms"] > 0 for row in rows)
@@ -91,7 +91,7 @@ def test_a_run_keeps_its_networks(folder):
     if not member.accuracies.test_accuracies:
       assert not home.weights.exists()
       continue
-    last = writers.read_jsonl(home.metrics)[-1]
+    last = readers.read_jsonl(home.metrics)[-1]
     assert last["step"] == train["num_steps"]
     with np.load(home.weights) as weights:
       sizes = [w.size for name, w in weights.items() if "params/" in name]
