@@ -4,12 +4,14 @@ Both writers of metrics have `write(step, **scalars)` and, for a run that
 resumes, `truncate_after(step)`. Neither needs to be closed.
 """
 
+import contextlib
 import functools
 import json
 import math
 import os
 import pathlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import chex
@@ -52,7 +54,7 @@ class JsonlWriter:
     """
     row = {"step": int(step), "unix_time_s": round(time.time(), 3)}
     row |= {name: _scalar(name, value) for name, value in scalars.items()}
-    with self._path.open("a") as file:
+    with naming(self._path), self._path.open("a") as file:
       file.write(json.dumps(row) + "\n")
 
   def truncate_after(self, step: int) -> None:
@@ -144,7 +146,19 @@ def write_arrays(path: str | pathlib.Path, arrays: chex.ArrayTree) -> None:
     ValueError: two leaves share a path.
   """
   host = {name: np.asarray(leaf) for name, leaf in flatten(arrays).items()}
-  np.savez(path, **host)  # type: ignore[arg-type]
+  with naming(path):
+    np.savez(path, **host)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def naming(path: str | pathlib.Path) -> Iterator[None]:
+  """Names the file in an OSError that has none, as that of a full disk."""
+  try:
+    yield
+  except OSError as error:
+    if error.errno and error.filename is None:
+      error.filename = str(path)
+    raise
 
 
 def _plain(value: Any) -> Any:
@@ -168,7 +182,7 @@ def _replace(path: pathlib.Path, text: str) -> None:
   """Writes a file atomically."""
   temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
   try:
-    with temporary.open("w") as file:
+    with naming(path), temporary.open("w") as file:
       file.write(text)
       file.flush()
       os.fsync(file.fileno())

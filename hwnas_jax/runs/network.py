@@ -16,6 +16,7 @@ import numpy as np
 
 from hwnas_jax.core.compile import jit
 from hwnas_jax.core.types import Array, Genotype
+from hwnas_jax.io import paths
 from hwnas_jax.io.certificates import (
   Certificate,
   Margin,
@@ -178,6 +179,7 @@ class Network:
       ValueError: a program differs from JAX; nothing is written.
       ModuleNotFoundError: the extra [onnx] of this package is not installed.
     """
+    paths.require_folder(paths.expand(out))
     net = self.net
     count = batch_size or self.run.config.latency.batch_size
     images = np.asarray(self.run.dataset.test.images)
@@ -217,6 +219,7 @@ class Network:
         f"{self.id} is scaled already: it has {self.width:g} times the channels"
         " of the run's networks"
       )
+    paths.require_folder(self.run.folder.path)
     part = self.run.config.latency
     return comfort_zone.run(
       self.run.folder,

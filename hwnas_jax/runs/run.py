@@ -20,6 +20,7 @@ from hwnas_jax.config.problem import Nets
 from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.data.user import Data
+from hwnas_jax.io import paths
 from hwnas_jax.io.records import Network as NetworkRecord
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.report import notebook, verdict
@@ -180,6 +181,7 @@ class Run:
     """
     question = Question(latency, table, limits, measure, judges, finalists)
     question.require(self.config)
+    paths.require_folder(self.folder.path)
     genotype, certificate = query.ask(self.finished, question)
     network = Network(self, genotype, None)
     if train:

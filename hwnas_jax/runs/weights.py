@@ -14,7 +14,7 @@ from hwnas_jax.core.compile import ahead, jit
 from hwnas_jax.core.types import Array, Genotype, Params
 from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.data.augment import normalise
-from hwnas_jax.io import writers
+from hwnas_jax.io import readers, writers
 from hwnas_jax.io.records import Accuracies
 from hwnas_jax.io.run_folder import NetworkFolder
 from hwnas_jax.nets.models import inherit, make_network
@@ -52,10 +52,8 @@ def read(path: pathlib.Path, module: Module, image: tuple[int, ...]) -> Params:
   example = jax.ShapeDtypeStruct((1, *image), jnp.float32)
   shapes = jax.eval_shape(module.init, jax.random.key(0), example)
   wanted = {"params": shapes["params"], "stats": shapes.get("batch_stats", {})}
-  with np.load(path) as stored:
-    # Arrays of an auxiliary head, which only training has, are not read.
-    names = [name for name in tree.flatten(wanted) if name in stored]
-    arrays = {name: stored[name] for name in names}
+  # Arrays of an auxiliary head, which only training has, are not read.
+  arrays = readers.read_arrays(path, tree.flatten(wanted))
   faults = tree.diff(tree.flatten(wanted), arrays)
   if faults:
     raise ValueError(
