@@ -177,10 +177,10 @@ def test_a_truncated_file_is_refused(tmp_path):
   path = tmp_path / "p.npz"
   predictors.save(path, make("mlp"))
   path.write_bytes(path.read_bytes()[:2000])
-  with pytest.raises(ValueError, match="is not a predictor"):
+  with pytest.raises(ValueError, match="is no .npz file that can"):
     predictors.load(path)
   path.write_text("not an archive")
-  with pytest.raises(ValueError, match="is not a predictor"):
+  with pytest.raises(ValueError, match="is no .npz file that can"):
     predictors.load(path)
 
 
