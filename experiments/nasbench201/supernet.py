@@ -116,7 +116,7 @@ def train(args: argparse.Namespace, dataset: arrays.Dataset) -> Evidence:
   nets = problems.make_nets(config, dataset)
   problem = problems.make(config, nets, None)
   folder = RunFolder.at(args.work / args.name)
-  pipeline.begin(folder, config, "", dataset)
+  pipeline.begin(folder, config, "", dataset, nets)
   searched = searching.search(problem, folder, dataset)
   images, labels = method.held_out(config, dataset, HELD_OUT)
   shared = SharedWeights(

@@ -5,6 +5,7 @@ resumes, `truncate_after(step)`. Neither needs to be closed.
 """
 
 import functools
+import io
 import json
 import math
 import os
@@ -15,8 +16,9 @@ from typing import Any
 import chex
 import numpy as np
 
-from hwnas_jax.core.tree import flatten
+from hwnas_jax.core.tree import digest, flatten
 
+_RESTORE = "run the command that wrote it again, or restore a copy"
 FLUSH_S = 10  # between writes of TensorBoard events; the last are at exit
 
 
@@ -60,7 +62,8 @@ class JsonlWriter:
     self._rewrite([row for row in rows if row["step"] <= step])
 
   def _rewrite(self, rows: list[dict[str, Any]]) -> None:
-    _replace(self._path, "".join(json.dumps(row) + "\n" for row in rows))
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    _replace(self._path, text.encode())
 
 
 class TensorBoardWriter:
@@ -154,22 +157,52 @@ def write_json(path: str | pathlib.Path, obj: Any) -> None:
     raise ValueError(f"{path} was not written: {error}") from error
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  _replace(path, text + "\n")
+  _replace(path, f"{text}\n".encode())
 
 
 def write_arrays(path: str | pathlib.Path, arrays: chex.ArrayTree) -> None:
   """Writes a pytree to an .npz file, which `numpy.load` reads.
 
+  After a crash the file is the old one or the new one, never half of it.
+
   Args:
     path: the file.
     arrays: a pytree; each leaf becomes an array under its path, such as
-      `params/stem/w`.
+      `params/stem/w`. The array `seal` is the digest of all others.
 
   Raises:
     ValueError: two leaves share a path.
   """
   host = {name: np.asarray(leaf) for name, leaf in flatten(arrays).items()}
-  np.savez(path, **host)  # type: ignore[arg-type]
+  content = io.BytesIO()
+  np.savez(content, seal=np.asarray(digest(host)), **host)  # type: ignore[arg-type]
+  _replace(pathlib.Path(path), content.getvalue())
+
+
+def read_arrays(path: str | pathlib.Path) -> dict[str, np.ndarray]:
+  """Reads what `write_arrays` wrote: arrays by path.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: it is not such a file, or it was changed.
+  """
+  try:
+    # Opened here: np.load leaves a damaged file open.
+    with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as stored:
+      arrays = {name: stored[name] for name in stored.files}
+  except FileNotFoundError:
+    raise
+  except Exception as error:  # NumPy has no one type for a damaged file.
+    raise ValueError(
+      f"{path} is damaged ({_first_line(error)}): {_RESTORE}"
+    ) from error
+  if str(arrays.pop("seal", "")) != digest(arrays):
+    raise ValueError(f"{path} was changed after it was written: {_RESTORE}")
+  return arrays
+
+
+def _first_line(error: Exception) -> str:
+  return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def read_json(path: str | pathlib.Path) -> Any:
@@ -211,12 +244,12 @@ def _scalar(name: str, value: Any) -> Any:
   )
 
 
-def _replace(path: pathlib.Path, text: str) -> None:
+def _replace(path: pathlib.Path, content: bytes) -> None:
   """Writes a file atomically."""
   temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
   try:
-    with temporary.open("w") as file:
-      file.write(text)
+    with temporary.open("wb") as file:
+      file.write(content)
       file.flush()
       os.fsync(file.fileno())
     os.replace(temporary, path)

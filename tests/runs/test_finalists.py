@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
@@ -43,6 +44,7 @@ def trained(monkeypatch):
     calls.append(programs)
     rows = [f'{{"step": {i}, "unix_time_s": {t}}}\n' for i, t in LOG]
     home.metrics.write_text("".join(rows))
+    writers.write_arrays(home.weights, {"w": np.zeros(1)})
     accuracy = sum(genotype) / 100
     home.write_accuracies(Accuracies(0.0, (0.0,), accuracy))
 

@@ -65,10 +65,21 @@ def profile_space(
 
 def _start(out: pathlib.Path, batch_size: int, meter: Meter) -> LatencyTable:
   """The table to go on with: the stored one, or an empty one."""
-  new = tables.empty(batch_size, meter)
   if not out.exists():
-    return new
-  table = LatencyTable.read(out)
+    return tables.empty(batch_size, meter)
+  table = require_here(out, batch_size, meter)
+  return msgspec.structs.replace(table, versions=dict(versions.versions()))
+
+
+def require_here(
+  out: pathlib.Path, batch_size: int, meter: Meter = LATENCY
+) -> LatencyTable:
+  """Reads a table that this device may go on with.
+
+  Raises:
+    ValueError: it is damaged, or of another device, batch size or quantity.
+  """
+  table, new = LatencyTable.read(out), tables.empty(batch_size, meter)
   if (table.fingerprint, table.batch_size) != (new.fingerprint, batch_size):
     raise ValueError(
       f"{out} was measured on {table.fingerprint} with batches of "
@@ -80,7 +91,7 @@ def _start(out: pathlib.Path, batch_size: int, meter: Meter) -> LatencyTable:
       f"{out} has {table.quantity}, this measures {meter.quantity}: give "
       "another --out, or delete the file to measure again"
     )
-  return msgspec.structs.replace(table, versions=dict(versions.versions()))
+  return table
 
 
 def _save(

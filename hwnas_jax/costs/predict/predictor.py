@@ -10,7 +10,6 @@ is a calibrated table. `costs.predict.fit` trains both.
 
 import dataclasses
 import pathlib
-import zipfile
 from typing import Any
 
 import jax
@@ -144,12 +143,7 @@ def load(path: str | pathlib.Path) -> Predictor:
     ValueError: it is no predictor, or a field is missing or of another shape;
       the message names the file and the field.
   """
-  try:
-    # Opened here: np.load leaves a damaged file open.
-    with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-      arrays = {name: file[name] for name in file.files}
-  except (ValueError, EOFError, zipfile.BadZipFile) as error:
-    raise ValueError(f"{path} is not a predictor: {error}") from error
+  arrays = writers.read_arrays(path)
   missing = {"kind", "reference", *_GRAPH} - set(arrays)
   if missing:
     raise ValueError(f"{path}: field {min(missing)!r} is missing")
