@@ -22,7 +22,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from hwnas_jax.io import records, versions, writers
+from hwnas_jax.io import readers, records, versions, writers
 from hwnas_jax.nets import conv
 
 Case = dict[str, Any]
@@ -234,7 +234,7 @@ def main() -> None:
   args = parser.parse_args()
   if args.repeats < 1:
     parser.error(f"--repeats must be at least 1, got {args.repeats}")
-  report = writers.read_json(args.json) if args.json.exists() else {}
+  report = readers.read_json(args.json) if args.json.exists() else {}
   header = ""
   for case in make_cases()[: args.cases]:
     name = case_name(case)

@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 
 import hwnas_jax as hw
 from hwnas_jax.data import load
-from hwnas_jax.io import records, versions, writers
+from hwnas_jax.io import readers, records, versions, writers
 from hwnas_jax.io.records import Family
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.report import comparison, verdict
@@ -151,7 +151,7 @@ def main() -> None:
     "versions": versions.versions(),
     "device": records.to_json(versions.device_fingerprint()),
   }
-  results = writers.read_json(args.json) if args.json.exists() else {}
+  results = readers.read_json(args.json) if args.json.exists() else {}
   if "linear" not in results:
     results["linear"] = {"test_accuracy": linear_accuracy(), **about}
   for seed in args.seeds:

@@ -22,7 +22,7 @@ from scipy import stats
 import hwnas_jax as hw
 from hwnas_jax.config import problem as problems
 from hwnas_jax.costs.table import LatencyTable
-from hwnas_jax.io import records, versions, writers
+from hwnas_jax.io import readers, records, versions, writers
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.report import family as reading
 from hwnas_jax.runs import pipeline, searching
@@ -129,7 +129,7 @@ def main() -> None:
   args = parser.parse_args()
   if args.smoke and args.json == RESULTS:
     parser.error("--smoke needs a --json of its own")
-  results = writers.read_json(args.json) if args.json.exists() else {}
+  results = readers.read_json(args.json) if args.json.exists() else {}
   for seed in args.seeds:
     for quality in CHANGES:
       name = f"{quality}, seed {seed}"

@@ -35,7 +35,7 @@ from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import timing
 from hwnas_jax.derive import capacity, exact
-from hwnas_jax.io import records, versions, writers
+from hwnas_jax.io import readers, records, versions, writers
 from hwnas_jax.report import style
 from hwnas_jax.runs import query, training
 from hwnas_jax.runs.query import measure_here
@@ -129,7 +129,7 @@ def random_at(run: hw.Run, budget_ms: float, seed: int) -> Genotype:
 
 def choose(run: hw.Run, path: pathlib.Path) -> list[dict[str, Any]]:
   """What each role has at each budget; what is on disk is not chosen again."""
-  rows = writers.read_json(path) if path.exists() else []
+  rows = readers.read_json(path) if path.exists() else []
   space = run.nets.derived.space()
   for place, budget_ms in enumerate(budgets_ms(run)):
     if place < len(rows):
@@ -284,7 +284,7 @@ def main() -> None:
   args = parse()
   results_path = args.out / "results.json"
   if args.draw:
-    draw(writers.read_json(results_path), args.out)
+    draw(readers.read_json(results_path), args.out)
     return
   start = time.monotonic()
   config = make_config(args)

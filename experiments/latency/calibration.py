@@ -34,7 +34,7 @@ from hwnas_jax.costs.correct.features import LIVENESS, features
 from hwnas_jax.costs.measure import sites, timing
 from hwnas_jax.costs.measured import Measured
 from hwnas_jax.costs.table import LatencyTable
-from hwnas_jax.io import records, versions, writers
+from hwnas_jax.io import readers, records, versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
 from hwnas_jax.io.progress import Progress
 from hwnas_jax.report import style
@@ -78,7 +78,7 @@ def measure_all(
 ) -> list[dict[str, Any]]:
   """The measurements of every pass, as JSON, by the network's id."""
   path = args.table.with_suffix(".passes.json")
-  passes = writers.read_json(path) if path.exists() else []
+  passes = readers.read_json(path) if path.exists() else []
   names = [architecture.identity(net.space(), g) for g in genotypes]
   if any(set(measured) != set(names) for measured in passes):
     raise ValueError(f"{path} is of other networks: delete it")
@@ -356,7 +356,7 @@ def main() -> None:
   use_compilation_cache()
   if not args.json.exists():
     writers.write_json(args.json, run(args))
-  result = writers.read_json(args.json)
+  result = readers.read_json(args.json)
   draw(result, args.json)
   print_table(result)
 

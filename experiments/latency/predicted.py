@@ -28,7 +28,7 @@ from hwnas_jax.costs.measure import sites, timing
 from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.derive import family as families
 from hwnas_jax.derive import sweep
-from hwnas_jax.io import records, versions, writers
+from hwnas_jax.io import readers, records, versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
 from hwnas_jax.io.records import Condition, Measurement, Member
 from hwnas_jax.io.run_folder import RunFolder
@@ -253,7 +253,7 @@ def main() -> None:
       "device": records.to_json(versions.device_fingerprint()),
     }
     writers.write_json(args.json, result)
-  result = writers.read_json(args.json)
+  result = readers.read_json(args.json)
   draw(result["members"], args.json)
   print_table(result)
 

@@ -34,7 +34,7 @@ from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import networks, sites, timing
 from hwnas_jax.costs.predict import predictor
 from hwnas_jax.derive import family
-from hwnas_jax.io import records, versions, writers
+from hwnas_jax.io import readers, records, versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.runs import derived, pipeline, searching, training
@@ -209,7 +209,7 @@ def search_s(folder: RunFolder) -> float:
 
   A dispatch that took five times their median counts as the median.
   """
-  rows = writers.read_jsonl(folder.search / "metrics.jsonl")
+  rows = readers.read_jsonl(folder.search / "metrics.jsonl")
   spans = np.diff([row["unix_time_s"] for row in rows])
   median = np.median(spans)
   spans = np.where(spans > 5 * median, median, spans)
@@ -335,7 +335,7 @@ def main() -> None:
     parser.error("--smoke needs a --json of its own")
   use_compilation_cache()
   ground = make_ground(args.workdir, args.smoke)
-  results = writers.read_json(args.json) if args.json.exists() else {}
+  results = readers.read_json(args.json) if args.json.exists() else {}
   results.setdefault("runs", {})
   for job in jobs(args.smoke):
     if job.name in results["runs"]:

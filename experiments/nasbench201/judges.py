@@ -28,7 +28,7 @@ from hwnas_jax.data import augment
 from hwnas_jax.data import load as data
 from hwnas_jax.derive import judges
 from hwnas_jax.derive.judges import Evidence
-from hwnas_jax.io import records, versions, writers
+from hwnas_jax.io import readers, records, versions, writers
 from hwnas_jax.nets.models import make_supernet
 from hwnas_jax.spaces import nasbench201
 from hwnas_jax.spaces.nasbench201 import NasBench201
@@ -155,7 +155,7 @@ def main() -> None:
   }
   results = {"about": about, "cells": {}, "seconds_a_cell": []}
   if args.json.exists():
-    results = writers.read_json(args.json)
+    results = readers.read_json(args.json)
     if results["about"] != about:
       raise SystemExit(f"{args.json} is of {results['about']}: name another")
   left = [cell for cell in drawn if cell not in results["cells"]]

@@ -36,7 +36,7 @@ from hwnas_jax.data import load as data
 from hwnas_jax.derive import judges
 from hwnas_jax.derive.judges import Evidence
 from hwnas_jax.derive.shared import SharedWeights
-from hwnas_jax.io import records, versions, writers
+from hwnas_jax.io import readers, records, versions, writers
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.nets.models import make_supernet
 from hwnas_jax.nets.supernet import Net
@@ -159,8 +159,7 @@ def score(
   path = args.work / args.name / "scores.npz"
   columns: dict[str, np.ndarray] = {}
   if path.exists():
-    with np.load(path) as file:
-      columns = {name: file[name] for name in file.files}
+    columns = readers.read_sealed(path)
   genotypes = list(cells.values())
   names = ("shared_loss",) if args.fresh else ("shared_loss", *FRESH)
   if args.draws:

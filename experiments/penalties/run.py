@@ -26,7 +26,7 @@ from hwnas_jax.core.rng import stream
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import sites
 from hwnas_jax.costs.table import LatencyTable
-from hwnas_jax.io import records, versions, writers
+from hwnas_jax.io import readers, records, versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
 from hwnas_jax.method.state import SearchState
 from hwnas_jax.method.step import Parts, Step
@@ -202,7 +202,7 @@ def main() -> None:
     "device": records.to_json(versions.device_fingerprint()),
     "runs": {},
   }
-  results = writers.read_json(args.json) if args.json.exists() else about
+  results = readers.read_json(args.json) if args.json.exists() else about
   if results["reach_ms"] != about["reach_ms"]:
     sys.exit(f"{args.json} is of another table: give another --json")
   print(reach)

@@ -34,7 +34,7 @@ from hwnas_jax.costs.predict import fit
 from hwnas_jax.costs.predict import predictor as predictors
 from hwnas_jax.costs.predict.fit import Samples, Settings
 from hwnas_jax.costs.predict.predictor import HeldOut
-from hwnas_jax.io import versions, writers
+from hwnas_jax.io import readers, versions, writers
 
 RESULTS = pathlib.Path(__file__).parent / "results.json"
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -200,7 +200,7 @@ def main() -> None:
   if args.smoke and args.json == RESULTS:
     parser.error("--smoke needs a --json of its own")
   mixes, devices = load(args.data_dir)
-  results = writers.read_json(args.json) if args.json.exists() else {}
+  results = readers.read_json(args.json) if args.json.exists() else {}
   for size in [30] if args.smoke else SEEDS:
     jobs = results.setdefault(str(size), {})
     settings = Settings(evaluations=2) if args.smoke else SETTINGS[size]

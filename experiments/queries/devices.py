@@ -31,7 +31,7 @@ from hwnas_jax.costs.correct.features import LIVENESS
 from hwnas_jax.costs.measured import Measured
 from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.derive.settle import Measure
-from hwnas_jax.io import versions, writers
+from hwnas_jax.io import readers, versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
 from hwnas_jax.io.records import Measurement
 from hwnas_jax.runs import query
@@ -206,7 +206,7 @@ def main() -> None:
   parser.add_argument("--settings", nargs="+", help="these alone")
   args = parser.parse_args()
   use_compilation_cache()
-  results = writers.read_json(args.json) if args.json.exists() else {}
+  results = readers.read_json(args.json) if args.json.exists() else {}
   rows = results.setdefault("settings", {})
   run = hw.load(args.workdir)
   for setting, latencies_ms in load(args.data_dir).items():

@@ -31,7 +31,7 @@ from hwnas_jax.costs.correct import calibration
 from hwnas_jax.costs.measure import timing
 from hwnas_jax.costs.measured import Measured
 from hwnas_jax.costs.table import LatencyTable
-from hwnas_jax.io import records, versions, writers
+from hwnas_jax.io import readers, records, versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
 from hwnas_jax.runs import query
 from hwnas_jax.spaces import architecture
@@ -127,7 +127,7 @@ def main() -> None:
   """Asks what --json lacks, measures again, prints the summary."""
   args = parse()
   use_compilation_cache()
-  results = writers.read_json(args.json) if args.json.exists() else {}
+  results = readers.read_json(args.json) if args.json.exists() else {}
   if len(results.get("rows", [])) >= args.budgets and "summary" in results:
     print(results["summary"])
     return
@@ -159,7 +159,7 @@ def main() -> None:
   subprocess.run(
     [sys.executable, __file__, *sys.argv[1:], "--again"], check=True
   )
-  print(writers.read_json(args.json)["summary"])
+  print(readers.read_json(args.json)["summary"])
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from hwnas_jax.config.fields import Config
 from hwnas_jax.config.problem import Nets
 from hwnas_jax.core.compile import jit
 from hwnas_jax.core.rng import stream
-from hwnas_jax.io import versions, writers
+from hwnas_jax.io import readers, versions, writers
 from hwnas_jax.method.step import init_state, make_step
 from hwnas_jax.runs import pipeline
 from hwnas_jax.spaces.mobile import SKELETONS, Chain
@@ -90,7 +90,7 @@ def main() -> None:
   parser.add_argument("--batch", type=int, default=128)
   parser.add_argument("--skeleton", default="fbnet_32", choices=SKELETONS)
   args = parser.parse_args()
-  results = writers.read_json(args.json) if args.json.exists() else {}
+  results = readers.read_json(args.json) if args.json.exists() else {}
   for way, (sampler, ops) in WAYS.items():
     for batch in (args.batch // 2, args.batch):
       name = f"{way} {args.skeleton} batch={batch}"

@@ -19,7 +19,7 @@ import numpy as np
 import optax
 
 from hwnas_jax.core.types import Array, Mix, Params
-from hwnas_jax.io import versions, writers
+from hwnas_jax.io import readers, versions, writers
 from hwnas_jax.method.estimators import BOTH, Estimator, Sampling, Variables
 from hwnas_jax.method.samplers import SAMPLERS, make_estimator
 from hwnas_jax.nets.paths import mix_all, run_paths
@@ -124,7 +124,7 @@ def main() -> None:
   parser.add_argument("--json", type=pathlib.Path, default=RESULTS)
   parser.add_argument("--seeds", type=int, default=SEEDS)
   args = parser.parse_args()
-  results = writers.read_json(args.json) if args.json.exists() else {}
+  results = readers.read_json(args.json) if args.json.exists() else {}
   for name in ESTIMATORS:
     if name not in results:
       run = jax.jit(lambda seed, name=name: search(name, seed))

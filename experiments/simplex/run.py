@@ -34,7 +34,7 @@ from hwnas_jax.core.types import Array, Genotype, Params, Paths
 from hwnas_jax.costs import counts
 from hwnas_jax.costs.measure import timing
 from hwnas_jax.data import arrays
-from hwnas_jax.io import records, versions, writers
+from hwnas_jax.io import readers, records, versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.nets.supernet import Net
@@ -143,7 +143,7 @@ def last_metrics(folder: RunFolder) -> dict[str, float]:
   path = folder.search / "metrics.jsonl"
   if not path.exists():
     return {}
-  rows = writers.read_jsonl(path)
+  rows = readers.read_jsonl(path)
   at = np.asarray([(r["step"], r["unix_time_s"]) for r in rows])
   steps, seconds = np.diff(at, axis=0).T
   # The median: a row may come after an interruption.
@@ -250,7 +250,7 @@ def main() -> None:
   problem = make_problem(args)
   key = f"{args.variant} seed={args.seed} batch={args.batch_size}"
   folder = RunFolder.at(args.workdir / key.replace(" ", "_"))
-  results = writers.read_json(args.json) if args.json.exists() else {}
+  results = readers.read_json(args.json) if args.json.exists() else {}
   if key not in results:
     results[key] = run_search(problem, args.variant, folder)
     writers.write_json(args.json, results)
@@ -263,7 +263,7 @@ def main() -> None:
         problem.config, problem.nets.derived, folder, wanted
       )
       writers.write_json(args.json, results)
-  print_table(writers.read_json(args.json))
+  print_table(readers.read_json(args.json))
 
 
 if __name__ == "__main__":

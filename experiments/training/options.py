@@ -30,7 +30,7 @@ from hwnas_jax.core.types import Genotype
 from hwnas_jax.data import arrays
 from hwnas_jax.data import load as data_load
 from hwnas_jax.derive import capacity
-from hwnas_jax.io import records, versions, writers
+from hwnas_jax.io import readers, records, versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.runs import derived, helpers, pipeline, searching, training
@@ -126,7 +126,7 @@ def trained(
   rows = []
   for genotype, each in zip(genotypes, accuracies, strict=True):
     home = folder.network(architecture.identity(net.space(), genotype))
-    times = [row["unix_time_s"] for row in writers.read_jsonl(home.metrics)]
+    times = [row["unix_time_s"] for row in readers.read_jsonl(home.metrics)]
     dispatch_s = float(np.median(np.diff(times)))
     rows.append(
       {
@@ -179,7 +179,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     "device": records.to_json(versions.device_fingerprint()),
     "runs": {},
   }
-  results = writers.read_json(args.json) if args.json.exists() else about
+  results = readers.read_json(args.json) if args.json.exists() else about
   if any(results[key] != about[key] for key in ("config", "data", "networks")):
     sys.exit(f"{args.json} is of another search: give another --json")
   for seed in args.seeds:
@@ -299,7 +299,7 @@ def main() -> None:
   """Trains what is missing; prints and draws everything."""
   args = parse()
   use_compilation_cache()
-  results = writers.read_json(args.json) if args.draw else run(args)
+  results = readers.read_json(args.json) if args.draw else run(args)
   print_table(results)
   draw(results, args.json.with_suffix(".png"))
 

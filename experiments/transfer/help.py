@@ -26,7 +26,7 @@ from scipy import optimize, stats
 
 from hwnas_jax.costs.correct import devices, regression, transfer
 from hwnas_jax.costs.correct.calibration import BASE
-from hwnas_jax.io import versions, writers
+from hwnas_jax.io import readers, versions, writers
 
 HERE = pathlib.Path(__file__).parent
 TRAINING = (
@@ -368,7 +368,7 @@ def main() -> None:
   if args.prior:
     writers.write_json(args.prior, shipped(data))
     return
-  results = writers.read_json(args.json) if args.json.exists() else {}
+  results = readers.read_json(args.json) if args.json.exists() else {}
   results |= {"published": PUBLISHED, "draws": args.draws}
 
   def part(

@@ -7,12 +7,18 @@ each a documented `python -m` name, and `console`, the script `hwnas-jax`.
 """
 
 import contextlib
+import errno
 import importlib
 import pathlib
 import sys
 from collections.abc import Iterator
+from typing import NoReturn
 
 from absl import app, flags, logging
+
+import hwnas_jax
+from hwnas_jax.io.source import BLAME
+from hwnas_jax.io.stop import Stopped
 
 # --help lists the flags of a command as those of the main module.
 flags.disclaim_key_flags()
@@ -32,29 +38,25 @@ COMMANDS = {
 def start(name: str) -> None:
   """Runs a command of COMMANDS on `sys.argv`, and exits.
 
-  A user's mistake (a wrong flag, file or config) ends in one line and exit
-  code 1; any other exception keeps its traceback.
+  What a person causes (a wrong flag, file or config, Ctrl-C) ends in one line;
+  any other exception keeps its traceback. docs/reliability.md has the codes.
   """
   _refuse_file()
+  with _one_line(name):
+    _start(name)
+
+
+def _start(name: str) -> None:
   command = importlib.import_module(f"hwnas_jax.commands.{name}")
   # absl prints the main module's docstring for --help.
   sys.modules["__main__"].__doc__ = command.__doc__
   command.define_flags()
   logging.set_verbosity(logging.WARNING)  # orbax logs every save
 
-  def main(argv: list[str]) -> None:
-    with _one_line(name):
-      command.main(argv)
-
-  def parse(argv: list[str]) -> list[str]:
-    with _one_line(name):
-      return app.parse_flags_with_usage(argv)
-
   argv = sys.argv
   if hasattr(command, "arguments"):
-    with _one_line(name):
-      argv = command.arguments(argv)
-  app.run(main, argv, flags_parser=parse)
+    argv = command.arguments(argv)
+  app.run(command.main, argv)
 
 
 def _refuse_file() -> None:
@@ -73,16 +75,61 @@ def _refuse_file() -> None:
 
 @contextlib.contextmanager
 def _one_line(name: str) -> Iterator[None]:
-  """Turns the errors of a user's mistake into one line and an exit."""
+  """Turns what a person causes into one line and an exit.
+
+  The exit codes are those of docs/reliability.md. Any other exception keeps its
+  traceback, whose last line asks for a report.
+  """
   try:
     yield
-  except (
-    ValueError,
-    OSError,
-    ModuleNotFoundError,
-    FloatingPointError,
-  ) as error:
+  except KeyboardInterrupt:
+    _exit(f"{name}: interrupted; {_AGAIN}", INTERRUPTED)
+  except Stopped as stopped:
+    _exit(f"{name}: {stopped}; {_AGAIN}", 128 + stopped.signal)
+  except OSError as error:
+    sys.exit(f"{name}: {_of_system(error)}")
+  except (ValueError, ModuleNotFoundError, FloatingPointError) as error:
     sys.exit(f"{name}: {error}")
+  except Exception as error:
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+      reason = str(error).split("\n")[0]
+      sys.exit(f"{name}: out of memory: give smaller batches ({reason})")
+    notes = getattr(error, "__notes__", [])
+    if not any(note.startswith(BLAME) for note in notes):
+      error.add_note(_REPORT.format(version=hwnas_jax.__version__))
+    raise
+
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+_AGAIN = "the same command goes on from there"
+_REPORT = (
+  "This is a fault of hwnas_jax {version}, not of yours. Please report it with"
+  " the lines above, the command and the config."
+)
+# What a person can do about an error of the system.
+_REMEDIES = {
+  errno.EACCES: "may not be read or written: give another path",
+  errno.EEXIST: "exists: give another path",
+  errno.EISDIR: "is a folder, and a file is needed: give another path",
+  errno.ENOENT: "is not there: give another path",
+  errno.ENOSPC: "the disk is full: free some space and try again",
+  errno.ENOTDIR: "is not a folder: give another path",
+  errno.EPERM: "may not be read or written: give another path",
+  errno.EROFS: "is on a read-only disk: give another path",
+}
+
+
+def _of_system(error: OSError) -> str:
+  """The path and what to do, of an error of the operating system."""
+  remedy = _REMEDIES.get(error.errno or 0)
+  if remedy is None:
+    return str(error)
+  return f"{error.filename}: {remedy}" if error.filename else remedy
+
+
+def _exit(message: str, code: int) -> NoReturn:
+  print(message, file=sys.stderr)
+  sys.exit(code)
 
 
 def console() -> None:

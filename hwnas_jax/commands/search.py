@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from hwnas_jax.config import files
@@ -102,19 +102,14 @@ def main(argv: Sequence[str]) -> None:
 
   import hwnas_jax as hw
   from hwnas_jax.io.cache import use_compilation_cache
-  from hwnas_jax.io.loop import Stopped
 
   use_compilation_cache()
   spec = config_flags.get_config_filename(values["config"])
   name = pathlib.Path(spec.partition(":")[0]).stem
-  try:
-    run = hw.search(
-      values.config,
-      workdir=values.workdir or f"runs/{name}",
-      command=shlex.join(["python", "-m", "hwnas_jax.main", *sys.argv[1:]]),
-    )
-  except Stopped as stopped:
-    logging.warning("%s; the same command goes on from there", stopped)
-    sys.exit(143)
+  run = hw.search(
+    values.config,
+    workdir=values.workdir or f"runs/{name}",
+    command=shlex.join(["python", "-m", "hwnas_jax.main", *sys.argv[1:]]),
+  )
   print(run.verdict)
   print(f"report: {run.report.path}")

@@ -7,7 +7,7 @@ import msgspec
 from ml_collections import ConfigDict
 
 from hwnas_jax.config.fields import Config
-from hwnas_jax.io.source import run_file
+from hwnas_jax.io.source import blaming, run_file
 
 SUFFIX = ".py"
 
@@ -35,10 +35,15 @@ def load(spec: str) -> ConfigDict:
 
   Raises:
     FileNotFoundError: no such config; the message lists the package's configs.
-    ValueError: the config has no such variant.
+    ValueError: the file is no config, or it has no such variant.
   """
   name, _, variant = spec.partition(":")
-  return run_file(locate(name)).get_config(variant)
+  path = locate(name)
+  make = getattr(run_file(path), "get_config", None)
+  if not callable(make):
+    raise ValueError(f"{path} has no function get_config: it is no config")
+  with blaming(path):
+    return make(variant)
 
 
 def locate(name: str) -> pathlib.Path:
@@ -47,7 +52,7 @@ def locate(name: str) -> pathlib.Path:
   Raises:
     FileNotFoundError: there is none.
   """
-  path = pathlib.Path(name)
+  path = pathlib.Path(name).expanduser()
   if path.suffix == SUFFIX:
     if path.is_file():
       return path

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Protocol, TypeVar
 import msgspec
 from msgspec import Meta
 
-from hwnas_jax.io import records, writers
+from hwnas_jax.io import readers, records, writers
 
 Text = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=1)]
@@ -95,7 +95,7 @@ def read(
       names the file, the field's place (`$.entries[3].latency_ms`), what was
       expected, and the remedy.
   """
-  stored = writers.read_json(path)
+  stored = readers.read_json(path)
   try:
     record = _record(stored, kind, upgrade)
   except ValueError as error:

@@ -13,7 +13,7 @@ import numpy as np
 
 from hwnas_jax.io import checkpoint, records
 from hwnas_jax.io.progress import Progress
-from hwnas_jax.io.stop import StopSignal
+from hwnas_jax.io.stop import Stopped, StopSignal
 from hwnas_jax.io.writers import JsonlWriter, TensorBoardWriter
 
 State = Any  # a pytree of arrays with a field `step`: int32[]
@@ -50,10 +50,6 @@ class Identity(records.Record, frozen=True, kw_only=True, omit_defaults=True):
   architecture: records.Architecture | None = None
   teacher: records.Teacher | None = None
   supernet: str | None = None
-
-
-class Stopped(Exception):
-  """SIGTERM or Ctrl-C stopped the run; its state is on disk."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,11 +105,7 @@ def run(job: Job, dispatch: Dispatch, state: State) -> State:
       step = int(state.step)
       row = {k: float(v) for k, v in jax.device_get(dict(metrics)).items()}
       if not np.isfinite(row["loss"]):
-        raise FloatingPointError(
-          f"{job.label}: the loss is {row['loss']} at step {step}; the last"
-          f" good state is in {job.checkpoints}. Lower the learning rate or the"
-          " temperature."
-        )
+        raise FloatingPointError(_diverged(job, row["loss"], step))
       for writer in writers:
         writer.write(step, **row)
       progress.update(step, **row)
@@ -121,9 +113,26 @@ def run(job: Job, dispatch: Dispatch, state: State) -> State:
       if is_due or stop.requested:
         metadata = records.to_json(job.identity)
         checkpoint.save(job.checkpoints, step, state, metadata)
-      if stop.requested and step < job.num_steps:
-        raise Stopped(f"{job.label}: stopped at step {step} of {job.num_steps}")
+      if stop.requested:
+        break
+  if stop.requested:
+    text = f"{job.label}: stopped at step {step} of {job.num_steps}"
+    raise Stopped(text, stop.requested)
   return state
+
+
+def _diverged(job: Job, loss: float, step: int) -> str:
+  """The message of a loss that is not finite."""
+  saved = max(checkpoint.steps(job.checkpoints), default=None)
+  where = (
+    "nothing was saved before"
+    if saved is None
+    else f"the last good state, of step {saved}, is in {job.checkpoints}"
+  )
+  return (
+    f"{job.label}: the loss is {loss} at step {step}; {where}. Lower the"
+    " learning rate or the temperature."
+  )
 
 
 def finished(job: Job, like: State) -> State | None:

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from hwnas_jax.io import writers
+from hwnas_jax.io import readers, writers
 
 SCHEMA = 2  # of a run folder; hwnas_jax 0.1 wrote none
 
@@ -365,7 +365,7 @@ def read(path: Any, kind: type[_R]) -> _R:
     FileNotFoundError: there is no such file.
     ValueError: it is not JSON, it was changed, or see `from_json`.
   """
-  return unsealed(path, writers.read_json(path), kind)
+  return unsealed(path, readers.read_json(path), kind)
 
 
 def unsealed(path: Any, document: Any, kind: type[_R]) -> _R:

@@ -19,7 +19,7 @@ import pathlib
 from typing import TypeVar
 
 from hwnas_jax.core import naming
-from hwnas_jax.io import records, writers
+from hwnas_jax.io import readers, records
 from hwnas_jax.io.certificates import Certificate
 from hwnas_jax.io.judgements import Judgements
 from hwnas_jax.io.records import (
@@ -184,7 +184,7 @@ class RunFolder:
       ValueError: hwnas_jax 0.1 wrote it, or it is damaged.
     """
     path = self.path / "config.json"
-    document = writers.read_json(path)
+    document = readers.read_json(path)
     if isinstance(document, dict) and document.get("schema", 1) == 1:
       raise ValueError(
         f"{path} is of hwnas_jax 0.1, whose run folders this version does not"

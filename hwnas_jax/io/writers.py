@@ -17,8 +17,8 @@ import chex
 import numpy as np
 
 from hwnas_jax.core.tree import digest, flatten
+from hwnas_jax.io.readers import read_jsonl
 
-_RESTORE = "run the command that wrote it again, or restore a copy"
 FLUSH_S = 10  # between writes of TensorBoard events; the last are at exit
 
 
@@ -111,32 +111,6 @@ class TensorBoardWriter:
     self._open = functools.partial(self._open, purge_step=step + 1)
 
 
-def read_jsonl(path: str | pathlib.Path) -> list[dict[str, Any]]:
-  """Reads the rows of a `JsonlWriter`; a half-written last one is left out.
-
-  Args:
-    path: the file.
-
-  Returns:
-    The rows in the order they were written.
-
-  Raises:
-    FileNotFoundError: there is no such file.
-    ValueError: a line other than the last is not a row; the message names it.
-  """
-  *lines, tail = pathlib.Path(path).read_text().split("\n")
-  rows = []
-  for number, line in enumerate(lines, start=1):
-    try:
-      row = json.loads(line)
-      rows.append({**row, "step": int(row["step"])})
-    except (ValueError, LookupError, TypeError) as error:
-      raise ValueError(
-        f"{path}:{number} is not a row of metrics: remove the line"
-      ) from error
-  return rows
-
-
 def write_json(path: str | pathlib.Path, obj: Any) -> None:
   """Writes a JSON file with sorted keys, atomically.
 
@@ -166,7 +140,7 @@ def write_arrays(path: str | pathlib.Path, arrays: chex.ArrayTree) -> None:
   After a crash the file is the old one or the new one, never half of it.
 
   Args:
-    path: the file.
+    path: the file; its folder is made where it is missing.
     arrays: a pytree; each leaf becomes an array under its path, such as
       `params/stem/w`. The array `seal` is the digest of all others.
 
@@ -176,55 +150,9 @@ def write_arrays(path: str | pathlib.Path, arrays: chex.ArrayTree) -> None:
   host = {name: np.asarray(leaf) for name, leaf in flatten(arrays).items()}
   content = io.BytesIO()
   np.savez(content, seal=np.asarray(digest(host)), **host)  # type: ignore[arg-type]
-  _replace(pathlib.Path(path), content.getvalue())
-
-
-def read_arrays(path: str | pathlib.Path) -> dict[str, np.ndarray]:
-  """Reads what `write_arrays` wrote: arrays by path.
-
-  Raises:
-    FileNotFoundError: there is no such file.
-    ValueError: it is not such a file, or it was changed.
-  """
-  try:
-    # Opened here: np.load leaves a damaged file open.
-    with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as stored:
-      arrays = {name: stored[name] for name in stored.files}
-  except FileNotFoundError:
-    raise
-  except Exception as error:  # NumPy has no one type for a damaged file.
-    raise ValueError(
-      f"{path} is damaged ({_first_line(error)}): {_RESTORE}"
-    ) from error
-  if str(arrays.pop("seal", "")) != digest(arrays):
-    raise ValueError(f"{path} was changed after it was written: {_RESTORE}")
-  return arrays
-
-
-def _first_line(error: Exception) -> str:
-  return (str(error) or type(error).__name__).splitlines()[0]
-
-
-def read_json(path: str | pathlib.Path) -> Any:
-  """Reads a JSON file.
-
-  Args:
-    path: the file.
-
-  Returns:
-    Its contents, as JSON types.
-
-  Raises:
-    FileNotFoundError: there is no such file.
-    ValueError: it is not JSON; the message names the file and the place.
-  """
-  try:
-    return json.loads(pathlib.Path(path).read_text())
-  except ValueError as error:
-    raise ValueError(
-      f"{path} is not valid JSON ({error}): delete it and run the command that"
-      " wrote it again, or restore a copy"
-    ) from error
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  _replace(path, content.getvalue())
 
 
 def _plain(value: Any) -> Any:

@@ -49,25 +49,45 @@ class Choice(nn.Module):
   ops: Mapping[str, nn.Module] | Sequence[nn.Module]
 
   @nn.compact
-  def __call__(self, x: Array, run: "RunChoice | None" = None) -> Array:
+  def __call__(
+    self, *inputs: Any, run: "RunChoice | None" = None, **others: Any
+  ) -> Array:
     """Runs the choice.
 
     Args:
-      x: [B, H, W, C].
+      *inputs: one array [B, H, W, C].
       run: what runs; `running` fills it in.
+      **others: none.
 
     Returns:
       [B, H', W', C'].
 
     Raises:
-      ValueError: `running` is not around the call.
+      ValueError: it is called with anything but one array, or `running` is not
+        around the call.
     """
+    if len(inputs) != 1 or others or not isinstance(inputs[0], jax.Array):
+      raise ValueError(_wrong_call(self, inputs, others))
     if run is None:
       raise ValueError(
         f"the Choice {label(self)} runs no operation by itself: make a network"
         " of the model by hwnas_jax.nets.models"
       )
-    return lax.optimization_barrier(run(self, x))
+    return lax.optimization_barrier(run(self, inputs[0]))
+
+
+def _wrong_call(
+  choice: Choice, inputs: Sequence[Any], others: Mapping[str, Any]
+) -> str:
+  """The message of a call with anything but one array."""
+  given = [x for x in inputs if not isinstance(x, jax.Array)]
+  parts = [type(x).__name__ for x in given] or [f"{len(inputs)} arrays"]
+  got = ", ".join([*parts, *others])
+  return (
+    f"the Choice {label(choice)} is called with {got}: a Choice takes one array"
+    " of images. To choose how branches are joined, concatenate them along the"
+    " channels before, and split them in the operations"
+  )
 
 
 class RunChoice(Protocol):

@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from hwnas_jax.core.types import ABSENT, Array, Genotype, Params, Paths
+from hwnas_jax.io.source import blaming
 from hwnas_jax.nets import choice as choices
 from hwnas_jax.nets import user_model
 from hwnas_jax.nets.kind import SpaceKind
@@ -110,7 +111,8 @@ def make(
   """The Spec of the model that space.model names; see `nets.kind.MakeSpec`."""
   reference = values["model"]
   try:
-    return trace(user_model.load(reference), image, num_classes)
+    with blaming(f"space.model={reference}"):
+      return trace(user_model.load(reference), image, num_classes)
   except ValueError as error:
     raise ValueError(f"space.model={reference!r}: {error}") from error
 

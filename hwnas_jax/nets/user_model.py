@@ -29,7 +29,7 @@ def load(reference: str) -> Callable[..., Any]:
       "expected FILE.py:NAME or package.module:NAME, where NAME is the class"
       " of a linen module"
     )
-  path = pathlib.Path(where)
+  path = pathlib.Path(where).expanduser()
   if path.suffix == ".py" and not path.is_file():
     raise ValueError(f"there is no file {path} here")
   try:

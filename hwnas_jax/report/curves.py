@@ -21,7 +21,7 @@ def series(rows: Sequence[Row], key: str) -> tuple[np.ndarray, np.ndarray]:
   """One column of a metrics file.
 
   Args:
-    rows: as `io.writers.read_jsonl` returns them.
+    rows: as `io.readers.read_jsonl` returns them.
     key: name of the column.
 
   Returns:

@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from hwnas_jax.io import writers
+from hwnas_jax.io import readers
 from hwnas_jax.io.records import (
   ComfortZone,
   Device,
@@ -102,7 +102,7 @@ def load(folder: RunFolder) -> Run:
 
 
 def _rows(path: pathlib.Path) -> Sequence[Row]:
-  return writers.read_jsonl(path) if path.is_file() else ()
+  return readers.read_jsonl(path) if path.is_file() else ()
 
 
 def _require_consistent(family: Family) -> None:

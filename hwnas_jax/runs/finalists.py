@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from hwnas_jax.config.fields import Config
 from hwnas_jax.core.types import Genotype
-from hwnas_jax.io import writers
+from hwnas_jax.io import readers
 from hwnas_jax.io.run_folder import NetworkFolder
 from hwnas_jax.runs import training
 from hwnas_jax.runs.finished import Finished
@@ -173,7 +173,7 @@ def _digest(finished: Finished, brief: Config) -> str:
 
 def _seconds(home: NetworkFolder) -> float:
   """How long a training took by its log, pauses and compilation left out."""
-  times = [row["unix_time_s"] for row in writers.read_jsonl(home.metrics)]
+  times = [row["unix_time_s"] for row in readers.read_jsonl(home.metrics)]
   if len(times) < 2:
     return 0.0
   return float(np.median(np.diff(times)) * len(times))

@@ -20,7 +20,7 @@ from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Genotype, Params
 from hwnas_jax.data import arrays
 from hwnas_jax.data.augment import normalise
-from hwnas_jax.io import loop, writers
+from hwnas_jax.io import loop, readers, writers
 from hwnas_jax.io.records import Accuracies, Network, Teacher
 from hwnas_jax.io.run_folder import NetworkFolder, RunFolder
 from hwnas_jax.nets.models import inherit, make_network, scaled
@@ -181,7 +181,7 @@ def _trained(setting: _Setting, home: NetworkFolder) -> bool:
     )
   loop.require_same(_job(setting, home, 0))
   try:
-    writers.read_arrays(home.weights)
+    readers.read_sealed(home.weights)
   except (FileNotFoundError, ValueError) as error:
     print(f"written again from the training's last state: {error}")
     return False

@@ -13,7 +13,7 @@ from hwnas_jax.core import tree
 from hwnas_jax.core.compile import ahead, jit
 from hwnas_jax.core.types import Array, Genotype, Params
 from hwnas_jax.data.augment import normalise
-from hwnas_jax.io import writers
+from hwnas_jax.io import readers, writers
 from hwnas_jax.io.records import Accuracies, DataSet
 from hwnas_jax.io.run_folder import NetworkFolder
 from hwnas_jax.nets.models import inherit, make_network
@@ -52,7 +52,7 @@ def read(path: pathlib.Path, module: Module, image: tuple[int, ...]) -> Params:
   example = jax.ShapeDtypeStruct((1, *image), jnp.float32)
   shapes = jax.eval_shape(module.init, jax.random.key(0), example)
   wanted = {"params": shapes["params"], "stats": shapes.get("batch_stats", {})}
-  stored = writers.read_arrays(path)
+  stored = readers.read_sealed(path)
   # Arrays of an auxiliary head, which only training has, are not read.
   names = [name for name in tree.flatten(wanted) if name in stored]
   arrays = {name: stored[name] for name in names}
@@ -112,7 +112,7 @@ def provide(
   nets = finished.problem.nets
   trained = finished.folder.network(home.id)
   if trained.weights.exists():
-    writers.write_arrays(home.weights, writers.read_arrays(trained.weights))
+    writers.write_arrays(home.weights, readers.read_sealed(trained.weights))
     return "trained", trained.accuracies() or Accuracies()
   if not method.trains_weights(finished.problem.config):
     return "none: the search trained no supernet", Accuracies()
@@ -129,7 +129,7 @@ def _inherited_before(home: NetworkFolder) -> Accuracies | None:
   """What an earlier query wrote; None if it wrote nothing, or it is damaged."""
   try:
     before = home.certificate()
-    writers.read_arrays(home.weights)
+    readers.read_sealed(home.weights)
   except (FileNotFoundError, ValueError):
     return None
   inherited = before is not None and before.weights == "inherited"

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 from hwnas_jax.core import tree
-from hwnas_jax.io import checkpoint, loop, writers
+from hwnas_jax.io import checkpoint, loop, readers
 
 PER_DISPATCH = 2
 
@@ -49,7 +49,7 @@ def run(directory, dispatch=advance, **changes):
 
 
 def rows(directory):
-  return writers.read_jsonl(directory / "metrics.jsonl")
+  return readers.read_jsonl(directory / "metrics.jsonl")
 
 
 def steps_of(directory):
@@ -124,8 +124,39 @@ def test_a_stop_saves_raises_and_resumes(tmp_path):
   assert steps_of(folder) == [2, 4, 6, 8, 10, 12]
 
 
-def test_a_stop_in_the_last_dispatch_is_no_stop(tmp_path):
-  assert int(run(tmp_path, dispatch=after(12, ask_to_stop)).step) == 12
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_in_the_last_dispatch_or_save_stops_after_it(
+  tmp_path, number, monkeypatch
+):
+  """What follows the loop may take minutes."""
+
+  def ask(*unused):
+    os.kill(os.getpid(), number)
+
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  with pytest.raises(loop.Stopped, match="stopped at step 12 of 12") as stopped:
+    run(tmp_path / "dispatch", dispatch=after(12, ask))
+  assert stopped.value.signal == number
+  save = checkpoint.save
+
+  def save_and_ask(directory, step, *rest, **options):
+    save(directory, step, *rest, **options)
+    if step == 12:
+      ask()
+
+  monkeypatch.setattr(checkpoint, "save", save_and_ask)
+  with pytest.raises(loop.Stopped, match="stopped at step 12 of 12"):
+    run(tmp_path / "save")
+  signal.signal(signal.SIGINT, before)
+  for name in ("dispatch", "save"):
+    again = run(tmp_path / name, dispatch=lambda state: pytest.fail("stepped"))
+    assert int(again.step) == 12
+
+
+def test_a_loss_that_is_not_finite_at_first_has_no_last_good_state(tmp_path):
+  dispatch = after(2, lambda metrics: metrics | {"loss": jnp.float32("nan")})
+  with pytest.raises(FloatingPointError, match="nothing was saved before"):
+    run(tmp_path, dispatch=dispatch)
 
 
 def test_rows_behind_the_checkpoint_are_written_once(tmp_path):
@@ -151,7 +182,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, value):
   dispatch = after(6, lambda metrics: metrics | {"loss": jnp.float32(value)})
   with pytest.raises(FloatingPointError, match=r"toy: .* at step 6") as error:
     run(tmp_path, dispatch=dispatch)
-  assert "checkpoints" in str(error.value)
+  assert "of step 4, is in" in str(error.value)
   # What came before is kept, what is broken is not.
   assert checkpoint.steps(tmp_path / "checkpoints") == [4]
   assert steps_of(tmp_path) == [2, 4]

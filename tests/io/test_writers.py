@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwnas_jax.io import writers
+from hwnas_jax.io import readers, writers
 
 
 def test_rows_are_on_disk_at_once_and_plain(tmp_path):
@@ -64,7 +64,7 @@ def test_killed_and_resumed_run_has_no_row_twice(tmp_path):
   writer.truncate_after(3)
   for step in range(4, 7):
     writer.write(step, run=2)
-  rows = writers.read_jsonl(path)
+  rows = readers.read_jsonl(path)
   assert [(row["step"], row["run"]) for row in rows] == [
     *((1, 1), (2, 1), (3, 1)),
     *((4, 2), (5, 2), (6, 2)),
@@ -75,9 +75,9 @@ def test_killed_and_resumed_run_has_no_row_twice(tmp_path):
 def test_half_written_last_line_does_not_swallow_the_next_row(tmp_path):
   path = tmp_path / "m"
   path.write_text('{"step": 1}\n{"step": 2, "lo')
-  assert writers.read_jsonl(path) == [{"step": 1}]
+  assert readers.read_jsonl(path) == [{"step": 1}]
   writers.JsonlWriter(path).write(2)
-  assert [row["step"] for row in writers.read_jsonl(path)] == [1, 2]
+  assert [row["step"] for row in readers.read_jsonl(path)] == [1, 2]
 
 
 @pytest.mark.parametrize("line", ['{"step": 2, "lo', "[1]", '{"loss": 1}', ""])
@@ -93,7 +93,7 @@ def test_json_is_sorted_and_reads_back(tmp_path):
   writers.write_json(path, {"b": jnp.arange(2), "a": np.float32(0.5)})
   text = '{\n "a": 0.5,\n "b": [\n  0,\n  1\n ]\n}\n'
   assert path.read_text() == text
-  assert writers.read_json(path) == {"a": 0.5, "b": [0, 1]}
+  assert readers.read_json(path) == {"a": 0.5, "b": [0, 1]}
   assert [p.name for p in path.parent.iterdir()] == ["a.json"]
 
 
@@ -103,7 +103,7 @@ def test_no_json_leaves_the_old_file(tmp_path, bad):
   writers.write_json(path, 1)
   with pytest.raises(ValueError, match="a.json was not written"):
     writers.write_json(path, bad)
-  assert writers.read_json(path) == 1
+  assert readers.read_json(path) == 1
 
 
 def test_failed_replace_leaves_the_old_file_and_no_litter(
@@ -118,7 +118,7 @@ def test_failed_replace_leaves_the_old_file_and_no_litter(
   monkeypatch.setattr(os, "fsync", full)
   with pytest.raises(OSError, match="no space"):
     writers.write_json(path, 2)
-  assert writers.read_json(path) == 1
+  assert readers.read_json(path) == 1
   assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 
@@ -126,9 +126,9 @@ def test_corrupt_json_names_the_file_and_the_cure(tmp_path):
   path = tmp_path / "table.json"
   path.write_text('{"a": 1,')
   with pytest.raises(ValueError, match="table.json is not valid.*delete it"):
-    writers.read_json(path)
+    readers.read_json(path)
   with pytest.raises(FileNotFoundError):
-    writers.read_json(tmp_path / "missing.json")
+    readers.read_json(tmp_path / "missing.json")
 
 
 def test_tensorboard_missing_names_the_extra(tmp_path, monkeypatch):

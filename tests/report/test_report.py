@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 from toy_origin import ORIGIN
 
-from hwnas_jax.io import records, writers
+from hwnas_jax.io import readers, records, writers
 from hwnas_jax.io.records import (
   Accuracies,
   Collapse,
@@ -261,7 +261,7 @@ def test_missing_family_names_the_command(run):
 def test_damaged_family_is_refused(run, change, match):
   folder, _ = run
   path = folder.path / "family.json"
-  document = writers.read_json(path)
+  document = readers.read_json(path)
   change(document)
   writers.write_json(path, document | {"seal": records.seal(document)})
   with pytest.raises(ValueError, match=f"family.json.*{match}"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from hwnas_jax.io import loop, writers
+from hwnas_jax.io import loop, readers, writers
 from hwnas_jax.io.records import Accuracies, Measurement
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.runs import finalists, training
@@ -156,9 +156,9 @@ def test_a_query_takes_the_most_accurate_finalist(run):
   assert {row.steps for row in rows} == {STEPS}
   (folder,) = (run.folder.path / "finalists").iterdir()
   homes = [RunFolder(folder).network(row.id) for row in rows]
-  before = [writers.read_jsonl(home.metrics) for home in homes]
+  before = [readers.read_jsonl(home.metrics) for home in homes]
   again = run.query("0.9x", measure=measure, finalists=asked, judges=("macs",))
   assert [row.id for row in again.certificate.finalists] == [r.id for r in rows]
-  assert [writers.read_jsonl(home.metrics) for home in homes] == before
+  assert [readers.read_jsonl(home.metrics) for home in homes] == before
   space = run.nets.derived.space()
   assert architecture.identity(space, answer.network.genotype) == rows[0].id

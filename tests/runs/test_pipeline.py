@@ -11,7 +11,7 @@ from toy_origin import ORIGIN
 
 import hwnas_jax as hw
 from hwnas_jax.costs.table import LatencyTable
-from hwnas_jax.io import checkpoint, records, writers
+from hwnas_jax.io import checkpoint, readers, records, writers
 from hwnas_jax.io.records import Accuracies, Settings
 from hwnas_jax.io.run_folder import RunFolder
 
@@ -34,7 +34,7 @@ def test_a_run_leaves_its_results(finished_run, folder):
   assert folder.made_with().versions
   batch_size = LatencyTable.load(folder.table).batch_size
   assert batch_size == settings.config["latency"]["batch_size"]
-  rows = writers.read_jsonl(folder.search / "metrics.jsonl")
+  rows = readers.read_jsonl(folder.search / "metrics.jsonl")
   assert rows[-1]["step"] == search["num_steps"]
   assert len(rows) == search["num_steps"] // search["steps_per_dispatch"]
   assert all(row["expected_latency_ms"] > 0 for row in rows)
@@ -90,9 +90,9 @@ def test_a_run_keeps_its_networks(folder):
     if not member.accuracies.test_accuracies:
       assert not home.weights.exists()
       continue
-    last = writers.read_jsonl(home.metrics)[-1]
+    last = readers.read_jsonl(home.metrics)[-1]
     assert last["step"] == train["num_steps"]
-    weights = writers.read_arrays(home.weights)
+    weights = readers.read_sealed(home.weights)
     sizes = [w.size for name, w in weights.items() if "params/" in name]
     assert all(np.isfinite(w).all() for w in weights.values())
     assert sum(sizes) == member.params

@@ -9,7 +9,7 @@ import time
 import pytest
 from jobs import LONG_S, ROOT, command, environment, here
 
-from hwnas_jax.io import checkpoint, writers
+from hwnas_jax.io import checkpoint, readers
 from hwnas_jax.io.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
@@ -74,7 +74,7 @@ def test_a_killed_run_goes_on_bit_for_bit(finished_run, tmp_path):
   rows = [
     [
       {name: value for name, value in row.items() if name != "unix_time_s"}
-      for row in writers.read_jsonl(folder / "search" / "metrics.jsonl")
+      for row in readers.read_jsonl(folder / "search" / "metrics.jsonl")
     ]
     for folder in (whole, torn)
   ]

@@ -13,7 +13,7 @@ from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import timing
 from hwnas_jax.data import embedded
 from hwnas_jax.derive import sweep
-from hwnas_jax.io import writers
+from hwnas_jax.io import readers
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.runs import judging, searching
 from hwnas_jax.spaces.rules import RULES
@@ -116,7 +116,7 @@ def test_a_warm_up_trains_the_supernet_and_then_it_rests(monkeypatch, tmp_path):
     shared = searching.shared_weights(made, dataset, searched)
     assert len(shared.images) == searching.HELD_OUT
   assert set(folder.judgements().scores) == set(weights)
-  rows = writers.read_jsonl(folder.search / "metrics.jsonl")
+  rows = readers.read_jsonl(folder.search / "metrics.jsonl")
   assert [row["step"] for row in rows] == [2, 4, 6, 8]
   measured = [set(row) & {"cross_entropy", "quality"} for row in rows]
   assert measured == [{"cross_entropy"}] * 2 + [{"quality"}] * 2

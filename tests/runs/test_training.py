@@ -10,7 +10,7 @@ import hwnas_jax as hw
 from hwnas_jax.config import problem as problems
 from hwnas_jax.core import tree
 from hwnas_jax.data import embedded
-from hwnas_jax.io import checkpoint, writers
+from hwnas_jax.io import checkpoint, readers, writers
 from hwnas_jax.io.records import Accuracies
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.nets.models import make_supernet
@@ -120,7 +120,7 @@ def test_a_teacher_is_trained_first_and_a_killed_training_goes_on(helped):
   assert training.train(*helped) == [accuracies]
   assert home.weights.read_bytes() == whole
   # Of another teacher neither the network nor a checkpoint is taken.
-  stored = writers.read_arrays(teachers.weights)
+  stored = readers.read_sealed(teachers.weights)
   writers.write_arrays(teachers.weights, {n: a + 1 for n, a in stored.items()})
   with pytest.raises(ValueError, match="trained by another teacher: delete"):
     training.train(*helped)

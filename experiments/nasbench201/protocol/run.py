@@ -24,7 +24,7 @@ from experiments.nasbench201.protocol import (
   report,
   tune,
 )
-from hwnas_jax.io import versions, writers
+from hwnas_jax.io import readers, versions, writers
 
 HERE = pathlib.Path(__file__).parent
 
@@ -71,7 +71,7 @@ def main() -> None:
   args, start = parse(), time.monotonic()
   results = args.out / "results.json"
   if args.command == "draw":
-    draw.draw(writers.read_json(results), args.out)
+    draw.draw(readers.read_json(results), args.out)
     return
   supernets = [data.load(args.data_dir, path) for path in args.scores or [None]]
   frozen_path = args.out / "frozen.json"
@@ -85,7 +85,7 @@ def main() -> None:
       frozen_path, tuned.frozen.to_json() | {"made": made_with}
     )
     return
-  loaded = writers.read_json(frozen_path)
+  loaded = readers.read_json(frozen_path)
   frozen = choices.read(loaded)
   parts = {}
   for part in data.PARTS:

@@ -21,7 +21,7 @@ from hwnas_jax.core import tree
 from hwnas_jax.core.graph import Graph
 from hwnas_jax.core.types import Array, Condition, Params
 from hwnas_jax.costs.predict.nets import NETWORKS
-from hwnas_jax.io import writers
+from hwnas_jax.io import readers, writers
 
 
 @jax.tree_util.register_dataclass
@@ -143,7 +143,7 @@ def load(path: str | pathlib.Path) -> Predictor:
     ValueError: it is no predictor, or a field is missing or of another shape;
       the message names the file and the field.
   """
-  arrays = writers.read_arrays(path)
+  arrays = readers.read_sealed(path)
   missing = {"kind", "reference", *_GRAPH} - set(arrays)
   if missing:
     raise ValueError(f"{path}: field {min(missing)!r} is missing")
