@@ -1,6 +1,7 @@
 """Every path of a run folder, and the records in it.
 
-config.json versions.json      what ran, with what
+.lock                          the process that is at work here
+config.json versions.json      what ran, on which data and networks, with what
 table.json                     the device's latency table
 judgements.json                what a surrogate was fitted to, if there is one
 search/                        metrics.jsonl, checkpoints
