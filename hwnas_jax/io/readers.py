@@ -21,6 +21,7 @@ MAX_TEXT_BYTES = 1 << 28  # of a JSON file, and of a file of JSON lines
 # thousandfold.
 MAX_INFLATION, FREE_BYTES = 200, 1 << 28
 
+_BY_NUMPY = "write it by numpy.savez, or restore a copy"
 _REMEDY = "delete it and run the command that wrote it again, or restore a copy"
 
 
@@ -106,13 +107,16 @@ def _refuse(constant: str) -> None:
 
 
 def read_arrays(
-  path: str | pathlib.Path, names: Collection[str] | None = None
+  path: str | pathlib.Path,
+  names: Collection[str] | None = None,
+  remedy: str = _BY_NUMPY,
 ) -> dict[str, np.ndarray]:
   """Reads arrays of an .npz file by name.
 
   Args:
     path: the file.
     names: those to read, as far as they are there; None reads all.
+    remedy: what to do about a damaged file; ends the error's message.
 
   Raises:
     OSError: it cannot be read; FileNotFoundError where there is none.
@@ -135,8 +139,7 @@ def read_arrays(
       # zipfile, zlib, struct and NumPy's header parser each raise their own.
       reason = (str(error) or type(error).__name__).splitlines()[0]
       raise ValueError(
-        f"{path} is no .npz file that can be read ({reason}): write it by"
-        " numpy.savez, or restore a copy"
+        f"{path} is no .npz file that can be read ({reason}): {remedy}"
       ) from error
 
 
@@ -147,7 +150,7 @@ def read_sealed(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     OSError: it cannot be read; FileNotFoundError where there is none.
     ValueError: it is damaged, or was changed after it was written.
   """
-  arrays = read_arrays(path)
+  arrays = read_arrays(path, remedy=_REMEDY)
   if str(arrays.pop("seal", "")) != tree.digest(arrays):
     raise ValueError(f"{path} was changed after it was written: {_REMEDY}")
   return arrays

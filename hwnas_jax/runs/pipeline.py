@@ -142,7 +142,13 @@ def _require_table(
   if config.cost.name != "latency" or given is not None:
     return
   if folder.table.exists():
-    sites.require_here(folder.table, config.latency.batch_size)
+    table = LatencyTable.read(folder.table)
+    here = versions.fingerprint_id(versions.device_fingerprint())
+    if table.fingerprint != here:
+      raise ValueError(
+        f"the run in {folder.path} measured its table on {table.fingerprint},"
+        f" and this is {here}: go on there, or use another --workdir"
+      )
   elif stages.begun(folder, "search"):
     raise ValueError(
       f"{folder.table} is missing, and the search was priced with it: restore"

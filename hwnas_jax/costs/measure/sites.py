@@ -65,21 +65,10 @@ def profile_space(
 
 def _start(out: pathlib.Path, batch_size: int, meter: Meter) -> LatencyTable:
   """The table to go on with: the stored one, or an empty one."""
+  new = tables.empty(batch_size, meter)
   if not out.exists():
-    return tables.empty(batch_size, meter)
-  table = require_here(out, batch_size, meter)
-  return msgspec.structs.replace(table, versions=dict(versions.versions()))
-
-
-def require_here(
-  out: pathlib.Path, batch_size: int, meter: Meter = LATENCY
-) -> LatencyTable:
-  """Reads a table that this device may go on with.
-
-  Raises:
-    ValueError: it is damaged, or of another device, batch size or quantity.
-  """
-  table, new = LatencyTable.read(out), tables.empty(batch_size, meter)
+    return new
+  table = LatencyTable.read(out)
   if (table.fingerprint, table.batch_size) != (new.fingerprint, batch_size):
     raise ValueError(
       f"{out} was measured on {table.fingerprint} with batches of "
@@ -91,7 +80,7 @@ def require_here(
       f"{out} has {table.quantity}, this measures {meter.quantity}: give "
       "another --out, or delete the file to measure again"
     )
-  return table
+  return msgspec.structs.replace(table, versions=dict(versions.versions()))
 
 
 def _save(
