@@ -77,7 +77,7 @@ def run(quality: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
   dataset = pipeline.load_dataset(fields)
   command = " ".join(sys.argv)
   resumed = folder.exists()
-  pipeline.begin(folder, fields, command, dataset)
+  pipeline.begin(folder, fields, command, dataset, problem.nets)
   start = time.perf_counter()
   searching.search(problem, folder, dataset)
   seconds = time.perf_counter() - start

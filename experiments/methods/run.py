@@ -246,6 +246,7 @@ def run_one(
       config,
       "experiments/methods/run.py",
       pipeline.load_dataset(config),
+      problems.make_nets(config),
     )
     genotypes, cost = search(job, config, folder, ground)
   dataset, space = pipeline.load_dataset(config), ground.net.space()

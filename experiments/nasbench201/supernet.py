@@ -11,6 +11,9 @@ unreachable operations is scored by the package's judges: `shared_loss` on
 examples that the supernet was not trained on, `synflow`, `jacov` (mean of three
 draws) and `nwot` on fresh weights of the same reduced size.
 
+With --draws nothing is trained: `jacov` alone is scored, by three draws of the
+seed's own, so that its noise can be told.
+
 Writes NAME.npz (for `protocol.run --scores`) and NAME.json to --out. A killed
 run goes on where it was. --smoke is a tiny size that shows that it runs.
 """
@@ -33,8 +36,10 @@ from hwnas_jax.data import load as data
 from hwnas_jax.derive import judges
 from hwnas_jax.derive.judges import Evidence
 from hwnas_jax.derive.shared import SharedWeights
-from hwnas_jax.io import records, versions, writers
+from hwnas_jax.io import readers, records, versions, writers
 from hwnas_jax.io.run_folder import RunFolder
+from hwnas_jax.nets.models import make_supernet
+from hwnas_jax.nets.supernet import Net
 from hwnas_jax.runs import pipeline, searching
 from hwnas_jax.spaces import nasbench201
 from hwnas_jax.spaces.nasbench201 import NasBench201
@@ -116,24 +121,35 @@ def train(args: argparse.Namespace, dataset: arrays.Dataset) -> Evidence:
   nets = problems.make_nets(config, dataset)
   problem = problems.make(config, nets, None)
   folder = RunFolder.at(args.work / args.name)
-  pipeline.begin(folder, config, "", dataset)
+  pipeline.begin(folder, config, "", dataset, nets)
   searched = searching.search(problem, folder, dataset)
   images, labels = method.held_out(config, dataset, HELD_OUT)
   shared = SharedWeights(
     searched.parts.net, searched.state.weights, images, labels
   )
-  rows = np.random.default_rng(args.seed).permutation(
-    len(dataset.train.labels)
-  )[: DRAWS * BATCH]
-  fresh = judges.fresh(
-    searched.parts.net,
-    stream(args.seed, "judges"),
-    augment.normalise(dataset.train.images[rows], dataset.mean, dataset.std),
-    DRAWS,
-  )
+  net = searched.parts.net
   spec = nets.supernet
   assert isinstance(spec, NasBench201)
-  return Evidence(spec, searched.parts.net, fresh, shared)
+  return Evidence(spec, net, draw(args.seed, dataset, net), shared)
+
+
+def draw(
+  seed: int, dataset: arrays.Dataset, net: Net
+) -> tuple[judges.Draw, ...]:
+  """DRAWS of fresh weights and images."""
+  rows = np.random.default_rng(seed).permutation(len(dataset.train.labels))
+  images = dataset.train.images[rows[: DRAWS * BATCH]]
+  normalised = augment.normalise(images, dataset.mean, dataset.std)
+  return judges.fresh(net, stream(seed, "judges"), normalised, DRAWS)
+
+
+def untrained(args: argparse.Namespace, dataset: arrays.Dataset) -> Evidence:
+  """What `jacov` reads."""
+  config = problems.resolve(make_config(args))
+  spec = problems.make_nets(config, dataset).supernet
+  assert isinstance(spec, NasBench201)
+  net = make_supernet(spec)
+  return Evidence(spec, net, draw(args.seed, dataset, net))
 
 
 def score(
@@ -143,10 +159,11 @@ def score(
   path = args.work / args.name / "scores.npz"
   columns: dict[str, np.ndarray] = {}
   if path.exists():
-    with np.load(path) as file:
-      columns = {name: file[name] for name in file.files}
+    columns = readers.read_sealed(path)
   genotypes = list(cells.values())
   names = ("shared_loss",) if args.fresh else ("shared_loss", *FRESH)
+  if args.draws:
+    names = ("jacov",)
   for name in names:
     column = columns.get(name, np.zeros(0))
     for start in range(len(column), len(genotypes), AT_ONCE):
@@ -181,11 +198,14 @@ def parse() -> argparse.Namespace:
     type=pathlib.Path,
     help="another seed's .npz, whose scores of fresh weights are taken",
   )
+  parser.add_argument(
+    "--draws", action="store_true", help="jacov alone, nothing is trained"
+  )
   parser.add_argument("--smoke", action="store_true")
   args = parser.parse_args()
   if args.smoke:
     args.steps = 20
-  args.name = args.name or f"seed{args.seed}"
+  args.name = args.name or f"{'draws' if args.draws else 'seed'}{args.seed}"
   args.work = args.work or args.out / "runs"
   return args
 
@@ -194,7 +214,7 @@ def main() -> None:
   """Trains, scores, and writes both files."""
   args, start = parse(), time.monotonic()
   dataset = load_dataset(args.data_dir)
-  evidence = train(args, dataset)
+  evidence = (untrained if args.draws else train)(args, dataset)
   train_s = time.monotonic() - start
   cells = living_cells(evidence.spec)
   if args.smoke:

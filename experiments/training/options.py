@@ -154,7 +154,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
   nets = problems.make_nets(config, dataset)
   problem = problems.make(config, nets, None)
   folder, begun_s = RunFolder(args.workdir / "search"), time.monotonic()
-  pipeline.begin(folder, config, " ".join(sys.argv), dataset)
+  pipeline.begin(folder, config, " ".join(sys.argv), dataset, nets)
   searched = searching.search(problem, folder, dataset)
   search_s = time.monotonic() - begun_s
   net = nets.derived

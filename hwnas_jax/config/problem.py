@@ -8,7 +8,7 @@ or in `config.method`; the folders below `config` see only objects.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from hwnas_jax.core.rng import stream
 from hwnas_jax.costs.predict.predictor import Predictor
 from hwnas_jax.costs.table import LatencyTable, raw_costs, require
 from hwnas_jax.data import load as data_load
-from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.derive import family
 from hwnas_jax.derive.family import FamilySettings, Point
 from hwnas_jax.derive.reach import Reach
@@ -106,23 +105,35 @@ def read_run(folder: RunFolder) -> Config:
     ) from error
 
 
-def make_nets(config: Config, dataset: Dataset | None = None) -> Nets:
+class Shaped(Protocol):
+  """A data set as networks see it: in memory, or a run's record of it."""
+
+  @property
+  def image(self) -> tuple[int, int, int]:
+    """(height, width, channels)."""
+
+  @property
+  def num_classes(self) -> int:
+    """K."""
+
+
+def make_nets(config: Config, data: Shaped | None = None) -> Nets:
   """The dimensions of the supernet and of the networks derived from it.
 
   Args:
     config: checked.
-    dataset: the data set; None for the one that the config names.
+    data: the data set; None for the one that the config names.
 
   Raises:
     ValueError: the space has no such networks for images of this size, or
       space.model cannot be searched.
   """
-  if dataset is None:
+  if data is None:
     image, num_classes = data_load.shape(
       config.data.name, config.data.data_dir or None
     )
   else:
-    image, num_classes = dataset.image, dataset.num_classes
+    image, num_classes = data.image, data.num_classes
   kind = SPACES[str(config.space["name"])]
   values = {name: config.space[name] for name in kind.fields}
   supernet = kind.make(values, image, num_classes)

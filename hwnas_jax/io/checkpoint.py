@@ -138,6 +138,21 @@ def restore_latest(
   return None
 
 
+def metadata(directory: str | pathlib.Path) -> dict[str, JSON]:
+  """What was saved beside the newest step whose record is intact.
+
+  Returns:
+    {} where there is no such step.
+  """
+  directory = pathlib.Path(directory).absolute()
+  for step in reversed(steps(directory)):
+    try:
+      return _read_record(directory / str(step))["user"]
+    except Exception as error:  # Orbax has no one type for a damaged file.
+      logging.warning("%s: step %d has no record: %s", directory, step, error)
+  return {}
+
+
 def _check_leaves(leaves: dict[str, Any]) -> None:
   for path, leaf in leaves.items():
     if not isinstance(leaf, jax.Array):
@@ -198,8 +213,8 @@ def _set_aside(directory: pathlib.Path, step: int) -> None:
       (directory / str(stale)).rename(aside)
 
 
-def _read(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
-  """(leaves by path, the record). A damaged file raises any exception."""
+def _read_record(folder: pathlib.Path) -> dict[str, Any]:
+  """The record of a step. A damaged file raises any exception."""
   record = ocp.metadata(folder).custom_metadata
   if not isinstance(record, dict) or "seal" not in record:
     raise ValueError("it has no record of hwnas_jax")
@@ -207,6 +222,12 @@ def _read(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
     raise ValueError("its record was changed")
   if record["schema"] != SCHEMA:
     raise ValueError(f"schema {record['schema']}, this version reads {SCHEMA}")
+  return record
+
+
+def _read(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
+  """(leaves by path, the record). A damaged file raises any exception."""
+  record = _read_record(folder)
   leaves = ocp.load(folder)
   for path, (shape, dtype) in record["empty"].items():
     leaves[path] = np.zeros(shape, dtype)

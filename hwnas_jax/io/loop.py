@@ -33,6 +33,8 @@ class Identity(records.Record, frozen=True, kw_only=True, omit_defaults=True):
   """What a checkpoint belongs to; a resumed run must have the same.
 
   data: digest of the data set.
+  nets: digest of the networks' dimensions and programs.
+  config: the fields of the config that it depends on, by path.
   split: of a search: digest of the examples of weights and controller.
   table: of a search: digest of its prices.
   architecture: of a training: the network's operations.
@@ -41,6 +43,8 @@ class Identity(records.Record, frozen=True, kw_only=True, omit_defaults=True):
   """
 
   data: str
+  nets: str
+  config: dict[str, Any]
   split: str | None = None
   table: str | None = None
   architecture: records.Architecture | None = None
@@ -149,18 +153,22 @@ def finished(job: Job, like: State) -> State | None:
 
 def _restored(job: Job, fresh: State) -> State:
   """The newest checkpoint's state, or the fresh one where there is none."""
+  require_same(job)
   newest = checkpoint.restore_latest(job.checkpoints, fresh)
-  if newest is None:
-    return fresh
-  wanted = records.to_json(job.identity)
-  names = sorted(wanted.keys() | newest.metadata.keys())
-  differing = [n for n in names if wanted.get(n) != newest.metadata.get(n)]
+  return fresh if newest is None else newest.state
+
+
+def require_same(job: Job) -> None:
+  """Raises ValueError where the job's checkpoints are of another identity."""
+  stored = checkpoint.metadata(job.checkpoints)
+  if not stored:
+    return
+  differing = records.differing(stored, records.to_json(job.identity))
   if differing:
     raise ValueError(
       f"{job.checkpoints} is of another run: {', '.join(differing)} differ."
       " Use another --workdir, or delete it."
     )
-  return newest.state
 
 
 def _open_writers(job: Job, step: int) -> list[JsonlWriter | TensorBoardWriter]:

@@ -13,12 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from hwnas_jax.core import tree
+
 MAX_TEXT_BYTES = 1 << 28  # of a JSON file, and of a file of JSON lines
 # Arrays may be larger than their file by this factor, or by that many bytes:
 # images compress tenfold, an archive that was made to fill the memory a
 # thousandfold.
 MAX_INFLATION, FREE_BYTES = 200, 1 << 28
 
+_BY_NUMPY = "write it by numpy.savez, or restore a copy"
 _REMEDY = "delete it and run the command that wrote it again, or restore a copy"
 
 
@@ -104,13 +107,16 @@ def _refuse(constant: str) -> None:
 
 
 def read_arrays(
-  path: str | pathlib.Path, names: Collection[str] | None = None
+  path: str | pathlib.Path,
+  names: Collection[str] | None = None,
+  remedy: str = _BY_NUMPY,
 ) -> dict[str, np.ndarray]:
   """Reads arrays of an .npz file by name.
 
   Args:
     path: the file.
     names: those to read, as far as they are there; None reads all.
+    remedy: what to do about a damaged file; ends the error's message.
 
   Raises:
     OSError: it cannot be read; FileNotFoundError where there is none.
@@ -133,9 +139,21 @@ def read_arrays(
       # zipfile, zlib, struct and NumPy's header parser each raise their own.
       reason = (str(error) or type(error).__name__).splitlines()[0]
       raise ValueError(
-        f"{path} is no .npz file that can be read ({reason}): write it by"
-        " numpy.savez, or restore a copy"
+        f"{path} is no .npz file that can be read ({reason}): {remedy}"
       ) from error
+
+
+def read_sealed(path: str | pathlib.Path) -> dict[str, np.ndarray]:
+  """Reads what `writers.write_arrays` wrote: all arrays by name.
+
+  Raises:
+    OSError: it cannot be read; FileNotFoundError where there is none.
+    ValueError: it is damaged, or was changed after it was written.
+  """
+  arrays = read_arrays(path, remedy=_REMEDY)
+  if str(arrays.pop("seal", "")) != tree.digest(arrays):
+    raise ValueError(f"{path} was changed after it was written: {_REMEDY}")
+  return arrays
 
 
 def _require_size(raw: Any) -> None:

@@ -6,9 +6,15 @@ checks every field's type while it reads, and names a wrong field by its place
 (`$.members[0].params`); it is a tenth of pydantic's size and, unlike cattrs,
 decodes JSON itself.
 
+Every file has a field `seal`, the SHA-256 of all other fields. A file that was
+changed by hand or by a fault of the disk is refused.
+
 Latencies are in ms; accuracies are shares of one.
 """
 
+import hashlib
+import json
+from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -206,16 +212,45 @@ class MadeWith(Record, frozen=True):
   fingerprint: str
 
 
-class Settings(Record, frozen=True):
-  """config.json: the resolved config, nested, and the command that ran.
+class DataSet(Record, frozen=True, kw_only=True):
+  """The data set of a run: all that its networks need to know of it.
 
-  data: digest of the data set; "" where it was not recorded.
+  digest: SHA-256 of its images and labels.
+  image: (height, width, channels).
+  mean, std: of each channel over the training split, in units of [0, 1].
+  class_names: in the order of the labels; None without names.
+  num_train, num_test: examples.
   """
+
+  name: str
+  digest: str
+  image: tuple[int, int, int]
+  num_classes: int
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
+  class_names: tuple[str, ...] | None
+  num_train: int
+  num_test: int
+
+
+class Origin(Record, frozen=True):
+  """What a run was made of, beside its config.
+
+  nets: digests of the networks' dimensions and of each choice's operations; of
+    a user's own model also of what it computes.
+  """
+
+  data: DataSet
+  nets: dict[str, str]
+
+
+class Settings(Record, frozen=True):
+  """config.json: the resolved config, nested, and the command that ran."""
 
   schema: Literal[2]
   config: dict[str, Any]
   command: str
-  data: str = ""
+  origin: Origin
 
 
 class Network(Record, frozen=True):
@@ -305,14 +340,49 @@ def to_json(record: Any) -> Any:
   return msgspec.to_builtins(record)
 
 
+def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+  """The paths, such as `train/lr`, at which two nested JSON objects differ."""
+  paths = []
+  for name in sorted(before.keys() | now.keys()):
+    old, new = before.get(name), now.get(name)
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+      paths += [f"{name}/{rest}" for rest in differing(old, new)]
+    elif old != new:
+      paths.append(name)
+  return paths
+
+
+def seal(contents: Mapping[str, Any]) -> str:
+  """SHA-256 of a JSON object without its field `seal`."""
+  rest = {name: value for name, value in contents.items() if name != "seal"}
+  return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
 def read(path: Any, kind: type[_R]) -> _R:
   """Reads a record's file.
 
   Raises:
     FileNotFoundError: there is no such file.
-    ValueError: it is not JSON, or see `from_json`.
+    ValueError: it is not JSON, it was changed, or see `from_json`.
   """
-  return from_json(f"{path}", readers.read_json(path), kind)
+  return unsealed(path, readers.read_json(path), kind)
+
+
+def unsealed(path: Any, document: Any, kind: type[_R]) -> _R:
+  """A record from the parsed JSON of its file.
+
+  Raises:
+    ValueError: the seal is missing or wrong, or see `from_json`.
+  """
+  contents = dict(document) if isinstance(document, dict) else document
+  stored = contents.pop("seal", None) if contents is not document else None
+  record = from_json(f"{path}", contents, kind)
+  if stored != seal(contents):
+    raise ValueError(
+      f"{path} was changed after it was written: restore a copy, or delete it"
+      " and run the command that wrote it again"
+    )
+  return record
 
 
 def write(path: Any, record: Any) -> None:
@@ -321,4 +391,5 @@ def write(path: Any, record: Any) -> None:
   Raises:
     ValueError: a number is not finite, which JSON cannot say.
   """
-  writers.write_json(path, to_json(record))
+  contents = to_json(record)
+  writers.write_json(path, {**contents, "seal": seal(contents)})

@@ -1,6 +1,7 @@
 """Every path of a run folder, and the records in it.
 
-config.json versions.json      what ran, with what
+.lock                          the process that is at work here
+config.json versions.json      what ran, on which data and networks, with what
 table.json                     the device's latency table
 judgements.json                what a surrogate was fitted to, if there is one
 search/                        metrics.jsonl, checkpoints
@@ -18,6 +19,7 @@ import dataclasses
 import pathlib
 from typing import TypeVar
 
+from hwnas_jax.core import naming
 from hwnas_jax.io import readers, records
 from hwnas_jax.io.certificates import Certificate
 from hwnas_jax.io.judgements import Judgements
@@ -60,8 +62,20 @@ class NetworkFolder:
     return self.path / "comfort.svg"
 
   def read_architecture(self) -> Network:
-    """architecture.json."""
-    return records.read(self.path / "architecture.json", Network)
+    """architecture.json.
+
+    Raises:
+      FileNotFoundError: there is none.
+      ValueError: it is damaged, or of another network than the folder's.
+    """
+    path = self.path / "architecture.json"
+    network = records.read(path, Network)
+    if naming.network_id(network.architecture, network.width) != self.id:
+      raise ValueError(
+        f"{path} has another network's architecture: the folder's name is a"
+        " hash of it. Delete the file and run the run's command again"
+      )
+    return network
 
   def write_architecture(self, network: Network) -> None:
     """Writes architecture.json; makes the folder."""
@@ -178,7 +192,7 @@ class RunFolder:
         " read: give the run's command another --workdir, or read it with"
         " `pip install 'hwnas_jax<0.2'`"
       )
-    return records.from_json(f"{path}", document, Settings)
+    return records.unsealed(path, document, Settings)
 
   def exists(self) -> bool:
     """Whether a run was begun here."""

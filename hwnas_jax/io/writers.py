@@ -6,6 +6,7 @@ resumes, `truncate_after(step)`. Neither needs to be closed.
 
 import contextlib
 import functools
+import io
 import json
 import math
 import os
@@ -17,7 +18,7 @@ from typing import Any
 import chex
 import numpy as np
 
-from hwnas_jax.core.tree import flatten
+from hwnas_jax.core.tree import digest, flatten
 from hwnas_jax.io.readers import read_jsonl
 
 FLUSH_S = 10  # between writes of TensorBoard events; the last are at exit
@@ -63,7 +64,8 @@ class JsonlWriter:
     self._rewrite([row for row in rows if row["step"] <= step])
 
   def _rewrite(self, rows: list[dict[str, Any]]) -> None:
-    _replace(self._path, "".join(json.dumps(row) + "\n" for row in rows))
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    _replace(self._path, text.encode())
 
 
 class TensorBoardWriter:
@@ -131,23 +133,28 @@ def write_json(path: str | pathlib.Path, obj: Any) -> None:
     raise ValueError(f"{path} was not written: {error}") from error
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  _replace(path, text + "\n")
+  _replace(path, f"{text}\n".encode())
 
 
 def write_arrays(path: str | pathlib.Path, arrays: chex.ArrayTree) -> None:
   """Writes a pytree to an .npz file, which `numpy.load` reads.
 
+  After a crash the file is the old one or the new one, never half of it.
+
   Args:
-    path: the file.
+    path: the file; its folder is made where it is missing.
     arrays: a pytree; each leaf becomes an array under its path, such as
-      `params/stem/w`.
+      `params/stem/w`. The array `seal` is the digest of all others.
 
   Raises:
     ValueError: two leaves share a path.
   """
   host = {name: np.asarray(leaf) for name, leaf in flatten(arrays).items()}
-  with naming(path):
-    np.savez(path, **host)  # type: ignore[arg-type]
+  content = io.BytesIO()
+  np.savez(content, seal=np.asarray(digest(host)), **host)  # type: ignore[arg-type]
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  _replace(path, content.getvalue())
 
 
 @contextlib.contextmanager
@@ -178,12 +185,12 @@ def _scalar(name: str, value: Any) -> Any:
   )
 
 
-def _replace(path: pathlib.Path, text: str) -> None:
+def _replace(path: pathlib.Path, content: bytes) -> None:
   """Writes a file atomically."""
   temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
   try:
-    with naming(path), temporary.open("w") as file:
-      file.write(text)
+    with naming(path), temporary.open("wb") as file:
+      file.write(content)
       file.flush()
       os.fsync(file.fileno())
     os.replace(temporary, path)

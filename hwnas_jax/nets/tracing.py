@@ -72,7 +72,8 @@ def trace(
   """
   name = getattr(model, "__name__", repr(model))
   try:
-    calls = {mode: _run(model, image, num_classes, mode) for mode in MODES}
+    runs = {mode: _run(model, image, num_classes, mode) for mode in MODES}
+    calls = {mode: made for mode, (made, _) in runs.items()}
     _check_modes(calls)
     fixed = _outside(model, image, num_classes)
   except flax.errors.FlaxError as error:
@@ -82,7 +83,9 @@ def trace(
     raise ValueError(f"{name}: {text}") from error
   except ValueError as error:
     raise ValueError(f"{name}: {error}") from error
-  return Custom(name, image, num_classes, _space(calls, fixed), model)
+  space, programs = _space(calls, fixed)
+  programs |= {f"mode {mode}": digest for mode, (_, digest) in runs.items()}
+  return Custom(name, image, num_classes, space, programs, model)
 
 
 def _run(
@@ -90,8 +93,8 @@ def _run(
   image: tuple[int, int, int],
   num_classes: int,
   mode: Mode,
-) -> _Calls:
-  """The call of every Choice in a mode, by label."""
+) -> tuple[_Calls, str]:
+  """The call of every Choice in a mode, by label; and the model's digest."""
   calls: _Calls = {}
   users: searchable.Users = {}
   module = instance(model, mode, num_classes)
@@ -102,9 +105,9 @@ def _run(
     )
   x = jax.ShapeDtypeStruct((1, *image), jnp.float32)
   with choices.running(_recorder(calls, users)):
-    logits, variables = jax.eval_shape(
-      module.init_with_output, jax.random.key(0), x
-    )
+    whole, (logits, variables) = jax.make_jaxpr(
+      module.init_with_output, return_shape=True
+    )(jax.random.key(0), x)
   if not calls:
     raise ValueError(
       "it has no Choice: there is nothing to search. Call one,"
@@ -120,7 +123,7 @@ def _run(
   with choices.running(choices.every):
     apply = lambda v, x: module.apply(v, x, mutable=["batch_stats"])  # noqa: E731
     jax.eval_shape(apply, variables, x)
-  return calls
+  return calls, program.exact_digest(whole)
 
 
 def _recorder(calls: _Calls, users: searchable.Users) -> choices.RunChoice:
@@ -185,17 +188,24 @@ def _check_modes(calls: dict[Mode, _Calls]) -> None:
       )
 
 
-def _space(calls: dict[Mode, _Calls], fixed: Site) -> Space:
+def _space(
+  calls: dict[Mode, _Calls], fixed: Site
+) -> tuple[Space, dict[str, str]]:
+  """The space, and each choice's digest of all that its operations compute."""
   searched = calls["search"]
   ops = tuple(dict.fromkeys(op for c in searched.values() for op in c.modules))
+
+  programs = dict.fromkeys(searched, "")
 
   def cell(name: str, op: str) -> tuple[Site, ...]:
     if op not in searched[name].modules:
       return ()
-    return (_op_site(op, {mode: calls[mode][name] for mode in MODES}),)
+    site, exact = _op_site(op, {mode: calls[mode][name] for mode in MODES})
+    programs[name] += f"{op} {exact} "
+    return (site,)
 
   sites = tuple(tuple(cell(name, op) for op in ops) for name in searched)
-  return Space(
+  space = Space(
     ops=ops,
     choices=tuple(searched),
     sites=sites,
@@ -204,6 +214,7 @@ def _space(calls: dict[Mode, _Calls], fixed: Site) -> Space:
     keep=1,
     skip=_skip(ops, [site for row in sites for cell in row for site in cell]),
   )
+  return space, programs
 
 
 def _skip(ops: tuple[str, ...], sites: list[Site]) -> str | None:
@@ -215,7 +226,8 @@ def _skip(ops: tuple[str, ...], sites: list[Site]) -> str | None:
   return None
 
 
-def _op_site(op: str, calls: dict[Mode, _Call]) -> Site:
+def _op_site(op: str, calls: dict[Mode, _Call]) -> tuple[Site, str]:
+  """An operation's site, and the digest of all that it computes."""
   call = calls["eval"]
   height, width, channels = call.inputs
   variables: _ByMode = {
@@ -223,9 +235,10 @@ def _op_site(op: str, calls: dict[Mode, _Call]) -> Site:
     for mode, c in calls.items()
   }
   modules: _ByMode = {mode: c.modules[op] for mode, c in calls.items()}
-  jaxpr = _inference(modules, variables, call.inputs)
+  closed = _inference(modules, variables, call.inputs)
+  jaxpr = closed.jaxpr
   kind: SiteKind = "layer" if jaxpr.eqns else "free"
-  return Site(
+  site = Site(
     op,
     height,
     width,
@@ -236,6 +249,7 @@ def _op_site(op: str, calls: dict[Mode, _Call]) -> Site:
     modules,
     kind,
   )
+  return site, program.exact_digest(closed)
 
 
 def _outside(
@@ -248,19 +262,18 @@ def _outside(
     mode: jax.eval_shape(module.init, jax.random.key(0), x)
     for mode, module in modules.items()
   }
-  digest = program.digest(_inference(modules, variables, image))
+  digest = program.digest(_inference(modules, variables, image).jaxpr)
   return Site(OUTSIDE, *image, num_classes, 1, digest, modules, "fixed")
 
 
 def _inference(
   modules: _ByMode, variables: _ByMode, shape: tuple[int, ...]
 ) -> Any:
-  """The jaxpr of a module in mode `eval`, with the variables of all modes."""
+  """The program of a module in mode `eval`; takes all modes' variables."""
   x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
   # Traced for ONNX a convolution is one primitive, so that the digest is the
   # same on every platform.
   with tracing_for("onnx"):
-    closed = jax.make_jaxpr(lambda v, x: modules["eval"].apply(v["eval"], x))(
+    return jax.make_jaxpr(lambda v, x: modules["eval"].apply(v["eval"], x))(
       variables, x
     )
-  return closed.jaxpr

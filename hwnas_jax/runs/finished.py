@@ -10,7 +10,7 @@ from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.io import checkpoint
 from hwnas_jax.io.records import Measurement
 from hwnas_jax.io.run_folder import RunFolder
-from hwnas_jax.runs import pipeline, searching
+from hwnas_jax.runs import pipeline, searching, stages
 from hwnas_jax.runs.searching import Searched
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
@@ -65,7 +65,8 @@ def load(folder: RunFolder, dataset: Dataset | None = None) -> Finished:
       f" `{folder.settings().command}`"
     )
   dataset = dataset or pipeline.load_dataset(config)
-  nets = problems.make_nets(config, dataset)
+  stages.require_data(folder, dataset)
+  nets = stages.read_nets(folder, config)
   problem = problems.make(config, nets, LatencyTable.load(folder.table))
   searched = searching.search(problem, folder, dataset)
   measured = _measured(folder, nets.derived)

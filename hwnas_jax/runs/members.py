@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 import msgspec
 
@@ -34,7 +34,17 @@ def make_family(
   if measured is None:
     measured = _measure(problem, folder, dataset, searched)
     folder.write_measured(measured)
-  return _train_baselines(problem, folder, dataset, searched, measured)
+  beside = {baseline.network for baseline in measured.baselines}
+  _train(problem, folder, dataset, searched, beside)
+  return msgspec.structs.replace(
+    measured,
+    members=tuple(
+      msgspec.structs.replace(
+        m, accuracies=folder.network(m.id).accuracies() or Accuracies()
+      )
+      for m in measured.members
+    ),
+  )
 
 
 def _measure(
@@ -95,16 +105,34 @@ def _measure(
   )
 
 
-def _train_baselines(
+def restore(
+  problem: Problem, folder: RunFolder, dataset: Dataset, searched: Searched
+) -> None:
+  """Writes again what a finished run's trained networks have lost.
+
+  Raises:
+    ValueError: one was trained by another recipe.
+  """
+  family = folder.family()
+  assert family is not None
+  trained = {
+    m.id for m in family.members if m.accuracies.test_accuracy is not None
+  }
+  _train(problem, folder, dataset, searched, trained)
+
+
+def _train(
   problem: Problem,
   folder: RunFolder,
   dataset: Dataset,
   searched: Searched,
-  family: Family,
-) -> Family:
-  """The family with all baselines trained."""
+  ids: Container[str],
+) -> None:
+  """Trains those networks of a measured family that have one of the ids."""
   net, config = problem.nets.derived, problem.config
   read = functools.partial(architecture.from_json, net.space())
+  family = folder.family() or folder.measured()
+  assert family is not None
   for member in family.members:
     record = records.Network(member.architecture, member.width)
     folder.network(member.id).write_architecture(record)
@@ -114,22 +142,12 @@ def _train_baselines(
     [read(m.architecture) for m in family.members if helpers.may_teach(m)],
     searched.state.weights,
   )
-  beside = {baseline.network for baseline in family.baselines}
   networks = [
     training.Sized(read(member.architecture), member.width)
     for member in family.members
-    if member.id in beside
+    if member.id in ids
   ]
   training.train_sized(config, folder, dataset, net, networks, by)
-  return msgspec.structs.replace(
-    family,
-    members=tuple(
-      msgspec.structs.replace(
-        m, accuracies=folder.network(m.id).accuracies() or Accuracies()
-      )
-      for m in family.members
-    ),
-  )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 
 from hwnas_jax.core.compile import jit
 from hwnas_jax.core.types import Array, Genotype
-from hwnas_jax.io import paths
+from hwnas_jax.io import lock, paths
 from hwnas_jax.io.certificates import (
   Certificate,
   Margin,
@@ -123,7 +123,7 @@ class Network:
       self.net,
       self.genotype,
       self.home.weights,
-      self.run.dataset,
+      self.run.folder.settings().origin.data,
     )
 
   @functools.cached_property
@@ -148,6 +148,11 @@ class Network:
       ValueError: the run's recipe has no steps.
       io.loop.Stopped: asked to stop; the same call resumes.
     """
+    with lock.alone(self.run.folder.path):
+      return self.train_alone()
+
+  def train_alone(self) -> "Network":
+    """As `train`, by a process that has the run folder to itself."""
     run = self.run
     if not run.config.train.num_steps:
       raise ValueError(
@@ -219,15 +224,15 @@ class Network:
         f"{self.id} is scaled already: it has {self.width:g} times the channels"
         " of the run's networks"
       )
-    paths.require_folder(self.run.folder.path)
     part = self.run.config.latency
-    return comfort_zone.run(
-      self.run.folder,
-      self.run.nets.derived,
-      self.genotype,
-      comfort_zone.Grid(tuple(widths), tuple(sides), tolerance),
-      comfort_zone.measure_here(self.genotype, part.batch_size, part.repeats),
-    )
+    with lock.alone(self.run.folder.path):
+      return comfort_zone.run(
+        self.run.folder,
+        self.run.nets.derived,
+        self.genotype,
+        comfort_zone.Grid(tuple(widths), tuple(sides), tolerance),
+        comfort_zone.measure_here(self.genotype, part.batch_size, part.repeats),
+      )
 
   def __repr__(self) -> str:
     """Its id and name."""

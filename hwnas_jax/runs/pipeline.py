@@ -14,7 +14,6 @@ from hwnas_jax.config import problem as problems
 from hwnas_jax.config.fields import Config
 from hwnas_jax.config.files import AnyConfig, typed
 from hwnas_jax.config.problem import Nets
-from hwnas_jax.core import tree
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import networks, sites
 from hwnas_jax.costs.predict import fit, predictor
@@ -24,10 +23,10 @@ from hwnas_jax.data import load as data_load
 from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.data.user import NAME as ARRAYS
 from hwnas_jax.data.user import Data
-from hwnas_jax.io import paths, records, versions
+from hwnas_jax.io import lock, paths, records, versions
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.report.html import write_report
-from hwnas_jax.runs import members, profile, searching
+from hwnas_jax.runs import members, profile, searching, stages
 from hwnas_jax.spaces.spec import Spec
 
 
@@ -78,8 +77,10 @@ def run(
     profile.require_networks(
       fields, nets.derived, fields.latency.calibration_networks
     )
-  begin(folder, fields, given.command, dataset)
-  return _run(fields, nets, table, dataset, folder)
+  _require_table(folder, fields, table)
+  with lock.alone(folder.path):
+    begin(folder, fields, given.command, dataset, nets)
+    return _run(fields, nets, table, dataset, folder)
 
 
 def _run(
@@ -96,9 +97,12 @@ def _run(
   if table and config.cost.name == "latency":
     print(problem.reach())
   searched = searching.search(problem, folder, dataset)
-  if folder.family() is None:
+  family = folder.family()
+  if family is None:
     family = members.make_family(problem, folder, dataset, searched)
     folder.write_family(family)
+  else:
+    members.restore(problem, folder, dataset, searched)
   write_report(folder)
   return folder
 
@@ -109,40 +113,53 @@ def load_dataset(config: Config) -> Dataset:
 
 
 def begin(
-  folder: RunFolder, config: Config, command: str, dataset: Dataset
+  folder: RunFolder, config: Config, command: str, dataset: Dataset, nets: Nets
 ) -> None:
-  """Writes the config to the run folder, with command, data and versions.
+  """Writes config.json, with command and origin, and versions.json.
+
+  A finished run keeps its command and versions.
+
+  Args:
+    folder: the run's.
+    config: the run's, checked.
+    command: how the run was started.
+    dataset: the run's.
+    nets: of `problems.make_nets`.
 
   Raises:
-    ValueError: the folder is of another config (the message names the fields
-      that differ) or of other data.
+    ValueError: the folder has something of another run; nothing was written.
   """
-  fields = records.to_json(config)
-  if folder.exists():
-    before = tree.flatten(folder.settings().config)
-    now = tree.flatten(fields)
-    names = sorted(set(before) | set(now))
-    differing = [n for n in names if before.get(n) != now.get(n)]
-    if differing:
-      raise ValueError(
-        f"{folder.path} holds a run of another config: {', '.join(differing)}"
-        " differ. Use another --workdir, or delete the folder."
-      )
-    require_data(folder, dataset)
-    if folder.family() is not None:
-      return  # a finished run keeps its command and versions
+  stages.require_same(folder, config, dataset, nets)
+  if folder.exists() and folder.family() is not None:
+    return
+  fields, origin = records.to_json(config), stages.origin(dataset, nets)
   folder.write_settings(
-    records.Settings(2, fields, command, dataset.digest),
-    versions.made_with(),
+    records.Settings(2, fields, command, origin), versions.made_with()
   )
 
 
-def require_data(folder: RunFolder, dataset: Dataset) -> None:
-  """Raises ValueError where a run began with other data."""
-  if folder.settings().data not in ("", dataset.digest):
+def _require_table(
+  folder: RunFolder, config: Config, given: LatencyTable | None
+) -> None:
+  """Refuses a folder whose table is lost, or of another device.
+
+  Raises:
+    ValueError: the message says what to do.
+  """
+  if config.cost.name != "latency" or given is not None:
+    return
+  if folder.table.exists():
+    table = LatencyTable.read(folder.table)
+    here = versions.fingerprint_id(versions.device_fingerprint())
+    if table.fingerprint != here:
+      raise ValueError(
+        f"the run in {folder.path} measured its table on {table.fingerprint},"
+        f" and this is {here}: go on there, or use another --workdir"
+      )
+  elif stages.begun(folder, "search"):
     raise ValueError(
-      f"the run in {folder.path} began with other data than the given"
-      f" {dataset.name}: give the same data, or use another --workdir"
+      f"{folder.table} is missing, and the search was priced with it: restore"
+      " it, or give a copy by --config.latency.table"
     )
 
 

@@ -20,13 +20,20 @@ from hwnas_jax.config.problem import Nets
 from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.data.user import Data
-from hwnas_jax.io import paths
+from hwnas_jax.io import lock
 from hwnas_jax.io.records import Network as NetworkRecord
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.report import notebook, verdict
 from hwnas_jax.report import run as report_run
 from hwnas_jax.report.html import write_report
-from hwnas_jax.runs import finished, helpers, pipeline, query, weights
+from hwnas_jax.runs import (
+  finished,
+  helpers,
+  pipeline,
+  query,
+  stages,
+  weights,
+)
 from hwnas_jax.runs.finalists import Finalists
 from hwnas_jax.runs.helpers import Helpers
 from hwnas_jax.runs.network import Answer, Network
@@ -181,11 +188,14 @@ class Run:
     """
     question = Question(latency, table, limits, measure, judges, finalists)
     question.require(self.config)
-    paths.require_folder(self.folder.path)
+    with lock.alone(self.folder.path):
+      return self._answer(question, train)
+
+  def _answer(self, question: Question, train: bool) -> Answer:
     genotype, certificate = query.ask(self.finished, question)
     network = Network(self, genotype, None)
     if train:
-      network.train()
+      network.train_alone()
     home = self.folder.answer(network.id)
     home.write_architecture(NetworkRecord(network.architecture))
     kind, accuracies = weights.provide(self.finished, genotype, home)
@@ -208,13 +218,17 @@ class Run:
       dataset = self.data.dataset()
     else:
       dataset = pipeline.load_dataset(self.config)
-    pipeline.require_data(self.folder, dataset)
+    stages.require_data(self.folder, dataset)
     return dataset
 
   @functools.cached_property
   def nets(self) -> Nets:
-    """The dimensions of the run's supernet and networks."""
-    return problems.make_nets(self.config, self.dataset)
+    """The dimensions of the run's supernet and networks.
+
+    Raises:
+      ValueError: space.model now makes others than the run began with.
+    """
+    return stages.read_nets(self.folder, self.config)
 
   @functools.cached_property
   def finished(self) -> finished.Finished:

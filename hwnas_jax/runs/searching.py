@@ -15,7 +15,7 @@ from hwnas_jax.io import loop
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.method.state import SearchState
 from hwnas_jax.method.step import Parts
-from hwnas_jax.runs import judging
+from hwnas_jax.runs import judging, stages
 
 HELD_OUT = 512  # examples that architectures are compared on
 
@@ -56,7 +56,7 @@ def search(problem: Problem, folder: RunFolder, dataset: Dataset) -> Searched:
     directory=folder.search,
     label="search",
     identity=loop.Identity(
-      data=dataset.digest,
+      **stages.search_identity(config, dataset, problem.nets),
       split=split_digest,
       table=tree.digest(problem.costs),
     ),

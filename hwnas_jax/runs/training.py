@@ -21,11 +21,11 @@ from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Genotype, Params
 from hwnas_jax.data import arrays
 from hwnas_jax.data.augment import normalise
-from hwnas_jax.io import loop, writers
+from hwnas_jax.io import loop, readers, writers
 from hwnas_jax.io.records import Accuracies, Network, Teacher
 from hwnas_jax.io.run_folder import NetworkFolder, RunFolder
 from hwnas_jax.nets.models import inherit, make_network, scaled
-from hwnas_jax.runs import helpers
+from hwnas_jax.runs import helpers, stages
 from hwnas_jax.runs.helpers import ALONE, Helpers, Lesson
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
@@ -159,7 +159,11 @@ def _train_all(setting: _Setting, folders: dict[Sized, NetworkFolder]) -> None:
 
 
 def _trained(setting: _Setting, home: NetworkFolder) -> bool:
-  """Whether a network was trained, with the same helpers."""
+  """Whether a network was trained: by this recipe, with the same helpers.
+
+  Damaged weights count as untrained: they are written again from the training's
+  last checkpoint, or trained again where that is gone.
+  """
   accuracies = home.accuracies()
   if accuracies is None:
     return False
@@ -174,6 +178,12 @@ def _trained(setting: _Setting, home: NetworkFolder) -> bool:
       f"{home.path} was not trained from this run's supernet: delete it to"
       " train it again"
     )
+  loop.require_same(_job(setting, home, 0))
+  try:
+    readers.read_sealed(home.weights)
+  except (FileNotFoundError, ValueError) as error:
+    print(f"written again from the training's last state: {error}")
+    return False
   return True
 
 
@@ -226,27 +236,31 @@ def _compile(setting: _Setting, sized: Sized) -> _Compiled:
   )
 
 
+def _job(setting: _Setting, home: NetworkFolder, seed: int) -> loop.Job:
+  """The training of a folder's network from a seed."""
+  part = setting.config.train
+  return loop.Job(
+    num_steps=part.num_steps,
+    checkpoint_every=part.checkpoint_every,
+    directory=home.path / f"seed_{seed}" if seed else home.path,
+    label=f"train {home.id}" + (f" seed {seed}" if seed else ""),
+    identity=loop.Identity(
+      **stages.training_identity(setting.config, setting.dataset, setting.net),
+      architecture=home.read_architecture().architecture,
+      teacher=setting.teacher,
+      supernet=setting.digest,
+    ),
+  )
+
+
 def _train(setting: _Setting, home: NetworkFolder, programs: _Compiled) -> None:
   """Trains the network of a folder and writes its weights and accuracies."""
   config, dataset = setting.config, setting.dataset
   variables = setting.lesson.variables if setting.lesson else None
-  operations = home.read_architecture().architecture
   accuracies: dict[str, list[float]] = {name: [] for name in programs.evaluate}
   for seed in range(config.train.num_seeds):
-    job = loop.Job(
-      num_steps=config.train.num_steps,
-      checkpoint_every=config.train.checkpoint_every,
-      directory=home.path / f"seed_{seed}" if seed else home.path,
-      label=f"train {home.id}" + (f" seed {seed}" if seed else ""),
-      identity=loop.Identity(
-        data=dataset.digest,
-        architecture=operations,
-        teacher=setting.teacher,
-        supernet=setting.digest,
-      ),
-    )
     state = loop.run(
-      job,
+      _job(setting, home, seed),
       lambda state: programs.steps(state, dataset.train, variables),
       programs.init(stream(config.seed, f"train {seed}"), programs.inherited),
     )

@@ -12,10 +12,9 @@ from hwnas_jax.config import method
 from hwnas_jax.core import tree
 from hwnas_jax.core.compile import ahead, jit
 from hwnas_jax.core.types import Array, Genotype, Params
-from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.data.augment import normalise
 from hwnas_jax.io import readers, writers
-from hwnas_jax.io.records import Accuracies
+from hwnas_jax.io.records import Accuracies, DataSet
 from hwnas_jax.io.run_folder import NetworkFolder
 from hwnas_jax.nets.models import inherit, make_network
 from hwnas_jax.nets.ops import Module
@@ -47,13 +46,16 @@ def read(path: pathlib.Path, module: Module, image: tuple[int, ...]) -> Params:
 
   Raises:
     FileNotFoundError: there is no such file.
-    ValueError: an array is missing or has another shape; the message names it.
+    ValueError: it is damaged or was changed, or an array is missing or has
+      another shape; the message names it.
   """
   example = jax.ShapeDtypeStruct((1, *image), jnp.float32)
   shapes = jax.eval_shape(module.init, jax.random.key(0), example)
   wanted = {"params": shapes["params"], "stats": shapes.get("batch_stats", {})}
+  stored = readers.read_sealed(path)
   # Arrays of an auxiliary head, which only training has, are not read.
-  arrays = readers.read_arrays(path, tree.flatten(wanted))
+  names = [name for name in tree.flatten(wanted) if name in stored]
+  arrays = {name: stored[name] for name in names}
   faults = tree.diff(tree.flatten(wanted), arrays)
   if faults:
     raise ValueError(
@@ -66,7 +68,7 @@ def read(path: pathlib.Path, module: Module, image: tuple[int, ...]) -> Params:
 
 
 def infer_with(
-  net: Spec, genotype: Genotype, path: pathlib.Path, dataset: Dataset
+  net: Spec, genotype: Genotype, path: pathlib.Path, data: DataSet
 ) -> Infer:
   """A network as a function of pixels, with its weights and normalisation.
 
@@ -74,7 +76,7 @@ def infer_with(
     net: the networks' dimensions.
     genotype: the architecture.
     path: its weights.npz.
-    dataset: its mean and standard deviation normalise the pixels.
+    data: its mean and standard deviation normalise the pixels.
 
   Returns:
     float32[B, H, W, C] pixels in [0, 255] -> logits [B, num_classes].
@@ -84,7 +86,7 @@ def infer_with(
   """
   module = make_network(net, genotype, "eval")
   variables = read(path, module, net.image)
-  mean, std = (np.asarray(v, np.float32) for v in (dataset.mean, dataset.std))
+  mean, std = (np.asarray(v, np.float32) for v in (data.mean, data.std))
 
   def infer(images: Array) -> Array:
     x = images * np.float32(1 / 255) - mean[None, None, None]
@@ -110,18 +112,28 @@ def provide(
   nets = finished.problem.nets
   trained = finished.folder.network(home.id)
   if trained.weights.exists():
-    home.weights.write_bytes(trained.weights.read_bytes())
+    writers.write_arrays(home.weights, readers.read_sealed(trained.weights))
     return "trained", trained.accuracies() or Accuracies()
   if not method.trains_weights(finished.problem.config):
     return "none: the search trained no supernet", Accuracies()
   if nets.supernet != nets.derived:
     return "none: the supernet has other shapes", Accuracies()
-  before = home.certificate() if home.weights.exists() else None
-  if before and before.weights == "inherited":
-    return "inherited", before.accuracies
+  if (accuracies := _inherited_before(home)) is not None:
+    return "inherited", accuracies
   params, stats, accuracy = inherited(finished, genotype)
   writers.write_arrays(home.weights, {"params": params, "stats": stats})
   return "inherited", Accuracies(test_accuracy=accuracy)
+
+
+def _inherited_before(home: NetworkFolder) -> Accuracies | None:
+  """What an earlier query wrote; None if it wrote nothing, or it is damaged."""
+  try:
+    before = home.certificate()
+    readers.read_sealed(home.weights)
+  except (FileNotFoundError, ValueError):
+    return None
+  inherited = before is not None and before.weights == "inherited"
+  return before.accuracies if before and inherited else None
 
 
 def inherited(

@@ -4,13 +4,12 @@ In the code an architecture is a `Genotype`: one operation's column for each
 choice, or ABSENT. In files it is {choice: operation}.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from hwnas_jax.core import naming
 from hwnas_jax.core.types import ABSENT, Genotype
 from hwnas_jax.spaces.spec import Space
 
@@ -73,10 +72,7 @@ def identity(space: Space, genotype: Genotype, width: float = 1.0) -> str:
     genotype: the architecture.
     width: factor of the run's channels, of a network that was scaled.
   """
-  text = json.dumps(to_json(space, genotype), sort_keys=True)
-  if width != 1.0:
-    text += f" width {width:g}"
-  return hashlib.sha256(text.encode()).hexdigest()[:8]
+  return naming.network_id(to_json(space, genotype), width)
 
 
 def one_hot(genotypes: Sequence[Genotype], num_ops: int) -> np.ndarray:

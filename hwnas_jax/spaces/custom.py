@@ -20,6 +20,8 @@ class Custom:
   name: of the model's class or function.
   image: (height, width, channels) of the input.
   traced: the choices and sites that tracing the model gave.
+  programs: digests of all that the model computes: by choice of inference, and
+    by mode of the whole. A run that began with others is refused.
   model: makes the user's flax module; see `nets.user_model.instance`.
   program: digest of `traced`. It is part of the repr, by which a latency
     table's calibration or a plan of another model of that name is refused.
@@ -29,6 +31,7 @@ class Custom:
   image: tuple[int, int, int]
   num_classes: int
   traced: Space = dataclasses.field(repr=False)
+  programs: dict[str, str] = dataclasses.field(repr=False, hash=False)
   model: Callable[..., Any] = dataclasses.field(repr=False)
   program: str = dataclasses.field(init=False)
 

@@ -37,7 +37,7 @@ def refused(capsys, *arguments):
 def test_a_folder_of_another_config_is_refused(example_run, capsys):
   arguments = TINY, "--workdir=runs/digits", "--config.search.weights_lr=0.5"
   line = refused(capsys, *arguments)
-  assert "runs/digits holds a run of another config: " in line
+  assert "runs/digits holds a search of another config: " in line
   assert "search/weights_lr" in line and "differ. Use another" in line
 
 

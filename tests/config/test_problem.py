@@ -1,11 +1,10 @@
 """A config resolved once: dimensions, prices, conditions, and points."""
 
-import json
-
 import jax
 import numpy as np
 import pytest
 from toy_config import config, small
+from toy_origin import ORIGIN
 from toy_space import Toy, registered
 
 from hwnas_jax.config import problem as problems
@@ -158,7 +157,9 @@ def test_points_of_named_prices():
 
 def written(path, config):
   folder = RunFolder.at(path)
-  folder.write_settings(Settings(2, to_json(config), "main"), made_with())
+  folder.write_settings(
+    Settings(2, to_json(config), "main", ORIGIN), made_with()
+  )
   return folder
 
 
@@ -179,10 +180,9 @@ def test_a_runs_config_of_another_version_is_refused(
   tmp_path, field, value, message
 ):
   folder = written(tmp_path, small())
-  path = tmp_path / "config.json"
-  contents = json.loads(path.read_text())
-  contents["config"]["search"][field] = value
-  path.write_text(json.dumps(contents))
+  settings = folder.settings()
+  settings.config["search"][field] = value
+  folder.write_settings(settings, made_with())
   message = f"config.json is not a config of this version.*{message}"
   with pytest.raises(ValueError, match=message):
     problems.read_run(folder)

@@ -12,6 +12,7 @@ from hwnas_jax.core.types import Condition
 from hwnas_jax.costs.predict import predictor as predictors
 from hwnas_jax.costs.predict.nets import NETWORKS
 from hwnas_jax.costs.predict.predictor import HeldOut
+from hwnas_jax.io import readers, writers
 from hwnas_jax.method.relaxed import straight_through
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -149,9 +150,9 @@ def test_what_was_saved_is_loaded(kind, tmp_path):
 def rewrite(path, **changes):
   """Saves a predictor with fields changed; None takes one away."""
   predictors.save(path, make("mlp"))
-  with np.load(path) as file:
-    fields = {**file, **changes}
-  np.savez(path, **{k: v for k, v in fields.items() if v is not None})
+  fields = readers.read_sealed(path) | changes
+  kept = {k: v for k, v in fields.items() if v is not None}
+  writers.write_arrays(path, kept)
 
 
 @pytest.mark.parametrize(
@@ -177,10 +178,10 @@ def test_a_truncated_file_is_refused(tmp_path):
   path = tmp_path / "p.npz"
   predictors.save(path, make("mlp"))
   path.write_bytes(path.read_bytes()[:2000])
-  with pytest.raises(ValueError, match="is no .npz file that can"):
+  with pytest.raises(ValueError, match=r"p\.npz is no \.npz file"):
     predictors.load(path)
   path.write_text("not an archive")
-  with pytest.raises(ValueError, match="is no .npz file that can"):
+  with pytest.raises(ValueError, match=r"p\.npz is no \.npz file"):
     predictors.load(path)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hwnas_jax.io import readers, records
+from hwnas_jax.io import records
 from hwnas_jax.io.judgements import Judgements
 from hwnas_jax.io.run_folder import RunFolder
 
@@ -20,6 +20,6 @@ def test_judgements_are_read_as_written(tmp_path):
   folder.write_judgements(judged)
   assert folder.judgements() == judged
   path = tmp_path / "judgements.json"
-  document = readers.read_json(path) | {"labels": []}
+  document = records.to_json(records.read(path, Judgements)) | {"labels": []}
   with pytest.raises(ValueError, match="unknown field `labels`"):
     records.from_json(f"{path}", document, Judgements)

@@ -30,13 +30,16 @@ def advance(state):
   return state, {"loss": value.mean(), "accuracy": jnp.float32(0.5)}
 
 
+OURS = {"data": "abc", "nets": "n", "config": {"seed": 0}}
+
+
 def job(directory, **changes):
   toy = loop.Job(
     num_steps=12,
     checkpoint_every=4,
     directory=directory,
     label="toy",
-    identity=loop.Identity(data="abc", split="s"),
+    identity=loop.Identity(**OURS, split="s"),
   )
   return dataclasses.replace(toy, **changes)
 
@@ -103,7 +106,9 @@ def test_a_finished_state_is_read_by_its_shapes_alone(tmp_path):
   done = run(tmp_path)
   read = loop.finished(job(tmp_path), like)
   assert tree.digest(read) == tree.digest(done)
-  other = job(tmp_path, identity=loop.Identity(data="x", split="s"))
+  other = job(
+    tmp_path, identity=loop.Identity(**OURS | {"data": "x"}, split="s")
+  )
   with pytest.raises(ValueError, match="of another run: data differ"):
     loop.finished(other, like)
 
@@ -189,19 +194,21 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, value):
     ({"data": "xyz", "split": "s"}, "data differ"),
     ({"data": "xyz", "split": "t"}, "data, split differ"),
     ({"data": "abc", "split": "s", "table": "t"}, "table differ"),
-    ({"data": "abc"}, "split differ"),
+    ({}, "split differ"),
+    ({"split": "s", "nets": "m"}, "nets differ"),
+    ({"split": "s", "config": {"seed": 1}}, "config/seed differ"),
     ({"data": "abc", "architecture": {"a": "b"}}, "architecture, split differ"),
   ],
 )
 def test_a_checkpoint_of_another_run_is_refused(tmp_path, identity, names):
   run(tmp_path, num_steps=4)
   with pytest.raises(ValueError, match=f"another run: {names}"):
-    run(tmp_path, identity=loop.Identity(**identity))
+    run(tmp_path, identity=loop.Identity(**OURS | identity))
   assert steps_of(tmp_path) == [2, 4]
 
 
 def test_an_architecture_is_the_same_after_a_resume(tmp_path):
-  identity = loop.Identity(data="abc", architecture={"edge 0": "skip"})
+  identity = loop.Identity(**OURS, architecture={"edge 0": "skip"})
   run(tmp_path, num_steps=4, identity=identity)
   assert int(run(tmp_path, identity=identity).step) == 12
 

@@ -5,6 +5,7 @@ import math
 
 import msgspec
 import pytest
+from toy_origin import DATA, ORIGIN
 
 from hwnas_jax.io import certificates, records
 from hwnas_jax.io.certificates import (
@@ -179,7 +180,9 @@ COMFORT_ZONE = ComfortZone(
   versions=VERSIONS,
   device=DEVICE,
 )
-SETTINGS = Settings(2, {"seed": 0, "space": {"name": "darts"}}, "main --a=b")
+SETTINGS = Settings(
+  2, {"seed": 0, "space": {"name": "darts"}}, "main --a=b", ORIGIN
+)
 MADE_WITH = MadeWith(VERSIONS, DEVICE, "cpu-epyc-2core-1a2b3c4d")
 EXPORT = Export(
   id="a1",
@@ -203,7 +206,7 @@ EXAMPLES = (
   ),
   *(CONDITION, DEVICE, EXPORT, FAMILY, MADE_WITH, MARGIN, MEASUREMENT, MEMBER),
   *(Network(ARCHITECTURE), SCALED, SETTINGS, SHARES, POINT, TABLE, TRIED),
-  *(TEACHER, VOTE, COMMITTEE, LARGEST, FINALIST, SCORES),
+  *(TEACHER, VOTE, COMMITTEE, LARGEST, FINALIST, SCORES, DATA, ORIGIN),
 )
 FIELDS = [
   pytest.param(record, field, id=f"{type(record).__name__}.{field.name}")

@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from toy_origin import ORIGIN
 
+from hwnas_jax.core import naming
 from hwnas_jax.io import certificates, records
 from hwnas_jax.io.records import (
   Accuracies,
@@ -19,7 +21,9 @@ from hwnas_jax.io.records import (
 )
 from hwnas_jax.io.run_folder import NetworkFolder, RunFolder
 
-SETTINGS = Settings(2, {"seed": 0, "space": {"name": "darts"}}, "main --a=b")
+SETTINGS = Settings(
+  2, {"seed": 0, "space": {"name": "darts"}}, "main --a=b", ORIGIN
+)
 DEVICE = Device(platform="cpu", device_kind="cpu", cpu_model="EPYC")
 MADE_WITH = MadeWith({"jax": "0.10.2", "git": None}, DEVICE, "cpu-epyc")
 FAMILY = Family(
@@ -127,6 +131,7 @@ def test_the_records_of_a_network_come_back(folder, kind):
   with pytest.raises(FileNotFoundError, match="architecture.json"):
     home.read_architecture()
   network = Network({"edge 0": "conv"})
+  home = getattr(folder, kind)(naming.network_id(network.architecture))
   home.write_architecture(network)
   home.write_accuracies(Accuracies(0.5, (0.25, 0.75)))
   home.write_comfort_zone(ZONE)
@@ -180,7 +185,7 @@ def test_a_folder_of_version_0_1_is_refused_by_name(folder, document):
 @pytest.mark.parametrize(
   ("document", "place"),
   [
-    ({"schema": 3, "config": {}, "command": ""}, "`$.schema`"),
+    ({"schema": 3, "config": {}, "command": "", "origin": {}}, "`$.schema`"),
     ({"schema": 2, "config": [], "command": ""}, "`$.config`"),
     ({"schema": 2, "config": {}}, "`command`"),
     ({"schema": 2, "config": {}, "command": "", "a": 1}, "`a`"),

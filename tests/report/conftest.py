@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from toy_origin import ORIGIN
 
 from hwnas_jax.io.records import (
   Accuracies,
@@ -70,6 +71,7 @@ def write_run(
       schema=2,
       config={"space": {"ops": ops}, "search": {"steps": 300}},
       command="python -m hwnas_jax.main --config=configs/digits.py",
+      origin=ORIGIN,
     ),
     MadeWith(VERSIONS, DEVICE, "cpu-amd-epyc-2core-32f3a957"),
   )

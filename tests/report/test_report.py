@@ -1,10 +1,12 @@
 import html.parser
+import json
 import re
 
 import pytest
 from msgspec.structs import replace
+from toy_origin import ORIGIN
 
-from hwnas_jax.io import readers, writers
+from hwnas_jax.io import readers, records, writers
 from hwnas_jax.io.records import (
   Accuracies,
   Collapse,
@@ -154,9 +156,11 @@ def test_hostile_names_are_only_text(run, zone_of):
   beside = replace(beside, member=first.id)
   edit(folder, members=(first, *others), baselines=(beside, *rest))
   path = folder.path / "family.json"
-  path.write_text(path.read_text().replace(family.ops[0], "<i>$op$&"))
+  text = path.read_text().replace(family.ops[0], "<i>$op$&")
+  document = json.loads(text)
+  writers.write_json(path, document | {"seal": records.seal(document)})
   folder.write_settings(
-    Settings(schema=2, command=evil, config={evil: evil}),
+    Settings(schema=2, command=evil, config={evil: evil}, origin=ORIGIN),
     MadeWith({evil: evil}, Device(platform=evil, device_kind=evil), evil),
   )
   folder.network(first.id).write_comfort_zone(zone_of(first.id))
@@ -259,7 +263,7 @@ def test_damaged_family_is_refused(run, change, match):
   path = folder.path / "family.json"
   document = readers.read_json(path)
   change(document)
-  writers.write_json(path, document)
+  writers.write_json(path, document | {"seal": records.seal(document)})
   with pytest.raises(ValueError, match=f"family.json.*{match}"):
     report.write_report(folder)
 

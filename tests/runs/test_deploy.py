@@ -26,9 +26,10 @@ def network(tmp_path_factory):
   config.space.num_cells = 1
   config.latency.batch_size = BATCH
   fields = problems.resolve(config)
-  net, genotype = problems.make_nets(fields).derived, (0, 2, 1, 0, 2)
+  nets, genotype = problems.make_nets(fields), (0, 2, 1, 0, 2)
+  net = nets.derived
   folder = RunFolder(tmp_path_factory.mktemp("run"))
-  pipeline.begin(folder, fields, "command", embedded.digits())
+  pipeline.begin(folder, fields, "command", embedded.digits(), nets)
   params, stats = train_step.init_variables(
     make_network(net, genotype, "train"), jax.random.key(0)
   )

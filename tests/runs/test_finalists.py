@@ -2,10 +2,11 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from hwnas_jax.io import loop, readers
+from hwnas_jax.io import loop, readers, writers
 from hwnas_jax.io.records import Accuracies, Measurement
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.runs import finalists, training
@@ -43,6 +44,7 @@ def trained(monkeypatch):
     calls.append(programs)
     rows = [f'{{"step": {i}, "unix_time_s": {t}}}\n' for i, t in LOG]
     home.metrics.write_text("".join(rows))
+    writers.write_arrays(home.weights, {"w": np.zeros(1)})
     accuracy = sum(genotype) / 100
     home.write_accuracies(Accuracies(0.0, (0.0,), accuracy))
 

@@ -16,7 +16,9 @@ def begun(path, fields):
   config = hw.load_config("digits:smoke")
   config.update_from_flattened_dict(fields)
   folder = RunFolder(path)
-  pipeline.begin(folder, problems.resolve(config), COMMAND, embedded.digits())
+  fields, data = problems.resolve(config), embedded.digits()
+  nets = problems.make_nets(fields, data)
+  pipeline.begin(folder, fields, COMMAND, data, nets)
   return folder
 
 

@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 import shared
 from msgspec.structs import replace
+from toy_origin import ORIGIN
 
 import hwnas_jax as hw
 from hwnas_jax.costs.table import LatencyTable
-from hwnas_jax.data import embedded
-from hwnas_jax.io import checkpoint, readers, writers
-from hwnas_jax.io.records import Accuracies
+from hwnas_jax.io import checkpoint, readers, records, writers
+from hwnas_jax.io.records import Accuracies, Settings
 from hwnas_jax.io.run_folder import RunFolder
-from hwnas_jax.runs import pipeline
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +92,9 @@ def test_a_run_keeps_its_networks(folder):
       continue
     last = readers.read_jsonl(home.metrics)[-1]
     assert last["step"] == train["num_steps"]
-    with np.load(home.weights) as weights:
-      sizes = [w.size for name, w in weights.items() if "params/" in name]
-      assert all(np.isfinite(w).all() for w in weights.values())
+    weights = readers.read_sealed(home.weights)
+    sizes = [w.size for name, w in weights.items() if "params/" in name]
+    assert all(np.isfinite(w).all() for w in weights.values())
     assert sum(sizes) == member.params
 
 
@@ -187,24 +186,7 @@ def test_a_damaged_config_is_refused(tmp_path):
     ({"search": {"num_steps": "3"}}, r"num_steps|search"),
     ({"serach": {}}, "serach"),
   ):
-    document = {"schema": 2, "config": fields | change, "command": ""}
-    writers.write_json(folder.path / "config.json", document)
+    settings = Settings(2, fields | change, "", ORIGIN)
+    records.write(folder.path / "config.json", settings)
     with pytest.raises(ValueError, match=f"config.json is not a.*{message}"):
       hw.load(tmp_path)
-
-
-def test_a_run_begins_once(tmp_path):
-  """With another config it has to begin elsewhere."""
-  config = pipeline.problems.resolve(small())
-  folder = RunFolder(tmp_path)
-  data = embedded.digits()
-  pipeline.begin(folder, config, "first", data)
-  pipeline.begin(folder, config, "second", data)
-  assert folder.settings().command == "second"  # what goes on from here
-  other = replace(config, seed=1, search=replace(config.search, every=3))
-  with pytest.raises(ValueError, match="config: search/every, seed differ"):
-    pipeline.begin(folder, other, "third", data)
-  other = embedded.mock("mock_fashion_mnist")
-  with pytest.raises(ValueError, match="other data than the given mock_fash"):
-    pipeline.begin(folder, config, "third", other)
-  assert folder.settings().command == "second"

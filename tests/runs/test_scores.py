@@ -5,9 +5,12 @@ import json
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from hwnas_jax.derive import capacity, judges
 from hwnas_jax.derive.judges import Judged
+from hwnas_jax.io import records
+from hwnas_jax.io.certificates import Scores
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.runs import judging
 from hwnas_jax.runs import scores as run_scores
@@ -63,7 +66,8 @@ def test_scores_are_of_what_was_read(finished, asked):
   run_scores.judge(finished, ["nwot"], [SKIPS])
   judged = json.loads(finished.folder.scores.read_text())
   assert list(judged["scores"]["nwot"].values()) == [5.0]
-  finished.folder.scores.write_text(json.dumps({**judged, "digest": "x"}))
+  scores = records.read(finished.folder.scores, Scores)
+  records.write(finished.folder.scores, replace(scores, digest="x"))
   run_scores.judge(finished, ["nwot"], [SKIPS])
   assert len(asked) == 2
   state = finished.searched.state

@@ -10,7 +10,7 @@ import hwnas_jax as hw
 from hwnas_jax.config import problem as problems
 from hwnas_jax.core import tree
 from hwnas_jax.data import embedded
-from hwnas_jax.io import checkpoint
+from hwnas_jax.io import checkpoint, readers, writers
 from hwnas_jax.io.records import Accuracies
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.nets.models import make_supernet
@@ -53,10 +53,14 @@ def test_samples_are_trained_without_what_compares_them(config, tmp_path):
     architecture.identity(net.space(), genotype)
   )
   assert home.accuracies() == accuracies
-  # What is trained is read.
-  home.weights.unlink()
+  # What is trained is read; lost weights come back from the last checkpoint.
+  whole, metrics = home.weights.read_bytes(), home.metrics.read_text()
   assert training.train(*arguments) == [accuracies]
-  assert not home.weights.exists()
+  for damaged in (whole[:-50], whole.replace(whole[900:904], b"oops", 1), b""):
+    home.weights.write_bytes(damaged)
+    assert training.train(*arguments) == [accuracies]
+    assert home.weights.read_bytes() == whole
+  assert home.metrics.read_text() == metrics
 
 
 def test_without_samples_nothing_is_held_out(config):
@@ -116,9 +120,8 @@ def test_a_teacher_is_trained_first_and_a_killed_training_goes_on(helped):
   assert training.train(*helped) == [accuracies]
   assert home.weights.read_bytes() == whole
   # Of another teacher neither the network nor a checkpoint is taken.
-  with np.load(teachers.weights) as stored:
-    other = {name: array + 1 for name, array in stored.items()}
-  np.savez(teachers.weights, **other)
+  stored = readers.read_sealed(teachers.weights)
+  writers.write_arrays(teachers.weights, {n: a + 1 for n, a in stored.items()})
   with pytest.raises(ValueError, match="trained by another teacher: delete"):
     training.train(*helped)
   other = folder, helped[2], net, [taught], by._replace(supernet={})

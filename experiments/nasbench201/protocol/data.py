@@ -113,6 +113,7 @@ def _read_scores(path: pathlib.Path) -> dict[str, np.ndarray]:
   """Columns [15,625] in official order, NaN where there is no score."""
   with np.load(path) as file:
     columns = {name: file[name] for name in file.files}
+  columns.pop("seal", None)  # of `io.writers.write_arrays`
   index = columns.pop("index", np.arange(NUM_CELLS))
   full = {}
   for name, column in columns.items():

@@ -143,7 +143,7 @@ def load(path: str | pathlib.Path) -> Predictor:
     ValueError: it is no predictor, or a field is missing or of another shape;
       the message names the file and the field.
   """
-  arrays = readers.read_arrays(paths.expand(path))
+  arrays = readers.read_sealed(paths.expand(path))
   missing = {"kind", "reference", *_GRAPH} - set(arrays)
   if missing:
     raise ValueError(f"{path}: field {min(missing)!r} is missing")
