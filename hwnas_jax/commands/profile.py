@@ -15,7 +15,6 @@ are measured (--networks=10 suffices), here or by a plan
 (docs/latency.md#transfer).
 """
 
-import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -140,7 +139,9 @@ def _check(argv: Sequence[str], values: flags.FlagValues) -> None:
 
 
 def _print_plan(folder: str, num_entries: int, transfer: Sequence[str]) -> None:
-  size = sum(p.stat().st_size for p in pathlib.Path(folder).rglob("*.onnx"))
+  from hwnas_jax.io import paths
+
+  size = sum(p.stat().st_size for p in paths.expand(folder).rglob("*.onnx"))
   print(
     f"{folder}: {num_entries} entries to measure, {size / 1e6:.0f} MB of ONNX."
     " Copy the folder to the device and run there: pip install onnxruntime"

@@ -1,9 +1,10 @@
 """Checks the fields of a config, all of them before anything runs."""
 
+import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
-from hwnas_jax.config import fitted, recipe
+from hwnas_jax.config import fitted, numbers, recipe
 from hwnas_jax.config.derive_checks import derive_faults
 from hwnas_jax.config.fields import Config, value
 from hwnas_jax.core import budget
@@ -28,29 +29,6 @@ _REGISTRIES: Mapping[str, Mapping[str, Any]] = {
   "temperature.name": SCHEDULES,
   "derive.rule": RULES,
 }
-_POSITIVE = (
-  "search.num_steps search.batch_size search.steps_per_dispatch"
-  " search.checkpoint_every latency.batch_size latency.repeats"
-  " train.batch_size train.num_seeds train.steps_per_dispatch"
-  " train.checkpoint_every controller.num_pivots controller.num_experts"
-  " controller.reference_std search.weights_lr search.controller_lr train.lr"
-  " search.weights_clip train.clip temperature.start temperature.end"
-  " derive.num_scales condition.num_devices sampler.num_samples search.every"
-  " train.teacher_weight train.teacher_temperature"
-).split()
-_NOT_NEGATIVE = (
-  "data.pad derive.num_cells derive.channels derive.num_samples"
-  " derive.num_trained derive.num_random derive.max_skips"
-  " regularise.identity"
-  " search.epoch_steps search.controller_epoch_steps search.weights_lr_end"
-  " search.weights_decay search.controller_decay train.num_steps"
-  " train.weight_decay train.cutout train.auxiliary_weight cost.kappa"
-  " penalty.strength"
-).split()
-_RATES = (
-  "train.drop_path train.label_smoothing search.weights_momentum"
-  " train.momentum search.controller_b1"
-).split()
 
 
 def choices() -> dict[str, tuple[Any, ...]]:
@@ -76,22 +54,9 @@ def check(config: Config) -> None:
   ]
   if problems:  # the checks below look these names up
     raise ValueError("the config is wrong: " + "; ".join(problems))
-  problems += [
-    f"{path} must be > 0, got {value(config, path)}"
-    for path in _POSITIVE
-    if not value(config, path) > 0
-  ]
-  problems += [
-    f"{path} must be >= 0, got {value(config, path)}"
-    for path in _NOT_NEGATIVE
-    if not value(config, path) >= 0
-  ]
-  problems += [
-    f"{path} must be in [0, 1), got {value(config, path)}"
-    for path in _RATES
-    if not 0 <= value(config, path) < 1
-  ]
   for faults in (
+    numbers.faults,
+    _tensorboard,
     recipe.dispatches,
     recipe.helpers,
     _space,
@@ -107,6 +72,16 @@ def check(config: Config) -> None:
     problems += faults(config)
   if problems:
     raise ValueError("the config is wrong: " + "; ".join(problems))
+
+
+def _tensorboard(config: Config) -> list[str]:
+  """Faults of the events: what writes them is an extra of this package."""
+  if config.tensorboard and importlib.util.find_spec("tensorboardX") is None:
+    return [
+      "tensorboard=True needs tensorboardX: pip install"
+      " 'hwnas_jax[tensorboard]'"
+    ]
+  return []
 
 
 def _space(config: Config) -> list[str]:
@@ -172,7 +147,7 @@ def _condition(config: Config) -> list[str]:
       " search.bilevel must be True"
     )
   count = config.latency.calibration_networks
-  if count < 0 or 0 < count < 3:
+  if 0 < count < 3:
     problems.append(
       f"latency.calibration_networks must be 0, or at least 3, got {count}"
     )

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Protocol, TypeVar
 import msgspec
 from msgspec import Meta
 
-from hwnas_jax.io import readers, records, writers
+from hwnas_jax.io import paths, readers, records, writers
 
 Text = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=1)]
@@ -71,7 +71,9 @@ def write(path: str | pathlib.Path, record: msgspec.Struct) -> None:
     ValueError: `read` would refuse it.
   """
   contents = checked(f"{path}", record)
-  writers.write_json(path, {**contents, "digest": digest(contents)})
+  writers.write_json(
+    paths.expand(path), {**contents, "digest": digest(contents)}
+  )
 
 
 def read(
@@ -95,7 +97,7 @@ def read(
       names the file, the field's place (`$.entries[3].latency_ms`), what was
       expected, and the remedy.
   """
-  stored = readers.read_json(path)
+  stored = readers.read_json(paths.expand(path))
   try:
     record = _record(stored, kind, upgrade)
   except ValueError as error:

@@ -4,6 +4,7 @@ Both writers of metrics have `write(step, **scalars)` and, for a run that
 resumes, `truncate_after(step)`. Neither needs to be closed.
 """
 
+import contextlib
 import functools
 import io
 import json
@@ -11,6 +12,7 @@ import math
 import os
 import pathlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import chex
@@ -53,7 +55,7 @@ class JsonlWriter:
     """
     row = {"step": int(step), "unix_time_s": round(time.time(), 3)}
     row |= {name: _scalar(name, value) for name, value in scalars.items()}
-    with self._path.open("a") as file:
+    with naming(self._path), self._path.open("a") as file:
       file.write(json.dumps(row) + "\n")
 
   def truncate_after(self, step: int) -> None:
@@ -155,6 +157,17 @@ def write_arrays(path: str | pathlib.Path, arrays: chex.ArrayTree) -> None:
   _replace(path, content.getvalue())
 
 
+@contextlib.contextmanager
+def naming(path: str | pathlib.Path) -> Iterator[None]:
+  """Names the file in an OSError that has none, as that of a full disk."""
+  try:
+    yield
+  except OSError as error:
+    if error.errno and error.filename is None:
+      error.filename = str(path)
+    raise
+
+
 def _plain(value: Any) -> Any:
   """An array as lists of numbers, a scalar as a number."""
   array = np.asarray(value)
@@ -176,7 +189,7 @@ def _replace(path: pathlib.Path, content: bytes) -> None:
   """Writes a file atomically."""
   temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
   try:
-    with temporary.open("wb") as file:
+    with naming(path), temporary.open("wb") as file:
       file.write(content)
       file.flush()
       os.fsync(file.fileno())

@@ -16,6 +16,8 @@ from hwnas_jax.nets.ops import Module
 from hwnas_jax.nets.supernet import Net
 from hwnas_jax.spaces.spec import Spec
 
+MOST = 4096  # of a field that networks grow with: a slip, where it is more
+
 SPACES: dict[str, SpaceKind] = {
   "darts": darts.KIND,
   "nasbench201": nasbench201.KIND,
@@ -133,6 +135,11 @@ def field_problems(name: str, values: Mapping[str, Any]) -> list[str]:
     f"space.{field} must be > 0, got {values[field]}"
     for field in kind.positive
     if not values[field] > 0
+  ]
+  problems += [
+    f"space.{field} must be <= {MOST}, got {values[field]}"
+    for field in kind.positive
+    if values[field] > MOST
   ]
   problems += [
     f"space.name={name} needs space.{field}"

@@ -16,7 +16,7 @@ import numpy as np
 
 from hwnas_jax.core.compile import jit
 from hwnas_jax.core.types import Array, Genotype
-from hwnas_jax.io import lock
+from hwnas_jax.io import lock, paths
 from hwnas_jax.io.certificates import (
   Certificate,
   Margin,
@@ -184,6 +184,7 @@ class Network:
       ValueError: a program differs from JAX; nothing is written.
       ModuleNotFoundError: the extra [onnx] of this package is not installed.
     """
+    paths.require_folder(paths.expand(out))
     net = self.net
     count = batch_size or self.run.config.latency.batch_size
     images = np.asarray(self.run.dataset.test.images)

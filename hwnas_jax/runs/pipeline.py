@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from hwnas_jax.config import data_checks
 from hwnas_jax.config import problem as problems
 from hwnas_jax.config.fields import Config
 from hwnas_jax.config.files import AnyConfig, typed
@@ -22,10 +23,10 @@ from hwnas_jax.data import load as data_load
 from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.data.user import NAME as ARRAYS
 from hwnas_jax.data.user import Data
-from hwnas_jax.io import lock, records, versions
+from hwnas_jax.io import lock, paths, records, versions
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.report.html import write_report
-from hwnas_jax.runs import members, searching, stages
+from hwnas_jax.runs import members, profile, searching, stages
 from hwnas_jax.spaces.spec import Spec
 
 
@@ -59,6 +60,8 @@ def run(
   fields = problems.resolve(fields)
   if given.data is None:
     data_load.require(fields.data.name, fields.data.data_dir or None)
+  folder = RunFolder.at(workdir)
+  paths.require_folder(folder.path)
   dataset = given.data.dataset() if given.data else None
   nets = problems.make_nets(fields, dataset)
   table = given.table
@@ -67,9 +70,13 @@ def run(
   if table is not None or fields.cost.name != "latency":
     # Checked before the folder is made: a folder begun with a wrong config or
     # table would refuse the right one.
-    problems.make(fields, nets, table)
-  folder = RunFolder.at(workdir)
+    problems.make(fields, nets, table, _given_predictor(fields))
   dataset = dataset or load_dataset(fields)
+  data_checks.require(fields, dataset)
+  if table is None:
+    profile.require_networks(
+      fields, nets.derived, fields.latency.calibration_networks
+    )
   _require_table(folder, fields, table)
   with lock.alone(folder.path):
     begin(folder, fields, given.command, dataset, nets)
@@ -214,6 +221,18 @@ def _measured(
   )
 
 
+def _given_predictor(config: Config) -> Predictor | None:
+  """The predictor of a file that cost.predictor names; None if it names none.
+
+  Raises:
+    FileNotFoundError, ValueError: see `predictor.load`.
+  """
+  name = config.cost.predictor
+  if not name or name in fit.NETWORKS:
+    return None
+  return predictor.load(name)
+
+
 def _predictor(
   config: Config, folder: RunFolder, derived: Spec, table: LatencyTable | None
 ) -> Predictor | None:
@@ -228,7 +247,7 @@ def _predictor(
   if not kind or table is None:
     return None
   if kind not in fit.NETWORKS:
-    return predictor.load(kind)
+    return _given_predictor(config)
   if not folder.predictor.exists():
     measured = _measured(config, folder, derived, table)
     trained = fit.train_on(

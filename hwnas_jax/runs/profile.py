@@ -26,7 +26,8 @@ from hwnas_jax.costs.predict import predictor
 from hwnas_jax.costs.predict.fit import MIN_SAMPLES
 from hwnas_jax.costs.predict.nets import NETWORKS
 from hwnas_jax.costs.table import LatencyTable
-from hwnas_jax.io import versions
+from hwnas_jax.derive import reach
+from hwnas_jax.io import paths, versions
 from hwnas_jax.spaces.spec import Spec
 
 
@@ -129,6 +130,8 @@ def measure(
   net = problems.make_nets(config).derived
   device = versions.device_fingerprint()
   path = out_path(out, fingerprint())
+  paths.require_file(path)
+  require_networks(config, net, effort.networks + effort.held_out)
   require_sites(others, config, net)
   if others:
     refuse_existing(path)
@@ -190,7 +193,7 @@ def train_predictor(
   """
   fields = problems.resolve(config)
   require_predictor(fields, kind, effort)
-  net, path = problems.make_nets(fields).derived, pathlib.Path(path)
+  net, path = problems.make_nets(fields).derived, paths.expand(path)
   measured = _measured(fields, net, table, path, effort)
   trained, error = measuring.train_predictor(
     kind, net, table, measured, effort.networks
@@ -237,6 +240,7 @@ def write_plan(
     The number of entries that the runner measures.
   """
   fields = problems.resolve(config)
+  paths.require_folder(paths.expand(folder))
   net = problems.make_nets(fields).derived
   require_sites(others, fields, net)
   if others:
@@ -278,6 +282,8 @@ def fit_plan(
     ValueError: timings.json is not of this plan, or `out` exists.
   """
   fields = problems.resolve(config)
+  if out:
+    paths.require_file(out_path(out, ""))
   net = problems.make_nets(fields).derived
   require_sites(others, fields, net)
   fitted = plan_result.fit(folder, net)
@@ -307,7 +313,20 @@ def fingerprint() -> str:
 
 def out_path(out: str | pathlib.Path | None, fingerprint: str) -> pathlib.Path:
   """Where a table goes: `out`, or tables/<device>.json."""
-  return pathlib.Path(out or f"tables/{fingerprint}.json").expanduser()
+  return paths.expand(out or f"tables/{fingerprint}.json")
+
+
+def require_networks(config: Config, net: Spec, count: int) -> None:
+  """Raises ValueError if a space has fewer networks than will be measured.
+
+  Only a small space is looked at; the draw is that of the measurement.
+  """
+  size = reach.log10_size(net.space(), config.derive.rule)
+  if count and size < np.log10(10 * count):
+    costs = counts.site_costs(net.space(), counts.macs)
+    rng = np.random.default_rng(measuring.SEED)
+    rule = problems.rule_of(config)
+    calibration.choose(net, costs, rule, rng, count)
 
 
 def refuse_existing(path: pathlib.Path) -> None:

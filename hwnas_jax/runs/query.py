@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from hwnas_jax.config import data_checks
 from hwnas_jax.config.fields import Config
 from hwnas_jax.core import budget as budgets
 from hwnas_jax.core.types import Genotype
@@ -79,7 +80,11 @@ def ask(finished: Finished, question: Question) -> tuple[Genotype, Certificate]:
       table is of another device and not calibrated.
     io.loop.Stopped: asked to stop while finalists were trained.
   """
-  question.require(finished.problem.config)
+  config = finished.problem.config
+  question.require(config)
+  if question.finalists:
+    for fault in data_checks.training_faults(config, finished.dataset, True):
+      raise ValueError(fault)
   table = question.table or finished.problem.table
   assert table is not None
   return _Query(finished, question, table).answer()

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from hwnas_jax.config import data_checks
 from hwnas_jax.config.fields import Config
 from hwnas_jax.config.training import make_training
 from hwnas_jax.core import tree
@@ -30,8 +31,6 @@ from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 from hwnas_jax.train import step as train_step
 from hwnas_jax.train.evaluate import make_evaluate
-
-KEPT = 0.9  # share of the training split to train on, if the rest is held out
 
 
 class Sized(NamedTuple):
@@ -195,7 +194,7 @@ def _hold_out(
   if not config.derive.num_samples:
     return dataset, {}
   count = dataset.train.labels.shape[0]
-  rows = arrays.halves(count, KEPT, config.seed)
+  rows = arrays.halves(count, data_checks.KEPT, config.seed)
   train, rest = (
     arrays.Split(dataset.train.images[r], dataset.train.labels[r]) for r in rows
   )

@@ -4,6 +4,7 @@ import pytest
 from toy_config import config
 
 from hwnas_jax.config import checks
+from hwnas_jax.config.numbers import RANGES, SHARE
 from hwnas_jax.method import SAMPLERS
 
 
@@ -41,7 +42,15 @@ AIMED = {
 }
 
 
-@pytest.mark.parametrize("field", checks._POSITIVE)
+POSITIVE = [p for p, r in RANGES.items() if (r.low, r.open_low) == (0, True)]
+NOT_NEGATIVE = [
+  p
+  for p, r in RANGES.items()
+  if (r.low, r.open_low) == (0, False) and r.high > 1 and p != "seed"
+]
+
+
+@pytest.mark.parametrize("field", POSITIVE)
 @pytest.mark.parametrize("value", [0, -1])
 def test_what_must_be_positive_is(field, value):
   kind = type(checks.value(config(), field))
@@ -49,7 +58,7 @@ def test_what_must_be_positive_is(field, value):
     checks.check(config(**{field: kind(value)}))
 
 
-@pytest.mark.parametrize("field", checks._NOT_NEGATIVE)
+@pytest.mark.parametrize("field", NOT_NEGATIVE)
 def test_what_must_not_be_negative_is_not(field):
   kind = type(checks.value(config(), field))
   with pytest.raises(ValueError, match=rf"{field} must be >= 0, got -1"):
@@ -103,7 +112,7 @@ def test_a_field_is_refused_in_a_space_that_does_not_read_it(
     checks.check(config(space__name=other, **fields))
 
 
-@pytest.mark.parametrize("field", checks._RATES)
+@pytest.mark.parametrize("field", [p for p, r in RANGES.items() if r == SHARE])
 @pytest.mark.parametrize("value", [-0.1, 1.0])
 def test_a_rate_is_in_its_range(field, value):
   with pytest.raises(ValueError, match=rf"{field} must be in \[0, 1\)"):

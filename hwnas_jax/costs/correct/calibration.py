@@ -201,7 +201,8 @@ def choose(
   pool = [genotype for genotype in drawn if net.alive(genotype)]
   if len(pool) < count:
     raise ValueError(
-      f"{len(pool)} different networks in {shape[0]} draws, {count} are needed"
+      f"the space has {len(pool)} networks in {shape[0]} draws, and {count} are"
+      " to be measured: ask for fewer"
     )
   sums = np.asarray([features(net, costs, g, "live").sum() for g in pool])
   chosen = []

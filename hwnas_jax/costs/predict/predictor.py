@@ -21,7 +21,7 @@ from hwnas_jax.core import tree
 from hwnas_jax.core.graph import Graph
 from hwnas_jax.core.types import Array, Condition, Params
 from hwnas_jax.costs.predict.nets import NETWORKS
-from hwnas_jax.io import readers, writers
+from hwnas_jax.io import paths, readers, writers
 
 
 @jax.tree_util.register_dataclass
@@ -132,7 +132,7 @@ def save(path: str | pathlib.Path, predictor: Predictor) -> None:
     for name, value in predictor.graph._asdict().items()
   }
   fields = {**_arrays(predictor), "kind": predictor.kind, "graph": graph}
-  writers.write_arrays(path, fields)
+  writers.write_arrays(paths.expand(path), fields)
 
 
 def load(path: str | pathlib.Path) -> Predictor:
@@ -143,7 +143,7 @@ def load(path: str | pathlib.Path) -> Predictor:
     ValueError: it is no predictor, or a field is missing or of another shape;
       the message names the file and the field.
   """
-  arrays = readers.read_sealed(path)
+  arrays = readers.read_sealed(paths.expand(path))
   missing = {"kind", "reference", *_GRAPH} - set(arrays)
   if missing:
     raise ValueError(f"{path}: field {min(missing)!r} is missing")
@@ -157,8 +157,8 @@ def load(path: str | pathlib.Path) -> Predictor:
   lines = tree.diff(_arrays(wanted), arrays)
   if lines:
     raise ValueError(f"{path}: {lines[0]}")
-  paths = [tree.path(p) for p, _ in jax.tree.leaves_with_path(wanted)]
-  leaves = [jnp.asarray(arrays[name]) for name in paths]
+  names = [tree.path(p) for p, _ in jax.tree.leaves_with_path(wanted)]
+  leaves = [jnp.asarray(arrays[name]) for name in names]
   return jax.tree.unflatten(jax.tree.structure(wanted), leaves)
 
 
