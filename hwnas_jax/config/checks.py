@@ -9,6 +9,7 @@ from hwnas_jax.config.derive_checks import derive_faults
 from hwnas_jax.config.fields import Config, value
 from hwnas_jax.core import budget
 from hwnas_jax.costs import counts
+from hwnas_jax.data import images, load
 from hwnas_jax.method.conditions import CONDITIONS
 from hwnas_jax.method.controllers import CONTROLLERS
 from hwnas_jax.method.penalty import PENALTIES
@@ -56,6 +57,7 @@ def check(config: Config) -> None:
     raise ValueError("the config is wrong: " + "; ".join(problems))
   for faults in (
     numbers.faults,
+    _resize,
     _tensorboard,
     recipe.dispatches,
     recipe.helpers,
@@ -80,6 +82,21 @@ def _tensorboard(config: Config) -> list[str]:
     return [
       "tensorboard=True needs tensorboardX: pip install"
       " 'hwnas_jax[tensorboard]'"
+    ]
+  return []
+
+
+def _resize(config: Config) -> list[str]:
+  """Faults of data.resize: a size, for data that are files of images."""
+  part = config.data
+  try:
+    size = images.parse_size(part.resize)
+  except ValueError as error:
+    return [str(error)]
+  if size and not load.is_resizable(part.name):
+    return [
+      "data.resize is for folder:PATH and data sets of TFDS: leave it out with"
+      f" data.name={part.name}, got {part.resize!r}"
     ]
   return []
 

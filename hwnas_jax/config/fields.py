@@ -23,6 +23,9 @@ class Data(_Part, frozen=True, kw_only=True):
 
   name: str = "digits"  # digits, cifar10, ...: see `hwnas_jax.data.load`
   data_dir: str = ""  # folder of prepared TFDS data; "": TFDS's default
+  # HxW: converts images of folder:PATH and tfds:NAME to this size and to 8-bit
+  # greyscale or RGB; "": they have to be alike.
+  resize: str = ""
   pad: int = 0  # pixels added at each side, then cropped away at random
   flip: bool = False  # mirrors images left to right at random
 

@@ -130,7 +130,7 @@ def make_nets(config: Config, data: Shaped | None = None) -> Nets:
   """
   if data is None:
     image, num_classes = data_load.shape(
-      config.data.name, config.data.data_dir or None
+      config.data.name, config.data.data_dir or None, config.data.resize
     )
   else:
     image, num_classes = data.image, data.num_classes

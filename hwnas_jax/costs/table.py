@@ -48,6 +48,7 @@ from hwnas_jax.io.records import Device, Record
 from hwnas_jax.spaces.spec import Site, Space, Spec
 
 SCHEMA = 2
+ABSURD = 1e12  # no sum of a table is as large: in ms it is 30 years
 COMMAND = "python -m hwnas_jax.profile --config=... --out=..."
 
 
@@ -312,6 +313,7 @@ def require(
       f"{name} (batch {table.batch_size}, {table.dtype}) lacks"
       f" {', '.join(missing[:5])}{rest}: measure with `{COMMAND}`"
     )
+  _require_possible(table, space, name)
   for op in space.ops:
     timed = [e for e in table.entries if e.op == op and e.samples_ms]
     if timed and all(entry.latency_ms <= 0 for entry in timed):
@@ -319,6 +321,34 @@ def require(
         f"{name} has no entry of {op} above 0 {table.unit}: the device was too"
         f" busy; measure again with `{COMMAND}`"
       )
+
+
+def _require_possible(table: LatencyTable, space: Space, name: str) -> None:
+  """Raises ValueError where an architecture would take no time, or less.
+
+  A slope may come out below zero by noise, which the base outweighs.
+  """
+  prices, base = space.cost_array(costs(table)), space.base_cost(costs(table))
+  prices = np.where(space.allowed(), prices, np.inf)
+  least = base + np.minimum(prices.min(1), 0.0).sum()
+  most = base + np.where(np.isfinite(prices), prices, 0.0).max(1).sum()
+  if least >= 0 and 0 < most < ABSURD:
+    return
+  index, worst = min(
+    ((i, e) for i, e in enumerate(table.entries)),
+    key=lambda ie: ie[1].latency_ms,
+  )
+  factors = table.calibration.multipliers if table.calibration else {}
+  negative = [
+    f"{n} is {factor:.4g}" for n, factor in factors.items() if factor < 0
+  ]
+  raise ValueError(
+    f"{name} gives architectures of {least:.4g} to {most:.4g} {table.unit}:"
+    f" field `entries[{index}].latency_ms` of {worst.site.key} is"
+    f" {worst.latency_ms:.4g}"
+    + "".join(f", `calibration.multipliers` of {text}" for text in negative[:1])
+    + f": measure with `{COMMAND}`"
+  )
 
 
 def timed_entries(table: LatencyTable, space: Space) -> list[Entry]:

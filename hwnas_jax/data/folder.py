@@ -2,24 +2,44 @@
 
 import pathlib
 import zipfile
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from hwnas_jax.data import arrays
+from hwnas_jax.data import arrays, images
+from hwnas_jax.data.images import Size
+from hwnas_jax.io import readers
 
-_SUFFIXES = (".png", ".jpg", ".jpeg")
 _NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
-def load_folder(name: str, path: pathlib.Path) -> arrays.Dataset:
+class _Examples(NamedTuple):
+  """Images, each uint8[H, W, 1] or uint8[H, W, 3], and labels [N]."""
+
+  images: list[np.ndarray]
+  labels: np.ndarray
+
+  def stacked(self, channels: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """(images [N, H, W, C], labels); greyscale becomes RGB where C is 3."""
+    images = self.images
+    if channels:
+      images = [np.broadcast_to(x, (*x.shape[:2], channels)) for x in images]
+    return np.stack(images), self.labels
+
+
+def load_folder(
+  name: str, path: pathlib.Path, resize: Size | None = None
+) -> arrays.Dataset:
   """Reads PATH/train/CLASS/*.png and PATH/test/CLASS/*.png (or .jpg, .jpeg).
 
-  Classes are numbered in the order of their sorted names.
+  Classes are numbered in the order of their sorted names. Hidden folders, such
+  as `.ipynb_checkpoints`, and `__MACOSX` are no classes.
 
   Args:
     name: Names the data set.
     path: The folder that has the folders `train` and `test`.
+    resize: (height, width) to which every image is converted; see
+      `images.read`. None takes images as they are, which have to be alike.
 
   Raises:
     FileNotFoundError: A split or the images of a class are missing.
@@ -35,9 +55,17 @@ def load_folder(name: str, path: pathlib.Path) -> arrays.Dataset:
       f"{path}: train and test must have the same class folders, but "
       f"{differing} are in one of them only."
     )
-  train = _read_split(path / "train", classes)
-  test = _read_split(path / "test", classes)
-  return arrays.make_dataset(name, *train, *test, class_names=tuple(classes))
+  train, test = (
+    _read_split(path / split, classes, resize) for split in ("train", "test")
+  )
+  every = [*train.images, *test.images]
+  channels = max(image.shape[-1] for image in every) if resize else None
+  return arrays.make_dataset(
+    name,
+    *train.stacked(channels),
+    *test.stacked(channels),
+    class_names=tuple(classes),
+  )
 
 
 def check_folder(path: pathlib.Path) -> None:
@@ -51,13 +79,17 @@ def check_folder(path: pathlib.Path) -> None:
 
 
 def _folders(path: pathlib.Path) -> list[str]:
-  return sorted(p.name for p in path.iterdir() if p.is_dir())
+  return sorted(
+    p.name
+    for p in path.iterdir()
+    if p.is_dir() and not p.name.startswith((".", "__MACOSX"))
+  )
 
 
 def _read_split(
-  path: pathlib.Path, classes: list[str]
-) -> tuple[np.ndarray, np.ndarray]:
-  images: list[np.ndarray] = []
+  path: pathlib.Path, classes: list[str], resize: Size | None
+) -> _Examples:
+  pixels: list[np.ndarray] = []
   labels: list[int] = []
   for label, name in enumerate(classes):
     files = sorted(
@@ -68,37 +100,20 @@ def _read_split(
         f"{path / name} has no images: add some or remove the folder."
       )
     for file in files:
-      images.append(_read_image(file))
+      pixels.append(images.read(file, resize))
       labels.append(label)
-      if images[-1].shape != images[0].shape:
+      if not resize and pixels[-1].shape != pixels[0].shape:
         raise ValueError(
-          f"{file} is {list(images[-1].shape)} (height, width, channels), the "
-          f"first image of {path} is {list(images[0].shape)}: make all images "
-          "one size and mode."
+          f"{file} is {list(pixels[-1].shape)} (height, width, channels), the "
+          f"first image of {path} is {list(pixels[0].shape)}: make all images "
+          "one size and mode, or give data.resize=HEIGHTxWIDTH."
         )
-  if not images:
+  if not pixels:
     raise FileNotFoundError(
       f"{path} has no class folders: put each class's images in a folder of "
       "their own."
     )
-  return np.stack(images), np.array(labels)
-
-
-def _read_image(file: pathlib.Path) -> np.ndarray:
-  if file.suffix.lower() not in _SUFFIXES:
-    raise ValueError(
-      f"{file} does not end in one of {_SUFFIXES}: convert or remove it."
-    )
-  try:
-    with Image.open(file) as image:
-      mode, pixels = image.mode, np.asarray(image)
-  except OSError as error:
-    raise ValueError(f"{file} cannot be read as an image: {error}") from error
-  if mode not in ("L", "RGB"):
-    raise ValueError(
-      f"{file} has mode {mode}: convert it to 8-bit greyscale (L) or RGB."
-    )
-  return pixels[..., None] if pixels.ndim == 2 else pixels
+  return _Examples(pixels, np.array(labels))
 
 
 def load_npz(name: str, path: pathlib.Path) -> arrays.Dataset:
@@ -113,13 +128,13 @@ def load_npz(name: str, path: pathlib.Path) -> arrays.Dataset:
     ValueError: An array is missing or is not as above.
   """
   check_npz(path)
-  with np.load(path) as data:
-    if missing := sorted(set(_NPZ_KEYS) - set(data.files)):
-      raise ValueError(
-        f"{path} lacks {missing}: it has {sorted(data.files)}, expected "
-        f"{list(_NPZ_KEYS)}."
-      )
-    x_train, y_train, x_test, y_test = (data[key] for key in _NPZ_KEYS)
+  data = readers.read_arrays(path)
+  if missing := sorted(set(_NPZ_KEYS) - set(data)):
+    raise ValueError(
+      f"{path} lacks {missing}: it has {sorted(data)}, expected "
+      f"{list(_NPZ_KEYS)}."
+    )
+  x_train, y_train, x_test, y_test = (data[key] for key in _NPZ_KEYS)
   return arrays.make_dataset(name, x_train, y_train, x_test, y_test)
 
 

@@ -15,17 +15,18 @@ For arrays in memory see `hwnas_jax.data.user`.
 
 import difflib
 import os
-import pathlib
 
 from hwnas_jax.data import (
   arrays,
   embedded,
   folder,
+  images,
   locate,
   originals,
   prepared,
   user,
 )
+from hwnas_jax.io import paths
 
 # (image, classes) of data sets whose shape is known without loading them.
 _SHAPES = {
@@ -50,9 +51,9 @@ def require(name: str, data_dir: str | os.PathLike[str] | None = None) -> None:
   """
   kind, _, path = name.partition(":")
   if kind == "folder" and path:
-    folder.check_folder(pathlib.Path(path).expanduser())
+    folder.check_folder(paths.expand(path))
   elif kind == "npz" and path:
-    folder.check_npz(pathlib.Path(path).expanduser())
+    folder.check_npz(paths.expand(path))
   elif _is_prepared(name):
     prepared.require(name, locate.resolve_data_dir(data_dir))
   elif name == user.NAME:
@@ -69,13 +70,20 @@ def require(name: str, data_dir: str | os.PathLike[str] | None = None) -> None:
     )
 
 
+def is_resizable(name: str) -> bool:
+  """Whether `load` can convert the images of this data set to another size."""
+  return name.startswith("folder:") or _is_prepared(name)
+
+
 def _is_prepared(name: str) -> bool:
   kind, _, path = name.partition(":")
   return name in originals.CHECKSUMS or (kind == "tfds" and bool(path))
 
 
 def load(
-  name: str, data_dir: str | os.PathLike[str] | None = None
+  name: str,
+  data_dir: str | os.PathLike[str] | None = None,
+  resize: str = "",
 ) -> arrays.Dataset:
   """Loads a data set onto the default device.
 
@@ -83,24 +91,29 @@ def load(
     name: One of this module's table.
     data_dir: The folder of TFDS's data sets; by default TFDS_DATA_DIR of the
       environment, or ~/tensorflow_datasets.
+    resize: `HxW`: images of folder:PATH and tfds:NAME are converted to this
+      size, see `images.read`; "" takes them as they are.
 
   Raises:
     FileNotFoundError: The data is absent; see `require`.
     ValueError: The name is unknown or the data is not valid.
   """
   require(name, data_dir)
+  size = images.parse_size(resize)
   kind, _, path = name.partition(":")
   if kind == "folder":
-    return folder.load_folder(name, pathlib.Path(path).expanduser())
+    return folder.load_folder(name, paths.expand(path), size)
   if kind == "npz":
-    return folder.load_npz(name, pathlib.Path(path).expanduser())
+    return folder.load_npz(name, paths.expand(path))
   if _is_prepared(name):
-    return prepared.load(name, locate.resolve_data_dir(data_dir))
+    return prepared.load(name, locate.resolve_data_dir(data_dir), size)
   return embedded.digits() if name == "digits" else embedded.mock(name)
 
 
 def shape(
-  name: str, data_dir: str | os.PathLike[str] | None = None
+  name: str,
+  data_dir: str | os.PathLike[str] | None = None,
+  resize: str = "",
 ) -> tuple[tuple[int, int, int], int]:
   """((height, width, channels) of an image, number of classes).
 
@@ -111,11 +124,14 @@ def shape(
   Args:
     name: As for `load`.
     data_dir: As for `load`.
+    resize: As for `load`.
 
   Raises:
     FileNotFoundError, ValueError: See `load`.
   """
   if name.removeprefix("mock_") in _SHAPES:
-    return _SHAPES[name.removeprefix("mock_")]
-  dataset = load(name, data_dir)
+    (height, width, channels), num_classes = _SHAPES[name.removeprefix("mock_")]
+    height, width = images.parse_size(resize) or (height, width)
+    return (height, width, channels), num_classes
+  dataset = load(name, data_dir, resize)
   return dataset.image, dataset.num_classes

@@ -11,6 +11,7 @@ import numpy as np
 from absl import logging
 
 from hwnas_jax.data import arrays, locate
+from hwnas_jax.data.images import Size, resized
 
 _FORMAT = "array_record"
 _CHUNK = 2_000
@@ -51,7 +52,9 @@ def require(name: str, data_dir: pathlib.Path) -> None:
   _open(name, data_dir)
 
 
-def load(name: str, data_dir: pathlib.Path) -> arrays.Dataset:
+def load(
+  name: str, data_dir: pathlib.Path, resize: Size | None = None
+) -> arrays.Dataset:
   """Decodes a prepared data set in TFDS's order; cifar10 takes 10 s.
 
   Where there is no split `test`, the split `validation` is the test split, with
@@ -60,6 +63,7 @@ def load(name: str, data_dir: pathlib.Path) -> arrays.Dataset:
   Args:
     name: As for `locate.find`.
     data_dir: As for `locate.find`.
+    resize: (height, width) of every image; None takes images as they are.
 
   Raises:
     FileNotFoundError: See `require`.
@@ -76,8 +80,8 @@ def load(name: str, data_dir: pathlib.Path) -> arrays.Dataset:
   label = opened.builder.info.features[opened.label]
   return arrays.make_dataset(
     name,
-    *_decode(name, opened, "train"),
-    *_decode(name, opened, opened.test),
+    *_decode(name, opened, "train", resize),
+    *_decode(name, opened, opened.test, resize),
     class_names=tuple(label.names) if label.num_classes else None,
   )
 
@@ -153,7 +157,7 @@ def _choose(keys: list[str], info: Any) -> str | None:
 
 
 def _decode(
-  name: str, opened: _Opened, split: str
+  name: str, opened: _Opened, split: str, resize: Size | None
 ) -> tuple[np.ndarray, np.ndarray]:
   source = opened.builder.as_data_source(split, file_format=_FORMAT)
   images: list[np.ndarray] = []
@@ -162,13 +166,14 @@ def _decode(
     stop = min(start + _CHUNK, len(source))
     logging.info("Decoding images of %s: %d of %d", split, start, len(source))
     for example in source.__getitems__(list(range(start, stop))):
-      images.append(example[opened.image])
+      pixels = example[opened.image]
+      images.append(resized(pixels, resize) if resize else pixels)
       labels.append(example[opened.label])
       if images[-1].shape != images[0].shape:
         raise ValueError(
           f"{name}: image {len(images) - 1} of the split {split} is "
           f"{list(images[-1].shape)} (height, width, channels), the first is "
-          f"{list(images[0].shape)}. Make all images one size, and write them "
-          "to an .npz file ('npz:PATH') or a folder ('folder:PATH')."
+          f"{list(images[0].shape)}. Give data.resize=HEIGHTxWIDTH, or "
+          "write them to an .npz file ('npz:PATH')."
         )
   return np.stack(images), np.array(labels)

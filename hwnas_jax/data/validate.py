@@ -55,6 +55,12 @@ def _check_split(where: str, images: np.ndarray, labels: np.ndarray) -> None:
       f"empty, got {images.dtype}{list(images.shape)}"
       f"{hint if images.dtype.kind == 'f' else ''}."
     )
+  if images.ndim == 4 and _channels_first(*images.shape[1:]):
+    raise ValueError(
+      f"{where} images of shape {list(images.shape)} look like channels first, "
+      "as PyTorch has them: give images.transpose(0, 2, 3, 1). If they really "
+      f"are {images.shape[1]} pixels high, repeat them to more."
+    )
   if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
     hint = "; drop the last axis by labels[:, 0]"
     raise ValueError(
@@ -62,6 +68,19 @@ def _check_split(where: str, images: np.ndarray, labels: np.ndarray) -> None:
       f"each image, got {labels.dtype}{list(labels.shape)}"
       f"{hint if labels.shape == (len(images), 1) else ''}."
     )
+
+
+def _channels_first(channels: int, height: int, width: int) -> bool:
+  """Whether [N, a, b, c] is greyscale or RGB with its channels first.
+
+  Signals are images of one row too, [N, 1, length, sensors], but their last two
+  axes differ.
+  """
+  if min(height, width) <= 4:
+    return False
+  if channels == 1:
+    return height == width
+  return channels == 3 and max(height, width) <= 2 * min(height, width)
 
 
 def _num_classes(name: str, train: np.ndarray, test: np.ndarray) -> int:

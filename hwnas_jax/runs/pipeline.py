@@ -109,7 +109,8 @@ def _run(
 
 def load_dataset(config: Config) -> Dataset:
   """The data set that a config names; see `data.load` for errors."""
-  return data_load.load(config.data.name, config.data.data_dir or None)
+  part = config.data
+  return data_load.load(part.name, part.data_dir or None, part.resize)
 
 
 def begin(

@@ -158,3 +158,23 @@ def test_a_calibration_of_other_operations_is_refused(calibrated):
   assert not any("sep_conv" in key for key in tables.costs(part))
   with pytest.raises(ValueError, match="another space, without sep_conv_3x3"):
     tables.require(part, SPACE, 16)
+
+
+@pytest.mark.parametrize("ms", [-100.0, 0.0, 1e300])
+def test_a_table_of_which_networks_take_no_time_is_refused(ms):
+  """Sealed as it is: every field is of its type."""
+  table = toy_table.make()
+  entries = tuple(replace(entry, latency_ms=ms) for entry in table.entries)
+  wrong = replace(table, entries=entries)
+  with pytest.raises(ValueError, match=r"field `entries\[0\].latency_ms` of"):
+    tables.require(wrong, toy_table.SPACE, table.batch_size)
+  tables.require(table, toy_table.SPACE, table.batch_size)
+
+
+def test_noise_below_zero_is_no_fault():
+  table = toy_table.make()
+  first = table.entries[0]
+  noisy = (replace(first, latency_ms=-0.01), *table.entries[1:])
+  tables.require(
+    replace(table, entries=noisy), toy_table.SPACE, table.batch_size
+  )

@@ -1,8 +1,11 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from hwnas_jax.data import load
+from hwnas_jax.data import images, load
 
 
 def _pixels(seed, shape=(6, 5, 3)):
@@ -64,9 +67,27 @@ def _other_class(folder):
   (folder / "test" / "bee").rename(folder / "test" / "cat")
 
 
+def _broken_chunk(folder):
+  file = folder / "train" / "ant" / "1.png"
+  content = bytearray(file.read_bytes())
+  content[37:41] = b"\xff\xff\xff\xff"  # type of the chunk after the header
+  file.write_bytes(content)
+
+
+def _bomb(folder):
+  """A PNG that says to have 100,000 pixels a side."""
+  file = folder / "train" / "ant" / "1.png"
+  header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
+  crc = struct.pack(">I", zlib.crc32(header))
+  content = file.read_bytes()
+  file.write_bytes(content[:12] + header + crc + content[33:])
+
+
 @pytest.mark.parametrize(
   ("change", "message"),
   [
+    (_broken_chunk, "train/ant/1.png cannot be read as an image"),
+    (_bomb, "train/ant/1.png cannot be read as an image .*10000000000 pixels"),
     (_other_size, r"train/bee/1.png is \[6, 6, 3\].*\[6, 5, 3\]"),
     (_greyscale, r"test/bee/1.png is \[6, 5, 1\]"),
     (_alpha, "test/ant/1.png has mode RGBA"),
@@ -79,6 +100,71 @@ def test_folder_names_the_first_offender(folder, change, message):
   change(folder)
   with pytest.raises(ValueError, match=message):
     load.load(f"folder:{folder}")
+
+
+def test_hidden_folders_are_no_classes(folder):
+  for name in (".ipynb_checkpoints", "__MACOSX"):
+    (folder / "train" / name).mkdir()
+  assert load.load(f"folder:{folder}").class_names == ("ant", "bee")
+
+
+def test_images_of_any_size_and_mode_are_converted(folder):
+  """White, in every mode, and its neighbours, which keep their colours."""
+  white = {
+    "RGBA": (0, 0, 0, 0),  # transparent
+    "LA": (255, 7),
+    "P": 255,
+    "1": 1,
+    "CMYK": (0, 0, 0, 0),
+    "I;16": 2**16 - 1,
+    "L": 255,
+  }
+  for index, (mode, value) in enumerate(white.items()):
+    suffix = "jpg" if mode == "CMYK" else "png"
+    image = Image.new(mode, (9 + index, 4), value)
+    if mode == "P":
+      image.putpalette([0, 0, 0] * 255 + [255] * 3)
+    image.save(folder / "test" / "ant" / f"{index + 3}.{suffix}")
+  assert "give data.resize" in _refusal(f"folder:{folder}")
+  data = load.load(f"folder:{folder}", resize="6x5")
+  assert data.image == (6, 5, 3)
+  np.testing.assert_array_equal(data.test.images[0], _pixels(100))
+  assert int(data.test.images[3 : 3 + len(white)].min()) == 255
+
+
+def test_greyscale_stays_greyscale_and_halves_keep_16_bits(tmp_path):
+  for split in ("train", "test"):
+    for value, name in ((0x4000, "ant"), (0x8000, "bee")):
+      (tmp_path / split / name).mkdir(parents=True)
+      image = Image.fromarray(np.full((4, 4), value, np.uint16))
+      image.save(tmp_path / split / name / "1.png")
+  data = load.load(f"folder:{tmp_path}", resize="2x3")
+  assert data.train.images.shape == (2, 2, 3, 1)
+  assert np.unique(data.train.images).tolist() == [0x40, 0x80]
+
+
+def test_a_photo_is_turned_upright(tmp_path):
+  pixels = np.zeros((8, 16, 3), np.uint8)
+  pixels[:, :8] = 255
+  image, exif = Image.fromarray(pixels), Image.Exif()
+  exif[0x0112] = 6  # turn by 90 degrees clockwise
+  image.save(tmp_path / "1.png", exif=exif)
+  made = images.read(tmp_path / "1.png", images.Size(16, 8))
+  assert made[:6].min() == 255 and made[10:].max() == 0
+
+
+@pytest.mark.parametrize("text", ["64", "0x3", "3x0", "axb", "9999x3", "-1x3"])
+def test_a_size_is_height_x_width(text):
+  with pytest.raises(ValueError, match="data.resize must be HEIGHTxWIDTH"):
+    images.parse_size(text)
+  assert images.parse_size("3x64") == (3, 64)
+  assert images.parse_size("") is None
+
+
+def _refusal(name):
+  with pytest.raises(ValueError) as refused:
+    load.load(name)
+  return str(refused.value)
 
 
 def test_folder_refuses_what_is_not_there(folder):
@@ -115,6 +201,40 @@ def test_npz(tmp_path):
   assert data.name == f"npz:{tmp_path / 'mine.npz'}"
   np.testing.assert_array_equal(data.train.images, _npz_arrays()["x_train"])
   np.testing.assert_array_equal(data.test.labels, [0, 1])
+
+
+@pytest.mark.parametrize("place", [100, 300, -20])
+def test_a_flipped_byte_names_the_file(tmp_path, place):
+  path = tmp_path / "mine.npz"
+  np.savez_compressed(path, **_npz_arrays())
+  content = bytearray(path.read_bytes())
+  content[place] ^= 0xFF
+  path.write_bytes(content)
+  assert f"{path} " in _refusal(f"npz:{path}")
+
+
+@pytest.mark.parametrize(
+  ("shape", "first"),
+  [
+    ((3, 32, 32), True),
+    ((1, 8, 8), True),
+    ((3, 32, 48), True),
+    ((32, 32, 3), False),
+    ((3, 32, 4), False),
+    ((1, 128, 9), False),  # a signal of nine sensors
+    ((8, 8, 8), False),
+  ],
+)
+def test_channels_first_is_refused_with_what_to_write(tmp_path, shape, first):
+  rng = np.random.default_rng(0)
+  x = rng.integers(0, 256, (4, *shape), np.uint8)
+  y = np.array([0, 1, 0, 1])
+  np.savez(tmp_path / "a.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+  name = f"npz:{tmp_path / 'a.npz'}"
+  if first:
+    assert "give images.transpose(0, 2, 3, 1)" in _refusal(name)
+  else:
+    assert load.load(name).image == shape
 
 
 def test_npz_refuses(tmp_path):

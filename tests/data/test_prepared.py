@@ -213,8 +213,9 @@ def test_other_data_is_refused_before_it_is_read(tmp_path, source, message):
 def test_images_of_several_sizes_are_refused(tmp_path):
   features = {"image": F.Image(shape=(None, 5, 3)), "label": _LABEL}
   _prepare(tmp_path, Source(features))
-  with pytest.raises(ValueError, match=r"image 1 of .* train .*one size"):
+  with pytest.raises(ValueError, match=r"image 1 of .* train .*data.resize"):
     load.load("tfds:tiny", tmp_path)
+  assert load.load("tfds:tiny", tmp_path, "7x6").image == (7, 6, 3)
 
 
 def test_class_that_no_label_has_is_refused(tmp_path):
