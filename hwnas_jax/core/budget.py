@@ -1,6 +1,6 @@
 """Latency budgets as people write them: `5ms`, `0.4x`, `60%`.
 
-`x` and `%` are fractions of the largest architecture's predicted latency.
+`x` and `%` are fractions of the largest architecture's latency.
 """
 
 import math
@@ -55,8 +55,8 @@ def to_ms(budget: Budget, largest_ms: float) -> float:
 
   Args:
     budget: in any unit.
-    largest_ms: the largest architecture's predicted latency. A budget in ms
-      does not read it.
+    largest_ms: the largest architecture's latency, as far as it is known. A
+      budget in ms does not read it.
 
   Raises:
     ValueError: the budget is a fraction and largest_ms is not in (0, inf).

@@ -328,16 +328,15 @@ def _require_possible(table: LatencyTable, space: Space, name: str) -> None:
 
   A slope may come out below zero by noise, which the base outweighs.
   """
-  prices, base = space.cost_array(costs(table)), space.base_cost(costs(table))
+  limited = {k: min(max(ms, -ABSURD), ABSURD) for k, ms in costs(table).items()}
+  prices, base = space.cost_array(limited), space.base_cost(limited)
   prices = np.where(space.allowed(), prices, np.inf)
   least = base + np.minimum(prices.min(1), 0.0).sum()
   most = base + np.where(np.isfinite(prices), prices, 0.0).max(1).sum()
   if least >= 0 and 0 < most < ABSURD:
     return
-  index, worst = min(
-    ((i, e) for i, e in enumerate(table.entries)),
-    key=lambda ie: ie[1].latency_ms,
-  )
+  pick = max if most >= ABSURD else min
+  index, worst = pick(enumerate(table.entries), key=lambda e: e[1].latency_ms)
   factors = table.calibration.multipliers if table.calibration else {}
   negative = [
     f"{n} is {factor:.4g}" for n, factor in factors.items() if factor < 0

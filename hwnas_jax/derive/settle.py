@@ -72,6 +72,12 @@ class Measure(Protocol):
     """A network's latency; infinite where it does not fit into memory."""
 
 
+def correction(known: Sequence[Known]) -> float:
+  """The median of measured over predicted latencies; 1 where none is known."""
+  ratios = [network.measured_ms / network.predicted_ms for network in known]
+  return float(np.median(ratios)) if ratios else 1.0
+
+
 def begin(
   ranked: Sequence[Candidate],
   budget_ms: float,
@@ -212,12 +218,20 @@ def _corrected_ms(candidate: Candidate, known: Sequence[Known]) -> float:
 
 
 def _too_slow(tried: Sequence[MeasuredCandidate], budget_ms: float) -> str:
+  timed = [t for t in tried if np.isfinite(t.measured.median_ms)]
+  count = len(tried) - len(timed)
+  large = (
+    f"{count} of {len(tried)} networks that were compiled need more memory"
+  )
+  if not timed:
+    return f"{large} than the limit: allow more memory_mb"
   rows = ", ".join(
     f"{measured.median_ms:.4g} (predicted {candidate.predicted_ms:.4g})"
-    for candidate, measured in tried
+    for candidate, measured in timed
   )
   return (
-    f"no network that was measured keeps {budget_ms:.4g} ms: {rows}. If all"
+    (f"{large} than the limit, and " if count else "")
+    + f"no network that was measured keeps {budget_ms:.4g} ms: {rows}. If all"
     " take much longer than predicted, the device is busy, or has changed since"
     " its table was measured"
   )

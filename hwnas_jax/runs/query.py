@@ -10,6 +10,7 @@ import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from absl import logging
 
 from hwnas_jax.config import data_checks
 from hwnas_jax.config.fields import Config
@@ -38,7 +39,8 @@ REPEATS = 30  # samples of a candidate's latency
 class Question:
   """The budgets of a query, and how its answer is chosen.
 
-  latency: `5ms`, or `0.4x`, `60%` of the largest architecture's.
+  latency: `5ms`, or `0.4x`, `60%` of the largest architecture's: its predicted
+    latency, corrected by the run's measured networks where the device is here.
   table: the latency table of the device; None is the run's table.
   limits: further budgets: params, macs, memory_mb (peak, compiled).
   measure: measures a genotype on the device; None measures on this one.
@@ -65,6 +67,9 @@ class Question:
         f"unknown limit {', '.join(sorted(unknown))}: a limit is params, macs"
         " or memory_mb"
       )
+    for name, value in self.limits.items():
+      if not 0 < value < np.inf:
+        raise ValueError(f"{name} must be > 0 and finite, got {value}")
 
   def require(self, config: Config) -> None:
     """Raises ValueError if a run's recipe cannot train the finalists."""
@@ -104,9 +109,11 @@ class _Query:
 
   def answer(self) -> tuple[Genotype, Certificate]:
     tables.require(self.table, self._net.space(), self.table.batch_size)
-    budget_ms, margin = self._budget_ms(), self._margin()
+    known, margin = self._known(), self._margin()
+    factor = settle.correction(known)
+    budget_ms = self._budget_ms(factor)
     # A network that is measured needs no margin on its prediction.
-    limit_ms = budget_ms if self._measures() else budget_ms / margin
+    limit_ms = budget_ms / (factor if self._measures() else margin)
     proposals = Proposals(
       self.finished, self.table, self.question.limits, self.question.judges
     )
@@ -120,7 +127,6 @@ class _Query:
     ranked = within(limit_ms)
     if not ranked:
       raise ValueError(self._impossible(budget_ms, limit_ms))
-    known = self._known()
     answer, count = settle.begin(ranked, budget_ms, margin, known), self._count
     kept = settle.Kept(ranked[:count], [])
     if self._measures():
@@ -194,9 +200,10 @@ class _Query:
       f" measured: calibrate the table there with `{tables.COMMAND}`"
     )
 
-  def _budget_ms(self) -> float:
+  def _budget_ms(self, factor: float) -> float:
+    """The budget; a fraction is of the largest's, as measured here."""
     wanted = budgets.parse(self.question.latency, "latency")
-    return budgets.to_ms(wanted, self._reach_ms()[1])
+    return budgets.to_ms(wanted, factor * self._reach_ms()[1])
 
   def _reach_ms(self) -> tuple[float, float]:
     """(smallest, largest) predicted latency of the space on the device."""
@@ -213,7 +220,13 @@ class _Query:
       + (f" and {limits}" if limits else "")
       + f" on {self.table.fingerprint}: the space's architectures take"
       f" {low:.4g} to {high:.4g} ms by the table"
-      + (f", times the margin {factor:.3g}" if factor != 1 else "")
+      + (
+        f", times {factor:.3g}, as measured networks take"
+        if factor != 1 and self._measures()
+        else f", times the margin {factor:.3g}"
+        if factor != 1
+        else ""
+      )
     )
 
   def _device(self) -> Measure:
@@ -244,7 +257,11 @@ def measure_here(
   A network whose peak memory exceeds `memory_mb` gets an infinite latency.
   """
   compiled = timing.compile_network(net, genotype, batch_size)
-  if compiled.peak_memory_mb > memory_mb:
-    return Measurement(np.inf, 0.0)
   name = architecture.identity(net.space(), genotype)
+  if compiled.peak_memory_mb > memory_mb:
+    logging.warning(
+      "network %s needs %.4g MB, more than memory_mb=%.4g",
+      *(name, compiled.peak_memory_mb, memory_mb),
+    )
+    return Measurement(np.inf, 0.0)
   return timing.measure_networks({name: compiled}, REPEATS)[name]

@@ -115,11 +115,46 @@ def test_darts_v2_on_imagenet():
   costs = counts.site_costs(space, counts.params)
   found = counts.genotype_cost(net, genotype, costs)
   assert found == 4_718_752
-  # The paper's 574M has no public count; tools give 523M (convolutions) to
-  # 545M (with BN, ReLU and pooling): issue 46 of the authors' repository.
   costs = counts.site_costs(space, counts.macs)
   found = counts.genotype_cost(net, genotype, costs)
   assert found == 529_911_552
+
+
+def test_what_counts_of_darts_v2_on_imagenet_include(monkeypatch):
+  """Why we say 529.9M where the paper says 574M.
+
+  Ours are the multiply-accumulates of convolutions and classifier. Issue 46 of
+  the authors' repository has two counts by others: 523M of convolutions and
+  classifier, and 544.59M by ptflops, which adds 2 for each output of a BN and 1
+  for each of a ReLU. Ours is the latter within 0.1 % once these are added. The
+  29M that the paper has beyond are in no public count: its script was asked for
+  and not given. Parameters are those of the paper, so the network is the same.
+  """
+  monkeypatch.setattr(conv, "_on_cpu", lambda: False)
+  net = darts.Darts(darts.EIGHT, 14, 4, 48, (224, 224, 3), 1000, True)
+  module = Network(net, darts_v2(net), "train")
+  x = jax.ShapeDtypeStruct((1, *net.image), jnp.float32)
+  variables = jax.eval_shape(module.init, jax.random.key(0), x)
+  apply = lambda v, x: module.apply(v, x, mutable=["batch_stats"])[0][0]  # noqa: E731
+  jaxpr = jax.make_jaxpr(apply)(variables, x).jaxpr
+  relu = outputs(jaxpr, "max")
+  # A depthwise convolution is followed by a 1x1 before its BN.
+  normalised = outputs(jaxpr, "dot_general") - 1000 + 489_216
+  assert (relu, normalised) == (6_942_456, 4_139_520)
+  with_all = traced_macs(jaxpr) + 2 * normalised + relu
+  assert traced_macs(jaxpr) == 529_911_552
+  assert abs(with_all / 544.59e6 - 1) < 1e-3
+
+
+def outputs(jaxpr, primitive: str) -> int:
+  """Numbers that a primitive makes."""
+  return sum(
+    (eqn.primitive.name == primitive) * math.prod(eqn.outvars[0].aval.shape)
+    + sum(
+      outputs(inner, primitive) for inner in core.jaxprs_in_params(eqn.params)
+    )
+    for eqn in jaxpr.eqns
+  )
 
 
 def traced_macs(jaxpr) -> int:

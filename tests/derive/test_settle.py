@@ -10,6 +10,7 @@ from hwnas_jax.derive.settle import (
   MeasuredCandidate,
   Settled,
   begin,
+  correction,
   keeping,
   settle,
 )
@@ -178,3 +179,19 @@ def test_the_answer_is_kept_and_looking_for_more_ends():
   done = MeasuredCandidate(last, Measurement(9.0, 0.1))
   kept = keeping(pool, 10.0, slow, 4, Settled(*done, [done]))
   assert kept.candidates == [last] and len(log) <= 4 + MAX_MEASURED
+
+
+def test_what_was_measured_corrects_the_table():
+  known = [Known((i,), 2.0, ms) for i, ms in enumerate((2.6, 3.0, 3.2))]
+  assert correction(known) == 1.5
+  assert correction([]) == 1.0
+
+
+def test_a_limit_of_memory_is_not_taken_for_a_busy_device():
+  pool = candidates(9.0, 8.0)
+  message = "2 of 2 networks .* need more memory than the limit: allow more"
+  with pytest.raises(ValueError, match=f"^{message}"):
+    settle(within(pool), 10.0, device([np.inf, np.inf]), pool[0])
+  message = "^1 of 2 networks .* the limit, and no network .* keeps 10 ms: 11"
+  with pytest.raises(ValueError, match=message):
+    settle(within(pool), 10.0, device([np.inf, 11.0]), pool[0])

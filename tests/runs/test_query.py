@@ -128,3 +128,30 @@ def test_too_much_memory_is_infinitely_slow(finished):
   genotype = (0,) * len(net.space().choices)
   measured = query.measure_here(net, 1, genotype, memory_mb=1e-6)
   assert measured == Measurement(np.inf, 0.0)
+
+
+def test_a_fraction_is_of_what_the_largest_takes_here(finished, monkeypatch):
+  """A table that is not calibrated may be off by any factor."""
+
+  def slow(net, batch_size, genotype, *, memory_mb):
+    return Measurement(1.6 * predicted_ms(finished, genotype), 0.01)
+
+  monkeypatch.setattr(query, "measure_here", slow)
+  measured = {
+    genotype: Measurement(1.6 * predicted_ms(finished, genotype), 0.01)
+    for genotype in finished.measured
+  }
+  here = dataclasses.replace(finished, measured=measured)
+  problem = finished.problem
+  _, largest_ms = query.reach_ms(
+    problem.nets.derived, problem.table, problem.config.derive.rule
+  )
+  _, certificate = query.ask(here, Question("60%"))
+  assert certificate.budget.latency_ms == pytest.approx(0.96 * largest_ms)
+  assert certificate.measured.median_ms <= certificate.budget.latency_ms
+
+
+@pytest.mark.parametrize("value", [0, -1.0, np.nan, np.inf])
+def test_a_limit_is_a_number(value):
+  with pytest.raises(ValueError, match="params must be > 0 and finite, got"):
+    Question("5ms", limits={"params": value})
