@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from hwnas_jax.io import records
-from hwnas_jax.io.records import Shares
+from hwnas_jax.io.records import DataSet, Shares
 from hwnas_jax.report import curves, family, plots, shares, style, words
 from hwnas_jax.report.run import Run
 from hwnas_jax.report.style import Figure
@@ -198,8 +198,21 @@ def search_html(run: Run) -> Markup:
   return _html([Block(note, figures, small=True)]) if figures else Markup()
 
 
+def _data_rows(data: DataSet) -> dict[str, object]:
+  """What a reader wants to know of a data set, by its name on the page."""
+  classes = data.class_names or range(data.num_classes)
+  return {
+    "name": data.name,
+    "images": " x ".join(map(str, data.image)),
+    "training examples": data.num_train,
+    "test examples": data.num_test,
+    "classes": ", ".join(map(str, classes)),
+    "SHA-256": data.digest,
+  }
+
+
 def origin_html(run: Run) -> Markup:
-  """The command, versions, device and settings of the run."""
+  """The command, versions, device, data and settings of the run."""
   if not run.settings and not run.made_with:
     return Markup()
   tables: dict[str, dict[str, object]] = {}
@@ -209,6 +222,8 @@ def origin_html(run: Run) -> Markup:
       "Versions": {**run.made_with.versions},
       "Device": {"fingerprint": run.made_with.fingerprint, **device},
     }
+  if run.settings:
+    tables["Data"] = _data_rows(run.settings.origin.data)
   config = run.settings.config if run.settings else {}
   return render(
     "origin.html.jinja",

@@ -9,6 +9,7 @@ stops the run before anything is written.
 import hashlib
 from typing import Any
 
+from hwnas_jax.config import files
 from hwnas_jax.config import problem as problems
 from hwnas_jax.config.fields import Config
 from hwnas_jax.config.problem import Nets
@@ -49,15 +50,6 @@ def stage_of(field: str) -> str | None:
   if field.startswith("train/") or field == "derive/num_samples":
     return "training"
   return "family" if field.startswith("derive/") else "search"
-
-
-def _leaves(document: dict[str, Any]) -> list[str]:
-  """`section/field` of a config as JSON, or a field that has no section."""
-  return [
-    f"{section}/{field}" if field else section
-    for section, value in document.items()
-    for field in (value if isinstance(value, dict) else ("",))
-  ]
 
 
 def begun(folder: RunFolder, stage: str) -> bool:
@@ -168,13 +160,12 @@ def require_same(
   if not folder.exists():
     _require_rebuildable(folder, config, dataset, nets)
     return
-  settings = folder.settings()
+  # Fields that are newer than the run have their defaults there.
+  before = records.to_json(problems.read_run(folder))
   now = records.to_json(config)
   for stage in STAGES:
     fields = [
-      name
-      for name in records.differing(settings.config, now)
-      if stage_of(name) == stage
+      name for name in records.differing(before, now) if stage_of(name) == stage
     ]
     if fields and begun(folder, stage):
       raise ValueError(
@@ -212,17 +203,33 @@ def search_identity(
   config: Config, dataset: Dataset, nets: Nets
 ) -> dict[str, Any]:
   """The fields of `loop.Identity` that every search has."""
+  programs = _digest(nets.supernet, nets.derived, _programs(nets.derived))
+  fields = _chosen(config, "table", "search")
+  return {"data": dataset.digest, "nets": programs, "config": fields}
+
+
+def _chosen(config: Config, *stages: str) -> dict[str, Any]:
+  """The fields that stages read and that are not at their defaults, by path.
+
+  A field that a later version adds has its default in older runs, and so does
+  not part them from new ones.
+  """
+  space = {"name": config.space["name"]}
+  default = records.to_json(files.typed({"space": space}))
   document = records.to_json(config)
-  names = [n for n in _leaves(document) if stage_of(n) in ("table", "search")]
-  fields: dict[str, Any] = {}
-  for name in names:
-    section, _, field = name.partition("/")
-    if field:
-      fields.setdefault(section, {})[field] = document[section][field]
-    else:
-      fields[section] = document[section]
-  read = nets.supernet, nets.derived, _programs(nets.derived)
-  return {"data": dataset.digest, "nets": _digest(*read), "config": fields}
+  return {
+    name: _at(document, name)
+    for name in records.differing(default, document)
+    if stage_of(name) in stages
+  }
+
+
+def _at(document: dict[str, Any], path: str) -> Any:
+  """The value at a path of names."""
+  value: Any = document
+  for name in path.split("/"):
+    value = value[name]
+  return value
 
 
 def training_identity(
@@ -236,11 +243,14 @@ def training_identity(
     net: the dimensions of the run's networks.
   """
   fields = {
+    **_chosen(config, "training"),
     "seed": config.seed,
-    "train": records.to_json(config.train),
-    "data": {"pad": config.data.pad, "flip": config.data.flip},
-    "held_out": config.derive.num_samples > 0,
+    "data/pad": config.data.pad,
+    "data/flip": config.data.flip,
   }
+  # How many are trained does not matter, whether a tenth is held out does.
+  if "derive/num_samples" in fields:
+    fields["derive/num_samples"] = True
   return {
     "data": dataset.digest,
     "nets": _digest(net, _programs(net)),

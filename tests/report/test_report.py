@@ -113,6 +113,8 @@ def test_page_says_command_versions_device_and_settings(made):
     "cpu-amd-epyc-2core-32f3a957",
     "AMD EPYC 7763, 2 cores",
     '"steps": 300',
+    "training examples",
+    "0, 1, 2, 3",
   ):
     assert part in text
 

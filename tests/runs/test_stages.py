@@ -96,9 +96,30 @@ def test_a_field_may_change_until_a_stage_has_read_it(
 
 def test_every_field_has_a_stage_or_is_none_of_any():
   document = records.to_json(CONFIG)
-  names = stages._leaves(document)
+  names = [
+    f"{section}/{field}" if field else section
+    for section, value in document.items()
+    for field in (value if isinstance(value, dict) else ("",))
+  ]
   assert {stages.stage_of(name) for name in names} == {None, *stages.STAGES}
   assert not set(stages._ANYWHERE) - set(names)
+
+
+def test_a_field_that_is_newer_than_a_run_has_its_default_there(folder):
+  settings = folder.settings()
+  del settings.config["data"]["resize"]
+  folder.write_settings(settings, versions.made_with())
+  leave(folder, "family")
+  stages.require_same(folder, CONFIG, DATA, NETS)
+  resized = replace(CONFIG, data=replace(CONFIG.data, resize="8x8"))
+  with pytest.raises(ValueError, match="another config: data/resize differ"):
+    stages.require_same(folder, resized, DATA, NETS)
+  identities = [
+    stages.search_identity(config, DATA, NETS)["config"]
+    for config in (CONFIG, resized)
+  ]
+  assert identities[1] == identities[0] | {"data/resize": "8x8"}
+  assert "search/every" not in identities[0]  # it is at its default
 
 
 def test_a_run_that_has_not_finished_takes_the_new_command(folder):
