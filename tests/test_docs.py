@@ -1,5 +1,6 @@
 """The pages in docs: links lead somewhere, and the glossary is in order."""
 
+import importlib.machinery
 import json
 import pathlib
 import re
@@ -99,6 +100,7 @@ def test_the_notebook_installs_unless_the_package_is_there(
   ran = []
   monkeypatch.setattr(subprocess, "run", lambda args, check: ran.append(args))
   monkeypatch.setattr(sys, "path", [str(tmp_path)])
+  monkeypatch.setattr(sys, "meta_path", [importlib.machinery.PathFinder])
   monkeypatch.delitem(sys.modules, "hwnas_jax", raising=False)
   exec(source, {})
   assert len(ran) == (kind != "package")
