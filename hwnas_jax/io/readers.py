@@ -125,7 +125,7 @@ def read_arrays(
       raw.seek(0)
       with np.load(raw, allow_pickle=False) as stored:
         wanted = [n for n in stored.files if names is None or n in names]
-        return {name: stored[name] for name in wanted}
+        return {name: _array(name, stored[name]) for name in wanted}
     except MemoryError as error:
       raise ValueError(
         f"{path} does not fit into memory, or it is damaged: {_REMEDY}"
@@ -136,6 +136,13 @@ def read_arrays(
       raise ValueError(
         f"{path} is no .npz file that can be read ({reason}): {remedy}"
       ) from error
+
+
+def _array(name: str, value: Any) -> np.ndarray:
+  """NumPy gives the bytes of a member that is no array."""
+  if not isinstance(value, np.ndarray):
+    raise ValueError(f"{name} is no array")
+  return value
 
 
 def read_sealed(path: str | pathlib.Path) -> dict[str, np.ndarray]:

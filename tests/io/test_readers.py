@@ -61,6 +61,14 @@ def test_a_header_that_claims_more_than_there_is(tmp_path):
     readers.read_arrays(path)
 
 
+def test_a_member_that_is_no_array_is_refused(tmp_path):
+  path = tmp_path / "a.npz"
+  with zipfile.ZipFile(path, "w") as archive:
+    archive.writestr("a.npy", b"no array")
+  with pytest.raises(ValueError, match=f"^{path} .*a is no array"):
+    readers.read_arrays(path)
+
+
 def test_nothing_is_unpickled(tmp_path):
   path = tmp_path / "a.npz"
   np.savez(path, a=np.asarray([{}], object))
