@@ -1,7 +1,11 @@
 """The pages in docs: links lead somewhere, and the glossary is in order."""
 
+import importlib.machinery
+import json
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -74,6 +78,32 @@ def test_what_the_code_cites_is_there():
 def test_the_glossary_is_in_order_and_says_each_word_once():
   words = HEADING.findall((ROOT / "docs/glossary.md").read_text())[1:]
   assert words == sorted(set(words), key=str.lower)
+
+
+@pytest.mark.parametrize("kind", ["nothing", "clone", "package"])
+def test_the_notebook_installs_unless_the_package_is_there(
+  kind, tmp_path, monkeypatch
+):
+  """A clone's folder of the same name is found as a namespace package."""
+  folder = tmp_path / "hwnas_jax"
+  if kind != "nothing":
+    (folder / "hwnas_jax").mkdir(parents=True)
+  if kind == "package":
+    (folder / "__init__.py").write_text("")
+  notebook = json.loads(
+    (ROOT / "experiments/notebooks/colab.ipynb").read_text()
+  )
+  cell = next(c for c in notebook["cells"] if c["cell_type"] == "code")
+  source = "".join(cell["source"]).replace(
+    'REPOSITORY = ""', 'REPOSITORY = "x"'
+  )
+  ran = []
+  monkeypatch.setattr(subprocess, "run", lambda args, check: ran.append(args))
+  monkeypatch.setattr(sys, "path", [str(tmp_path)])
+  monkeypatch.setattr(sys, "meta_path", [importlib.machinery.PathFinder])
+  monkeypatch.delitem(sys.modules, "hwnas_jax", raising=False)
+  exec(source, {})
+  assert len(ran) == (kind != "package")
 
 
 def test_every_method_has_a_section_with_its_command():

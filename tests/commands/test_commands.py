@@ -1,6 +1,8 @@
 """What all commands share, and the small ones among them."""
 
+import errno
 import json
+import signal
 import sys
 
 import pytest
@@ -8,7 +10,9 @@ from absl import app, flags
 from jobs import here, process
 
 from hwnas_jax import commands
+from hwnas_jax.config import files
 from hwnas_jax.io.run_folder import RunFolder
+from hwnas_jax.io.stop import Stopped
 
 NAMES = list(commands.COMMANDS)
 WORKDIR = "--workdir=runs/digits"
@@ -34,8 +38,70 @@ def test_a_mistake_is_one_line_and_a_fault_has_its_traceback():
       with commands._one_line("query"):
         raise mistake
   for fault in (AttributeError("a"), KeyError("k"), TypeError("t")):
-    with pytest.raises(type(fault)), commands._one_line("query"):
+    with pytest.raises(type(fault)) as raised, commands._one_line("query"):
       raise fault
+    (note,) = raised.value.__notes__
+    assert note.startswith("This is a fault of hwnas_jax ")
+    assert "Please report it" in note
+
+
+@pytest.mark.parametrize(
+  ("number", "path", "line"),
+  [
+    (errno.EISDIR, "t.json", "t.json: is a folder, and a file is needed"),
+    (errno.ENOTDIR, "run", "run: is not a folder: give another path"),
+    (errno.ENOSPC, "m.jsonl", "m.jsonl: the disk is full: free some space"),
+    (errno.ENOSPC, None, "the disk is full: free some space and try again"),
+    (errno.EROFS, "run", "run: is on a read-only disk"),
+    (errno.EACCES, "run", "run: may not be read or written"),
+  ],
+)
+def test_an_error_of_the_system_names_the_path_and_what_to_do(
+  number, path, line
+):
+  with pytest.raises(SystemExit, match=f"^query: {line}"):
+    with commands._one_line("query"):
+      raise OSError(number, "as the system says it", path)
+
+
+@pytest.mark.parametrize(
+  ("stop", "code"),
+  [
+    (KeyboardInterrupt(), 130),
+    (Stopped("search: stopped at step 2 of 4", signal.SIGINT), 130),
+    (Stopped("search: stopped at step 2 of 4", signal.SIGTERM), 143),
+  ],
+)
+def test_a_stop_is_one_line_and_the_code_of_its_signal(capsys, stop, code):
+  with pytest.raises(SystemExit) as ended, commands._one_line("search"):
+    raise stop
+  assert ended.value.code == code
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.startswith("search: ")
+  assert line.endswith("; the same command goes on from there")
+
+
+def test_what_fills_the_memory_is_one_line():
+  full = RuntimeError("RESOURCE_EXHAUSTED: 9 GB\nmore")
+  for error in (MemoryError("9 GB"), full):
+    with pytest.raises(SystemExit, match="^search: out of memory: .*9 GB"):
+      with commands._one_line("search"):
+        raise error
+
+
+def test_a_fault_of_a_persons_own_file_is_not_to_be_reported(tmp_path):
+  (tmp_path / "mine.py").write_text("def get_config(v): return nothing")
+  with pytest.raises(NameError) as raised, commands._one_line("search"):
+    files.load(f"{tmp_path / 'mine.py'}")
+  (note,) = raised.value.__notes__
+  assert note == f"This was raised by your own code: {tmp_path / 'mine.py'}"
+  for text, line in (
+    ("a = (", "mine.py:1: .* it is not Python"),
+    ("a = 1", "mine.py has no function get_config: it is no config"),
+  ):
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(SystemExit, match=line), commands._one_line("search"):
+      files.load(f"{tmp_path / 'mine.py'}")
 
 
 def test_the_script_lists_its_commands(monkeypatch, capsys):

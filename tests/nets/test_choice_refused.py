@@ -1,6 +1,8 @@
 """What a user's model may not do: each refusal says what and what to do."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -31,6 +33,17 @@ class Again(nn.Module):
   def __call__(self, x):
     layer = Choice({"a": nn.Conv(2, (1, 1))}, name="layer")
     return layer(layer(x)).mean((1, 2))
+
+
+class Joining(nn.Module):
+  """A choice that is called as no choice can be: `call` does it."""
+
+  call: Callable
+
+  @nn.compact
+  def __call__(self, x):
+    layer = Choice({"a": Identity()}, name="layer")
+    return self.call(layer, x).mean((1, 2))
 
 
 class Nothing(nn.Module):
@@ -198,6 +211,22 @@ def test_what_cannot_be_searched_is_refused(model, message):
 def test_operations_that_cannot_be_searched_are_refused(ops, message):
   with pytest.raises(ValueError, match=f"Small: .*{message}"):
     trace(small(ops), IMAGE, 3)
+
+
+@pytest.mark.parametrize(
+  ("call", "got"),
+  [
+    (lambda layer, x: layer(x, x), "2 arrays"),
+    (lambda layer, x: layer(), "0 arrays"),
+    (lambda layer, x: layer((x, x)), "tuple"),
+    (lambda layer, x: layer(x, train=True), "1 arrays, train"),
+    (lambda layer, x: layer(x, None), "NoneType"),
+  ],
+)
+def test_a_choice_takes_one_array(call, got):
+  message = f"the Choice layer is called with {got}: a Choice takes one array"
+  with pytest.raises(ValueError, match=message):
+    trace(functools.partial(Joining, call), IMAGE, 2)
 
 
 def test_logits_have_to_be_of_the_classes():
