@@ -131,8 +131,9 @@ def measure(
   device = versions.device_fingerprint()
   path = out_path(out, fingerprint())
   paths.require_file(path)
-  require_networks(config, net, effort.networks + effort.held_out)
   require_sites(others, config, net)
+  if effort.networks:
+    require_networks(config, net, effort.networks + effort.held_out)
   if others:
     refuse_existing(path)
     table = transfers.move(others[0], device)
