@@ -156,11 +156,11 @@ class RunFolder:
 
   def network(self, name: str) -> NetworkFolder:
     """The folder of a network of the family, or of a random one."""
-    return NetworkFolder(self.path / "networks" / name)
+    return NetworkFolder(self.path / "networks" / _inside(name))
 
   def answer(self, name: str) -> NetworkFolder:
     """The folder of a query's answer."""
-    return NetworkFolder(self.path / "queries" / name)
+    return NetworkFolder(self.path / "queries" / _inside(name))
 
   def find(self, name: str) -> NetworkFolder:
     """The folder that has a network's weights.
@@ -227,6 +227,17 @@ class RunFolder:
   def write_measured(self, family: Family) -> None:
     """Writes measured.json."""
     records.write(self.path / "measured.json", family)
+
+
+def _inside(name: str) -> str:
+  """The name, if it is no path: an id may come out of another's file.
+
+  Raises:
+    ValueError: it would lead out of the run folder.
+  """
+  if name in ("", "..") or name != pathlib.PurePath(name).name or "\\" in name:
+    raise ValueError(f"{name!r} is no network's id: the report has them")
+  return name
 
 
 def _read_if_there(path: pathlib.Path, kind: type[_R]) -> _R | None:

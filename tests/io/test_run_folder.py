@@ -218,3 +218,11 @@ def test_a_damaged_record_names_its_file(folder):
   path.write_text(json.dumps({"test_accuracy": "high"}))
   with pytest.raises(ValueError, match=r"metrics\.json: .*\$\.test_accuracy"):
     home.accuracies()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../a", "/etc", "a/b", "a\\b"])
+def test_an_id_does_not_lead_out_of_the_folder(tmp_path, name):
+  folder = RunFolder(tmp_path)
+  for find in (folder.network, folder.answer, folder.find):
+    with pytest.raises(ValueError, match="is no network's id"):
+      find(name)
