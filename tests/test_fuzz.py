@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from experiments.faults import fuzz
+from experiments.faults import fuzz, parsers
 
-PARSERS = fuzz.parsers()
+PARSERS = parsers.parsers()
 COUNT = 300
 
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 flags.disclaim_key_flags()
 
 
+MOST = 100  # a factor, or a share of the latency
+
+
 def define_flags() -> None:
   """Defines the command's flags; call it once a process."""
   flags.DEFINE_string("workdir", None, "run folder", required=True)
@@ -53,8 +56,10 @@ def main(argv: Sequence[str]) -> None:
   widths, sides = (
     [float(v) for v in texts] for texts in (values.widths, values.sides)
   )
-  if min([1.0, *widths, *sides]) <= 0 or values.tolerance < 0:
-    raise ValueError("--widths and --sides must be > 0, --tolerance >= 0")
+  if not all(0 < factor <= MOST for factor in (*widths, *sides)):
+    raise ValueError(f"--widths and --sides must be > 0 and at most {MOST}")
+  if not 0 <= values.tolerance < MOST:
+    raise ValueError(f"--tolerance must be >= 0 and below {MOST}")
   run = hw.load(values.workdir)
   zone = run.network(values.id).scale(widths, sides, values.tolerance)
   for point in sorted(zone.points, key=lambda p: p.macs):

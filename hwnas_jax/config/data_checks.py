@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from hwnas_jax.config.fields import Config
-from hwnas_jax.config.method import trains_weights
 from hwnas_jax.data import arrays
 from hwnas_jax.data.arrays import Dataset
 
@@ -29,12 +28,10 @@ def _batches(config: Config, dataset: Dataset) -> Iterator[str]:
   except ValueError as error:
     yield f"search.weights_fraction: {error}"
     return
-  weights, controller = map(len, halves)
-  users = {"weights": weights if trains_weights(config) else 0}
-  if part.bilevel or controller:
-    users["controller"] = controller
-  for user, size in users.items():
-    if 0 < size < part.batch_size or (not size and user == "controller"):
+  for user, size in zip(
+    ("weights", "controller"), map(len, halves), strict=True
+  ):
+    if 0 < size < part.batch_size:  # 0: the controller reads the weights' half
       yield (
         f"search.batch_size must be <= {size}, got {part.batch_size}:"
         f" search.weights_fraction={part.weights_fraction:g} of {count}"

@@ -7,6 +7,7 @@ import msgspec
 from ml_collections import ConfigDict
 
 from hwnas_jax.config.fields import Config
+from hwnas_jax.io import paths
 from hwnas_jax.io.source import blaming, run_file
 
 SUFFIX = ".py"
@@ -52,7 +53,7 @@ def locate(name: str) -> pathlib.Path:
   Raises:
     FileNotFoundError: there is none.
   """
-  path = pathlib.Path(name).expanduser()
+  path = paths.expand(name)
   if path.suffix == SUFFIX:
     if path.is_file():
       return path

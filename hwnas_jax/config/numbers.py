@@ -11,6 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from hwnas_jax.config.fields import Config
+from hwnas_jax.nets.models import MOST, MOST_CHANNELS
 
 
 class Range(NamedTuple):
@@ -53,8 +54,8 @@ IMAGES = Range(0, 1_000_000, open_low=True)
 RANGES: Mapping[str, Range] = {
   "seed": Range(0, 2**32 - 1),  # a PRNG key has 32 bits of it
   "data.pad": COUNT_OR_NONE,
-  "derive.num_cells": COUNT_OR_NONE,
-  "derive.channels": COUNT_OR_NONE,
+  "derive.num_cells": Range(0, MOST),
+  "derive.channels": Range(0, MOST_CHANNELS),
   "derive.num_scales": COUNT,
   "derive.num_samples": COUNT_OR_NONE,
   "derive.num_trained": COUNT_OR_NONE,

@@ -4,6 +4,7 @@ import os
 import pathlib
 
 from hwnas_jax.data import originals
+from hwnas_jax.io import paths
 
 _INFO = "dataset_info.json"
 
@@ -11,7 +12,7 @@ _INFO = "dataset_info.json"
 def resolve_data_dir(data_dir: str | os.PathLike[str] | None) -> pathlib.Path:
   """Returns data_dir, or TFDS's default where it is None or empty."""
   default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-  return pathlib.Path(data_dir or default).expanduser()
+  return paths.expand(data_dir or default)
 
 
 def find(name: str, data_dir: pathlib.Path) -> pathlib.Path | None:
@@ -33,7 +34,7 @@ def find(name: str, data_dir: pathlib.Path) -> pathlib.Path | None:
 
 def _place(name: str, data_dir: pathlib.Path) -> pathlib.Path:
   # Joined to a full path, data_dir is ignored.
-  return data_dir / pathlib.Path(name.removeprefix("tfds:")).expanduser()
+  return data_dir / paths.expand(name.removeprefix("tfds:"))
 
 
 def _version(folder: pathlib.Path) -> tuple[int, ...]:
@@ -56,7 +57,7 @@ def absent(name: str, data_dir: pathlib.Path) -> str:
     return f"{name} has configs; name one of them: {', '.join(names)}."
   ways = [f"{name} is not prepared: there is no {folder}/VERSION/{_INFO}."]
   where = name.removeprefix("tfds:")
-  if not pathlib.Path(where).expanduser().is_absolute():
+  if not paths.expand(where).is_absolute():
     ways += ["Ways to get it:"]
     if where in originals.CHECKSUMS:
       command = f"  python -m hwnas_jax.data {where} --data_dir={data_dir}"

@@ -17,6 +17,7 @@ from absl import logging
 from PIL import Image
 
 from hwnas_jax.data import formats, locate, originals, prepared
+from hwnas_jax.io import paths
 
 _READERS = {
   "cifar10": formats.read_cifar10,
@@ -57,7 +58,7 @@ def prepare(
   files = originals.collect(
     name,
     root,
-    pathlib.Path(archive).expanduser() if archive else None,
+    paths.expand(archive) if archive else None,
     checksums or originals.CHECKSUMS[name],
   )
   return _write(name, root, _READERS[name](files))

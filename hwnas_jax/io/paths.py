@@ -5,7 +5,7 @@ import os
 import pathlib
 
 
-def expand(path: str | pathlib.Path) -> pathlib.Path:
+def expand(path: str | os.PathLike[str]) -> pathlib.Path:
   """The path with `~` expanded.
 
   Raises:

@@ -20,7 +20,7 @@ import pathlib
 from typing import TypeVar
 
 from hwnas_jax.core import naming
-from hwnas_jax.io import readers, records
+from hwnas_jax.io import paths, readers, records
 from hwnas_jax.io.certificates import Certificate
 from hwnas_jax.io.judgements import Judgements
 from hwnas_jax.io.records import (
@@ -115,7 +115,7 @@ class RunFolder:
   @classmethod
   def at(cls, workdir: str | pathlib.Path) -> "RunFolder":
     """The run folder of a path as a person writes it (`~` is expanded)."""
-    return cls(pathlib.Path(workdir).expanduser())
+    return cls(paths.expand(workdir))
 
   @property
   def table(self) -> pathlib.Path:

@@ -16,7 +16,8 @@ from hwnas_jax.nets.ops import Module
 from hwnas_jax.nets.supernet import Net
 from hwnas_jax.spaces.spec import Spec
 
-MOST = 4096  # of a field that networks grow with: a slip, where it is more
+# Of fields that networks grow with, such as num_cells: more is a slip.
+MOST, MOST_CHANNELS = 256, 4096
 
 SPACES: dict[str, SpaceKind] = {
   "darts": darts.KIND,
@@ -137,9 +138,9 @@ def field_problems(name: str, values: Mapping[str, Any]) -> list[str]:
     if not values[field] > 0
   ]
   problems += [
-    f"space.{field} must be <= {MOST}, got {values[field]}"
+    f"space.{field} must be <= {most}, got {values[field]}"
     for field in kind.positive
-    if values[field] > MOST
+    if values[field] > (most := MOST_CHANNELS if field == "channels" else MOST)
   ]
   problems += [
     f"space.name={name} needs space.{field}"

@@ -2,13 +2,13 @@
 
 import importlib
 import inspect
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 
 from hwnas_jax.core.types import Array
+from hwnas_jax.io import paths
 from hwnas_jax.io.source import run_file
 from hwnas_jax.nets import choice as choices
 from hwnas_jax.nets.norm import Mode
@@ -29,7 +29,7 @@ def load(reference: str) -> Callable[..., Any]:
       "expected FILE.py:NAME or package.module:NAME, where NAME is the class"
       " of a linen module"
     )
-  path = pathlib.Path(where).expanduser()
+  path = paths.expand(where)
   if path.suffix == ".py" and not path.is_file():
     raise ValueError(f"there is no file {path} here")
   try:

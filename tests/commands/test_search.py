@@ -1,5 +1,7 @@
 """The main job's command line: what it refuses, in one line."""
 
+import re
+
 import msgspec
 import pytest
 from absl import flags
@@ -75,6 +77,30 @@ def test_a_target_out_of_reach_is_refused_with_the_range(folder, capsys):
 def test_a_wrong_override_is_refused(folder, capsys, flag, message):
   arguments = TINY, f"--workdir={folder}", f"--config.{flag}"
   assert message in refused(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+  ("flag", "message"),
+  [
+    ("train.batch_size=2000", "train.batch_size must be <= 1437, got 2000"),
+    ("search.batch_size=800", "search.batch_size must be <= 718, got 800"),
+    ("data.pad=8", "data.pad must be < 8, got 8"),
+    ("seed=-1", "seed must be >= 0, got -1"),
+    ("condition.high=inf", "condition.high must be a finite number, got inf"),
+    ("data.resize=9x9", "data.resize is for folder:PATH and data sets of TFDS"),
+    ("latency.table=.", r"\.: is a folder, and a file is needed"),
+  ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_made(
+  folder, capsys, flag, message
+):
+  arguments = TINY, f"--workdir={folder}", f"--config.{flag}"
+  assert re.search(message, refused(capsys, *arguments))
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(example_run, capsys):
+  line = refused(capsys, TINY, "--workdir=tiny.py/run")
+  assert line.endswith("tiny.py: is not a folder: give another path")
 
 
 def test_a_value_of_another_type_is_refused(folder):

@@ -37,7 +37,7 @@ def test_what_is_no_number_is_refused_by_field(path, value):
     ("latency.repeats", 2, "latency.repeats must be >= 3, got 2"),
     ("search.batch_size", 10**9, "search.batch_size must be <= 1000000"),
     ("derive.num_random", 10**6, "derive.num_random must be <= 10000"),
-    ("space.num_cells", 10**6, "space.num_cells must be <= 4096"),
+    ("space.num_cells", 10**6, "space.num_cells must be <= 256"),
     ("derive.vectors", {"a": [1.0, math.inf]}, "derive.vectors must be a fin"),
   ],
 )

@@ -54,6 +54,22 @@ def test_a_table_has_every_site_and_its_error(device, tmp_path):
   assert len(device.networks) == 9
 
 
+def test_a_small_space_is_seen_before_anything_is_measured(device, tmp_path):
+  """It has fewer networks than are asked for."""
+  out = tmp_path / "table.json"
+  with pytest.raises(
+    ValueError, match=r"networks in \d+ draws, and 40 are to be"
+  ):
+    profile(out, config(**TOY), networks=30, held_out=10)
+  assert device.groups == [] and not out.exists()
+
+
+def test_a_path_is_checked_first(device, tmp_path):
+  with pytest.raises(IsADirectoryError, match=str(tmp_path)):
+    profile(tmp_path)
+  assert device.groups == []
+
+
 def test_a_config_is_checked_first(device):
   with pytest.raises(ValueError, match="latency.batch_size must be > 0"):
     profile(None, config(latency__batch_size=0))

@@ -26,7 +26,7 @@ from hwnas_jax.core.types import Array, Genotype, Params
 from hwnas_jax.costs.measure.chains import kind_of, random_inputs
 from hwnas_jax.costs.table import SiteRecord, site_fields
 from hwnas_jax.deploy import onnx, stablehlo
-from hwnas_jax.io import document, versions
+from hwnas_jax.io import document, paths, versions
 from hwnas_jax.io.document import Count, Text
 from hwnas_jax.io.progress import Progress
 from hwnas_jax.io.records import Architecture, Record
@@ -168,7 +168,7 @@ def write(
     ValueError: the folder has a plan, or ONNX lacks an operation.
     ModuleNotFoundError: the extra [onnx] is not installed.
   """
-  path, space = pathlib.Path(folder).expanduser(), net.space()
+  path, space = paths.expand(folder), net.space()
   if (path / "plan.json").exists():
     raise ValueError(f"{folder} holds a plan: give another folder")
   every = space.unique_sites() if sites else ()
@@ -202,7 +202,7 @@ def read(folder: str | pathlib.Path) -> Plan:
     FileNotFoundError: there is none.
     ValueError: it is damaged; the message names the field.
   """
-  path = pathlib.Path(folder).expanduser() / "plan.json"
+  path = paths.expand(folder) / "plan.json"
   return document.read(path, Plan, "restore a copy of the plan's folder")
 
 

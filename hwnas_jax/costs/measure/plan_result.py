@@ -11,7 +11,7 @@ from hwnas_jax.costs.measure.chains import kind_of
 from hwnas_jax.costs.measure.plan import Plan, PlanSite
 from hwnas_jax.costs.measured import Measured
 from hwnas_jax.costs.table import LatencyTable
-from hwnas_jax.io import document, versions
+from hwnas_jax.io import document, paths, versions
 from hwnas_jax.io.document import Count, Positive, Text
 from hwnas_jax.io.records import Device, Record
 from hwnas_jax.spaces import architecture
@@ -84,7 +84,7 @@ def fit(folder: str | pathlib.Path, net: Spec) -> Fitted:
       f"{folder}: field `space` of plan.json is of {planned.spec}, the "
       f"config's is {net!r}: give the config that the plan was made with"
     )
-  timings = _read(pathlib.Path(folder).expanduser() / "timings.json", planned)
+  timings = _read(paths.expand(folder) / "timings.json", planned)
   sites = {site.key: site for site in space.unique_sites()}
   free = [site for site in sites.values() if kind_of(site) == "free"]
   entries = [timing.entry_of(site, []) for site in free]  # not in a plan
