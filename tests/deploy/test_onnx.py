@@ -10,7 +10,7 @@ import pytest
 
 from hwnas_jax.costs.measure import timing
 from hwnas_jax.deploy import onnx
-from hwnas_jax.deploy.onnx_graph import require
+from hwnas_jax.deploy.onnx_model import require
 from hwnas_jax.nets import conv
 from hwnas_jax.nets.models import make_network
 from hwnas_jax.nets.ops import make_op
