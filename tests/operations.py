@@ -206,7 +206,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
   "avg_pool_nopadcount": lambda x: nn.avg_pool(
     x, (3, 3), padding="SAME", count_include_pad=False
   ),
-  "min_pool": lambda x: nn.min_pool(x, (3, 3), padding="SAME"),
+  "min_pool": lambda x: -nn.max_pool(-x, (3, 3), padding="SAME"),
   "vit_block": vit_block,
   "convnext": convnext,
   "cbam": cbam,

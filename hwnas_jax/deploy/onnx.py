@@ -18,7 +18,7 @@ from jax.extend import core
 
 from hwnas_jax.deploy import onnx_model, onnx_ops
 from hwnas_jax.deploy.onnx_conversion import Use
-from hwnas_jax.deploy.onnx_graph import Graph, Value, default_layout
+from hwnas_jax.deploy.onnx_graph import Graph, Tensor, Value, default_layout
 from hwnas_jax.deploy.onnx_types import UnsupportedError, carrier
 
 # Parameters that have the jaxpr of a primitive that only calls it.
@@ -153,7 +153,7 @@ def _run(
   is_open = isinstance(closed, core.Jaxpr)
   jaxpr = closed if is_open else closed.jaxpr
   values: dict[Any, Value] = dict(zip(jaxpr.invars, inputs, strict=True))
-  consts = () if is_open else map(np.asarray, closed.consts)
+  consts = () if is_open else map(_stored, map(jnp.asarray, closed.consts))
   values.update(zip(jaxpr.constvars, consts, strict=True))
 
   def read(atom: Any) -> Value:
@@ -179,7 +179,7 @@ def _apply(
   )
   sizes = [size for out in use.outs for size in out.shape]
   fixed = not any(map(export.is_symbolic_dim, sizes)) and name != "dim_as_value"
-  if fixed and all(isinstance(value, np.ndarray) for value in values):
+  if fixed and not any(isinstance(value, Tensor) for value in values):
     return _constants(eqn, values)
   known = name in onnx_ops.CONVERSIONS or name in onnx_ops.REWRITES
   if not known:
@@ -234,17 +234,25 @@ _NUMPY: dict[str, Callable[..., np.ndarray]] = {
 def _constants(eqn: Any, values: list[Value]) -> list[Value]:
   """Computes what does not depend on an input, such as BN's factor."""
   name, params = eqn.primitive.name, eqn.params
-  array = np.asarray(values[0]) if values else np.zeros(())
   out = eqn.outvars[0].aval
   if name in _NUMPY and jnp.issubdtype(out.dtype, np.floating):
-    return [_NUMPY[name](*values).astype(out.dtype)]
-  if name in ("reshape", "squeeze"):
-    return [array.reshape(out.shape)]
-  if name == "broadcast_in_dim":  # a view, which takes no memory
+    return [np.asarray(_NUMPY[name](*values), out.dtype)]
+  outputs: Any
+  if not all(isinstance(value, np.ndarray) for value in values):
+    pass  # a random key
+  elif name in ("reshape", "squeeze"):
+    return [values[0].reshape(out.shape)]
+  elif name == "broadcast_in_dim":  # a view, which takes no memory
     shape = np.ones(len(params["shape"]), int)
-    shape[list(params["broadcast_dimensions"])] = array.shape
-    return [np.broadcast_to(array.reshape(shape), params["shape"])]
+    shape[list(params["broadcast_dimensions"])] = values[0].shape
+    return [np.broadcast_to(values[0].reshape(shape), params["shape"])]
   outputs = eqn.primitive.bind(*values, **params)
   if not eqn.primitive.multiple_results:
     outputs = [outputs]
-  return [np.asarray(value) for value in outputs]
+  return [_stored(value) for value in outputs]
+
+
+def _stored(value: Any) -> Any:
+  """A constant as NumPy has it; a random key stays what it is."""
+  is_key = jnp.issubdtype(value.dtype, jax.dtypes.extended)
+  return value if is_key else np.asarray(value)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from hwnas_jax.deploy.onnx_conversion import Conversion, Use, demand, leading
-from hwnas_jax.deploy.onnx_graph import Graph, Tensor, Value
+from hwnas_jax.deploy.onnx_conversion import Conversion, Use, demand
+from hwnas_jax.deploy.onnx_graph import Graph, Tensor, Value, default_layout
 from hwnas_jax.deploy.onnx_types import carrier
 
 
@@ -17,33 +17,35 @@ def same(graph: Graph, values: list[Value], use: Use) -> list[Value]:
   return values
 
 
-def _operand(graph: Graph, value: Value, like: Tensor) -> str:
+def _operand(graph: Graph, value: Value, like: Tensor | None) -> str:
   """Name of a value in the layout of `like`. What repeats is read once.
 
   Nodes of ONNX broadcast, so an axis along which all is the same has size 1.
   """
   if not value.shape:
     return graph.tensor(value).name
+  layout = like.layout if like else default_layout(len(value.shape))
   if isinstance(value, np.ndarray):
     once = tuple(slice(0, 1) if s == 0 else slice(None) for s in value.strides)
-    return graph.laid(value[once], like.layout)
+    return graph.laid(value if like is None else value[once], layout)
   if value is not like:
     value = graph.narrow.get(value.name, value)
-  return graph.laid(value, like.layout)
+  return graph.laid(value, layout)
 
 
 def emit(
   op: str, graph: Graph, values: list[Value], use: Use, **attributes: Any
 ) -> list[Value]:
   """Adds the elementwise node `op`, in the layout of a Tensor among `values`."""
-  full = [
-    v for v in values if isinstance(v, Tensor) and v.name not in graph.narrow
+  shape = use.outs[0].shape
+  tensors = [
+    v for v in values if isinstance(v, Tensor) and len(v.shape) == len(shape)
   ]
-  like = leading(values)
-  if full and len(leading(full).shape) == len(like.shape):
-    like = leading(full)
+  whole = [v for v in tensors if v.name not in graph.narrow]
+  like = next(iter([*whole, *tensors]), None)
   names = [_operand(graph, value, like) for value in values]
-  return [graph.node(op, names, use.outs[0].shape, like.layout, **attributes)]
+  layout = like.layout if like else default_layout(len(shape))
+  return [graph.node(op, names, shape, layout, **attributes)]
 
 
 def _elementwise(op: str, **attributes: Any) -> Conversion:
@@ -103,7 +105,7 @@ def _round(graph: Graph, values: list[Value], use: Use) -> list[Value]:
   if use.params["rounding_method"] == lax.RoundingMethod.TO_NEAREST_EVEN:
     return emit("Round", graph, values, use)
   size = emit("Abs", graph, values, use)
-  more = emit("Add", graph, [*size, np.float32(0.5) * np.ones(())], use)
+  more = emit("Add", graph, [*size, np.asarray(0.5, np.float32)], use)
   sign = emit("Sign", graph, values, use)
   return emit("Mul", graph, emit("Floor", graph, more, use) + sign, use)
 

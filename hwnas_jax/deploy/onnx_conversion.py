@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax import export
 
-from hwnas_jax.deploy.onnx_graph import Graph, Tensor, Value
+from hwnas_jax.deploy.onnx_graph import Graph, Value
 from hwnas_jax.deploy.onnx_types import UnsupportedError
 
 
@@ -50,12 +50,6 @@ def demand(holds: bool, otherwise: str) -> None:
   """Raises UnsupportedError with the text `otherwise` unless `holds`."""
   if not holds:
     raise UnsupportedError(otherwise)
-
-
-def leading(values: Sequence[Value]) -> Tensor:
-  """The first Tensor of most axes."""
-  tensors = [v for v in values if isinstance(v, Tensor)]
-  return max(tensors, key=lambda t: len(t.shape))
 
 
 def whole(size: Any) -> bool:

@@ -20,6 +20,7 @@ from hwnas_jax.deploy import onnx_types
 from hwnas_jax.deploy.onnx_types import CARRIERS, UnsupportedError, carrier
 
 NCHW = (0, 3, 1, 2)
+_MORE = 8  # by which a size may differ from a multiple of the batch
 
 
 class Tensor(NamedTuple):
@@ -175,8 +176,12 @@ class Graph:
     if not export.is_symbolic_dim(size):
       return self.axes([size])
     first = self.inputs[0]
-    times, rest = divmod(size, first.shape[0])
-    if not isinstance(times, int) or rest != 0:
+    for more in range(-_MORE, _MORE + 1):
+      times, rest = divmod(size - more, first.shape[0])
+      if isinstance(times, int) and rest == 0:
+        break
+    else:
       raise UnsupportedError(f"the size {size}, no multiple of the batch")
     name = self.node("Shape", [first.name], (1,), (0,), start=0, end=1).name
-    return self.node("Mul", [name, self.axes([times])], (1,), (0,)).name
+    name = self.node("Mul", [name, self.axes([times])], (1,), (0,)).name
+    return self.node("Add", [name, self.axes([more])], (1,), (0,)).name

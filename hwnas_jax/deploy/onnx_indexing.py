@@ -105,7 +105,11 @@ def _gather(graph: Graph, values: list[Value], use: Use) -> list[Value]:
   rows = graph.tensor(indices)
   rows = reshaped(graph, rows, rows.shape[:-1])
   if mode == CLIP:
-    limits = [np.asarray(n, np.int32) for n in (0, shape[axis] - 1)]
+    last = shape[axis] - 1
+    limits: list[Value] = [np.asarray(0, np.int32)]
+    limits.append(
+      np.asarray(last, np.int32) if whole(last) else graph.number(last)
+    )
     at = Use({}, (), (jax.ShapeDtypeStruct(rows.shape, np.int32),))
     (clipped,) = emit("Clip", graph, [rows, *limits], at)
     rows = graph.tensor(clipped)

@@ -187,16 +187,23 @@ def _slice_node(
   ]
   if not axes:
     return x
-  ends = [_END if limits[a] == x.shape[a] else limits[a] for a in axes]
+  ends = [_from_end(limits[axis], x.shape[axis]) for axis in axes]
   names = [
     x.name,
-    graph.constant(int64([starts[axis] for axis in axes])),
+    graph.constant(int64([_from_end(starts[a], x.shape[a]) for a in axes])),
     graph.constant(int64(ends)),
     graph.axes([x.stored(axis) for axis in axes]),
     graph.constant(int64([strides[axis] for axis in axes])),
   ]
   shape = [-(-(b - a) // s) for a, b, s in cuts]
   return graph.node("Slice", names, shape, x.layout)
+
+
+def _from_end(place: Any, size: Any) -> Any:
+  """A place along an axis; one that depends on the batch, from its end."""
+  if whole(place):
+    return place
+  return _END if place == size else place - size
 
 
 def _reverse(graph: Graph, values: list[Value], use: Use) -> list[Value]:

@@ -62,7 +62,7 @@ def build(
       [_info(onnx, t.name, t.shape, 1) for t in graph.inputs],
       outputs,
       [
-        onnx.numpy_helper.from_array(np.ascontiguousarray(array), name)
+        onnx.numpy_helper.from_array(np.asarray(array, order="C"), name)
         for name, array in graph.constants.items()
         if name in used
       ],

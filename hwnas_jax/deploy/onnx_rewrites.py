@@ -24,6 +24,8 @@ from hwnas_jax.deploy.onnx_indexing import (
   gather_axes,
   scatter_axes,
 )
+from hwnas_jax.deploy.onnx_windows import outer_axes
+
 
 
 def _dot(use: Use, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -89,7 +91,7 @@ def _pad(use: Use, x: jax.Array, value: jax.Array) -> jax.Array:
 def _window(
   reduce: Callable[..., jax.Array], start: float
 ) -> Callable[..., jax.Array]:
-  """Pads first, and gives the window two more axes before."""
+  """Pads first, and gives the window axes before, up to two of size one."""
 
   def rewrite(use: Use, x: jax.Array) -> jax.Array:
     params = use.params
@@ -100,16 +102,17 @@ def _window(
     ]
     init = np.asarray(start, x.dtype)
     x = lax.pad(x, init, config)
+    new = (1,) * max(0, 2 - len(outer_axes(params)))
     y = lax.reduce_window(
-      x[None, None],
+      x.reshape(*new, *x.shape),
       init,
       reduce,
-      (1, 1, *params["window_dimensions"]),
-      (1, 1, *params["window_strides"]),
+      (*new, *params["window_dimensions"]),
+      (*new, *params["window_strides"]),
       "VALID",
-      window_dilation=(1, 1, *params["window_dilation"]),
+      window_dilation=(*new, *params["window_dilation"]),
     )
-    return y[0, 0]
+    return y.reshape(y.shape[len(new) :])
 
   return rewrite
 
@@ -139,6 +142,7 @@ def _running(
     mask = np.tri(count, dtype=bool)
     mask = mask.T if use.params["reverse"] else mask
     x = jnp.moveaxis(x, axis, -1)[..., None, :]
+    mask = mask.reshape(*[1] * (x.ndim - 2), count, count)
     init = start(x.dtype) if callable(start) else start
     y = reduce(jnp.where(mask, x, jnp.asarray(init, x.dtype)), axis=-1)
     return jnp.moveaxis(y, -1, axis)
@@ -193,19 +197,19 @@ def _positions(
   inside: Any = total == 0
   spread = (..., *[None] * len(walked))
   for axis in indexed:
-    at: Any = np.zeros((), np.int32)
+    at: Any = jnp.zeros_like(total)
     if axis in axes.batch:
       at = lax.broadcasted_iota(jnp.int32, outer, axes.batch[axis])[spread]
     elif axis in axes.start:
       starts = indices[..., axes.start[axis]].astype(jnp.int32)[spread]
-      most = shape[axis] - axes.sizes[axis]
+      most = jnp.asarray(shape[axis] - axes.sizes[axis], jnp.int32)
       inside = inside & (starts >= 0) & (starts <= most)
       at = jnp.clip(starts, 0, most)
     if axis in axes.window:
-      step = jnp.arange(axes.sizes[axis], dtype=jnp.int32)
-      behind = len(walked) - 1 - walked.index(axis)
-      at = at + step.reshape(step.shape + (1,) * behind)
-    total = total * shape[axis] + at
+      place = [1] * total.ndim
+      place[len(outer) + walked.index(axis)] = axes.sizes[axis]
+      at = at + jnp.arange(axes.sizes[axis], dtype=jnp.int32).reshape(place)
+    total = total * jnp.asarray(shape[axis], jnp.int32) + at
   full = *outer, *(axes.sizes[axis] for axis in walked)
   return jnp.broadcast_to(total, full), jnp.broadcast_to(inside, full)
 
@@ -290,7 +294,9 @@ def _dynamic_update(
     start = jnp.clip(starts[axis], 0, x.shape[axis] - size).astype(jnp.int32)
     at = jnp.arange(x.shape[axis], dtype=jnp.int32) - start
     update = jnp.take(update, jnp.clip(at, 0, size - 1), axis=axis, mode="clip")
-    hit = ((at >= 0) & (at < size)).reshape(-1, *[1] * (x.ndim - 1 - axis))
+    place = [1] * x.ndim
+    place[axis] = x.shape[axis]
+    hit = ((at >= 0) & (at < size)).reshape(place)
     inside = inside & hit
   return update if inside is True else jnp.where(inside, update, x)
 
