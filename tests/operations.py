@@ -67,7 +67,9 @@ def convnext(x):
 
 def cbam(x):
   dense = nn.Dense(C)
-  x = x * nn.sigmoid(dense(x.mean((1, 2))) + dense(x.max((1, 2))))[:, None, None]
+  x = (
+    x * nn.sigmoid(dense(x.mean((1, 2))) + dense(x.max((1, 2))))[:, None, None]
+  )
   both = [x.mean(-1, keepdims=True), x.max(-1, keepdims=True)]
   return x * nn.sigmoid(nn.Conv(1, (7, 7))(jnp.concatenate(both, -1)))
 
@@ -75,7 +77,9 @@ def cbam(x):
 def grn(self, x):
   norm = jnp.sqrt((x**2).sum((1, 2), keepdims=True))
   scale = self.param("scale", nn.initializers.ones, (C,))
-  return x + scale * x * norm / (norm.mean(-1, keepdims=True) + 1e-6)
+  return x + x * scale.reshape(1, 1, 1, C) * norm / (
+    norm.mean(-1, keepdims=True) + 1e-6
+  )
 
 
 def shuffle(x):
@@ -239,7 +243,9 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
   "gn_plain": lambda x: nn.GroupNorm(2, use_bias=False, use_scale=False)(x),
   "softmax_spatial": softmax_spatial,
   "jnp_var": variance,
-  "slice_half": lambda x: jnp.concatenate([x[..., :4], nn.relu(x[..., 4:])], -1),
+  "slice_half": lambda x: jnp.concatenate(
+    [x[..., :4], nn.relu(x[..., 4:])], -1
+  ),
   "hard_tanh": nn.hard_tanh,
   "swish": nn.swish,
   "celu": nn.celu,

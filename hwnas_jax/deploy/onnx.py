@@ -181,6 +181,8 @@ def _apply(
   fixed = not any(map(export.is_symbolic_dim, sizes)) and name != "dim_as_value"
   if fixed and not any(isinstance(value, Tensor) for value in values):
     return _constants(eqn, values)
+  if fixed and all(0 in out.shape for out in use.outs):
+    return [np.zeros(out.shape, out.dtype) for out in use.outs]
   known = name in onnx_ops.CONVERSIONS or name in onnx_ops.REWRITES
   if not known:
     missing[repr(name)] = None
@@ -189,7 +191,9 @@ def _apply(
       return _converted(graph, name, values, use, missing)
     except UnsupportedError as error:
       missing[f"this {name!r}: {error}"] = None
-  return [graph.node("Missing", [], out.shape, range(out.ndim)) for out in use.outs]
+  return [
+    graph.node("Missing", [], out.shape, range(out.ndim)) for out in use.outs
+  ]
 
 
 def _converted(

@@ -17,35 +17,35 @@ def same(graph: Graph, values: list[Value], use: Use) -> list[Value]:
   return values
 
 
-def _operand(graph: Graph, value: Value, like: Tensor | None) -> str:
-  """Name of a value in the layout of `like`. What repeats is read once.
-
-  Nodes of ONNX broadcast, so an axis along which all is the same has size 1.
-  """
-  if not value.shape:
-    return graph.tensor(value).name
-  layout = like.layout if like else default_layout(len(value.shape))
-  if isinstance(value, np.ndarray):
-    once = tuple(slice(0, 1) if s == 0 else slice(None) for s in value.strides)
-    return graph.laid(value if like is None else value[once], layout)
-  if value is not like:
-    value = graph.narrow.get(value.name, value)
-  return graph.laid(value, layout)
-
-
 def emit(
   op: str, graph: Graph, values: list[Value], use: Use, **attributes: Any
 ) -> list[Value]:
-  """Adds the elementwise node `op`, in the layout of a Tensor among `values`."""
-  shape = use.outs[0].shape
-  tensors = [
-    v for v in values if isinstance(v, Tensor) and len(v.shape) == len(shape)
-  ]
-  whole = [v for v in tensors if v.name not in graph.narrow]
-  like = next(iter([*whole, *tensors]), None)
-  names = [_operand(graph, value, like) for value in values]
+  """Adds the elementwise node `op`, in the layout of a Tensor among `values`.
+
+  Nodes of ONNX broadcast. So where one operand has the shape of the output, an
+  axis along which another repeats itself is read once.
+  """
+  shape = tuple(use.outs[0].shape)
+  tensors = [v for v in values if isinstance(v, Tensor)]
+  wide = [v for v in tensors if v.shape == shape]
+  wide.sort(key=lambda v: v.name in graph.narrow)
+  ranked = [v for v in tensors if len(v.shape) == len(shape)]
+  like = next(iter([*wide, *ranked]), None)
   layout = like.layout if like else default_layout(len(shape))
+  names = []
+  for value in values:
+    if wide and value is not like:
+      value = _narrow(graph, value)
+    names.append(graph.laid(value, layout if value.shape else ()))
   return [graph.node(op, names, shape, layout, **attributes)]
+
+
+def _narrow(graph: Graph, value: Value) -> Value:
+  """A value with size one along axes where it repeats itself."""
+  if isinstance(value, Tensor):
+    return graph.narrow.get(value.name, value)
+  once = [slice(0, 1) if s == 0 else slice(None) for s in value.strides]
+  return np.asarray(value[tuple(once)])
 
 
 def _elementwise(op: str, **attributes: Any) -> Conversion:

@@ -26,7 +26,9 @@ class Use(NamedTuple):
 class Conversion(Protocol):
   """Adds to a graph what one JAX primitive does."""
 
-  def __call__(self, graph: Graph, values: list[Value], use: Use) -> list[Value]:
+  def __call__(
+    self, graph: Graph, values: list[Value], use: Use
+  ) -> list[Value]:
     """Returns the values of the primitive's outputs.
 
     Args:

@@ -29,7 +29,7 @@ def _expm1(use: Use, x: jax.Array) -> jax.Array:
 def _log1p(use: Use, x: jax.Array) -> jax.Array:
   """log(u) x / (u - 1) with u = 1 + x rounded (Kahan)."""
   u = 1 + x
-  near, at_end = u == 1, jnp.abs(u) == jnp.inf
+  near, at_end = u == 1, u == jnp.inf
   safe = jnp.where(near | at_end, 1.0, u - 1)
   return jnp.where(near, x, jnp.where(at_end, u, jnp.log(u) * x / safe))
 

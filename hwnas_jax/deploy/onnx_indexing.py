@@ -148,9 +148,14 @@ def _scatter(reduction: str) -> Conversion:
     axes = scatter_axes(use)
     count = len(axes.rows)
     plain = not axes.batch and [*axes.start] == [0] and 0 not in axes.window
-    if not plain or axes.rows != tuple(range(count)) or use.params["mode"] in (
-      FILL,
-      CLIP,
+    if (
+      not plain
+      or axes.rows != tuple(range(count))
+      or use.params["mode"]
+      in (
+        FILL,
+        CLIP,
+      )
     ):
       return []
     (wide,) = convert_type(

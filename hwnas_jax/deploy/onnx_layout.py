@@ -138,6 +138,7 @@ def _concatenate(graph: Graph, values: list[Value], use: Use) -> list[Value]:
 
 def concatenated(graph: Graph, values: Sequence[Value], axis: int) -> Tensor:
   """Values one after another along an axis."""
+  values = [v for v in values if 0 not in v.shape] or values
   tensors = [v for v in values if isinstance(v, Tensor)]
   like = tensors[0] if tensors else graph.tensor(values[0])
   shape = list(like.shape)

@@ -107,8 +107,6 @@ def _pointwise(
   return graph.node("Conv", names, shape, NCHW, **options)
 
 
-
-
 CONVERSIONS: dict[str, Conversion] = {
   "conv_general_dilated": _conv,
   "dot_general": _dot,

@@ -27,7 +27,6 @@ from hwnas_jax.deploy.onnx_indexing import (
 from hwnas_jax.deploy.onnx_windows import outer_axes
 
 
-
 def _dot(use: Use, x: jax.Array, y: jax.Array) -> jax.Array:
   """Brings a product into the forms of `onnx_products`."""
   (x_in, y_in), (x_batch, y_batch) = use.params["dimension_numbers"]
@@ -35,7 +34,9 @@ def _dot(use: Use, x: jax.Array, y: jax.Array) -> jax.Array:
   y_free = [a for a in range(y.ndim) if a not in (*y_in, *y_batch)]
   batch = [x.shape[a] for a in x_batch]
   inner = math.prod(x.shape[a] for a in x_in)
-  rows, columns = ([a.shape[i] for i in free] for a, free in ((x, x_free), (y, y_free)))
+  rows, columns = (
+    [a.shape[i] for i in free] for a, free in ((x, x_free), (y, y_free))
+  )
   kept = [math.prod(rows)] if batch or not rows else rows
   x = x.transpose(*x_batch, *x_free, *x_in).reshape(*batch, *kept, inner)
   y = y.transpose(*y_batch, *y_in, *y_free)
@@ -181,7 +182,9 @@ def _unstack(use: Use, x: jax.Array) -> list[jax.Array]:
 
 
 def _argument(reduce: Callable[..., jax.Array]) -> Rewrite:
-  return lambda use, x: reduce(x.astype(jnp.int32), use.params["axes"][0], jnp.int32)
+  return lambda use, x: reduce(
+    x.astype(jnp.int32), use.params["axes"][0], jnp.int32
+  )
 
 
 def _positions(
@@ -219,9 +222,7 @@ def _flatten(
 ) -> tuple[list[int], list[int], list[int]]:
   """(axes that are indexed, the others, the result's axes in that order)."""
   whole_axes = [
-    a
-    for a in axes.window
-    if a not in axes.start and axes.sizes[a] == shape[a]
+    a for a in axes.window if a not in axes.start and axes.sizes[a] == shape[a]
   ]
   indexed = [a for a in range(len(shape)) if a not in whole_axes]
   walked = [axes.window[a] for a in indexed if a in axes.window]

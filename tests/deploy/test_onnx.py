@@ -205,29 +205,6 @@ def test_large_uniform_constants_are_not_stored():
   assert len(model.SerializeToString()) < 2000
 
 
-@pytest.mark.parametrize(
-  ("function", "name"),
-  [
-    (lambda x: jnp.sort(x), "'sort'"),
-    (lambda x: jnp.arange(6.0)[None] + jnp.cumsum(x, 1), "'cumsum'"),
-    (lambda x: x > 0, "'gt'"),
-    (lambda x: x.astype(jnp.bfloat16), "'convert_element_type' gives bfloat16"),
-    (
-      lambda x: jnp.einsum("ij,ij->i", x, x),
-      "'dot_general' has no .*: dimension",
-    ),
-    (
-      lambda x: jax.lax.clamp(-x, x, x),
-      "'clamp' has no ONNX conversion: bounds",
-    ),
-    (lambda x: jax.lax.pad(x, np.float32(0), ((0, 0, 1),) * 2), "'pad'"),
-  ],
-)
-def test_what_has_no_conversion_is_refused_by_name(function, name):
-  with pytest.raises(ValueError, match=name):
-    converted(function, np.ones((2, 6), np.float32))
-
-
 @pytest.mark.parametrize("library", ["onnx", "onnxruntime"])
 def test_an_absent_library_names_the_extra(library, monkeypatch):
   monkeypatch.setitem(sys.modules, library, None)
