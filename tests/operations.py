@@ -14,7 +14,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from hwnas_jax.deploy import onnx
 from hwnas_jax.nets.conv import tracing_for

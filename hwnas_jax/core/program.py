@@ -56,6 +56,12 @@ def names(jaxpr: core.Jaxpr) -> set[str]:
   return found
 
 
+def dtypes(jaxpr: core.Jaxpr) -> set[str]:
+  """Names of the types of what is computed, such as "float32"."""
+  found = {str(v.aval.dtype) for eqn in jaxpr.eqns for v in eqn.outvars}
+  return found.union(*(dtypes(b) for eqn in jaxpr.eqns for b in _bodies(eqn)))
+
+
 def digest(jaxpr: core.Jaxpr) -> str:
   """Hashes the operations, their shapes and how they connect.
 

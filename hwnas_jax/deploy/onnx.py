@@ -23,8 +23,12 @@ from hwnas_jax.deploy.onnx_types import UnsupportedError, carrier
 
 # Parameters that have the jaxpr of a primitive that only calls it.
 _BODIES = ("jaxpr", "call_jaxpr", "fun_jaxpr")
-_CALLS = ("jit", "pjit", "call", "closed_call", "custom_jvp_call")
-_CALLS += ("custom_vjp_call", "remat2", "checkpoint", "remat_opt")
+_CALLS = {"jit", "pjit", "call", "closed_call", "custom_jvp_call"}
+_CALLS |= {"custom_vjp_call", "remat2", "checkpoint", "remat_opt"}
+
+
+class UnconvertedError(ValueError):
+  """A function has parts without an ONNX conversion."""
 
 
 class Names(NamedTuple):
@@ -60,7 +64,8 @@ def to_onnx(
     An onnx.ModelProto; its outputs are in the order of `jax.tree.leaves`.
 
   Raises:
-    ValueError: primitives, or uses of them, have no conversion; all are named.
+    UnconvertedError: primitives, or uses of them, have no conversion; all are
+      named.
     ModuleNotFoundError: the extra [onnx] is not installed.
   """
   graph, values, dtypes = _convert(function, shapes, names)
@@ -68,41 +73,44 @@ def to_onnx(
 
 
 def gaps(
-  function: Callable[..., Any], shapes: Sequence[Sequence[Any]]
+  function: Callable[..., Any], variables: Any, shapes: Sequence[Sequence[int]]
 ) -> list[str]:
-  """What of a function has no conversion, such as "fft"; [] if all has.
+  """What of a function has no conversion, such as "'fft'"; [] if all has.
 
-  Needs nothing of ONNX installed. The arguments are those of `to_onnx`.
+  Needs nothing of ONNX installed.
+
+  Args:
+    function: (variables, *arrays) -> an array or a pytree of arrays.
+    variables: a pytree of shapes and types. Ones stand in for the values.
+    shapes: of the arrays.
   """
-  try:
-    _convert(function, shapes, Names())
-  except _GapsError as error:
-    return error.names
-  return []
+  leaves = jax.tree.leaves(variables)
+  ones = [np.broadcast_to(np.ones((), v.dtype), v.shape) for v in leaves]
+  graph, missing = Graph(), _Missing()
+  arrays = [jax.ShapeDtypeStruct(tuple(s), jnp.float32) for s in shapes]
+  closed = jax.make_jaxpr(function)(variables, *arrays)
+  inputs = [graph.input(str(i), shape) for i, shape in enumerate(shapes)]
+  _run(graph, closed, [*ones, *inputs], missing)
+  return list(missing)
 
 
-class _GapsError(ValueError):
-  def __init__(self, names: list[str]) -> None:
-    super().__init__(f"no ONNX conversion of {'; '.join(names)}")
-    self.names = names
+_Missing = dict[str, None]  # names, in the order in which they are met
 
 
 def _convert(
   function: Callable[..., Any], shapes: Sequence[Sequence[Any]], names: Names
 ) -> tuple[Graph, list[Value], list[Any]]:
   """(the graph, the outputs, their types)."""
-  graph = Graph()
+  graph, missing = Graph(), _Missing()
   examples = [jax.ShapeDtypeStruct(tuple(s), jnp.float32) for s in shapes]
   closed = jax.make_jaxpr(function)(*examples)
   given = names.inputs or [f"input_{i}" for i in range(len(shapes))]
   inputs: list[Value] = [
     graph.input(name, shape) for name, shape in zip(given, shapes, strict=True)
   ]
-  missing: dict[str, None] = {}
-  with np.errstate(all="ignore"):  # infinities are values as any other
-    values = _run(graph, closed, inputs, missing)
+  values = _run(graph, closed, inputs, missing)
   if missing:
-    raise _GapsError(list(missing))
+    raise UnconvertedError(f"no ONNX conversion of {'; '.join(missing)}")
   return graph, values, [aval.dtype for aval in closed.out_avals]
 
 
@@ -143,7 +151,7 @@ def _run(
   graph: Graph,
   closed: Any,
   inputs: Sequence[Value],
-  missing: dict[str, None],
+  missing: _Missing,
 ) -> list[Value]:
   """Adds what a jaxpr computes; returns its outputs.
 
@@ -161,13 +169,14 @@ def _run(
     return np.asarray(atom.val, atom.aval.dtype) if is_literal else values[atom]
 
   for eqn in jaxpr.eqns:
-    outputs = _apply(graph, eqn, [read(atom) for atom in eqn.invars], missing)
+    with np.errstate(all="ignore"):  # infinities are values as any other
+      outputs = _apply(graph, eqn, [read(atom) for atom in eqn.invars], missing)
     values.update(zip(eqn.outvars, outputs, strict=True))
   return [read(atom) for atom in jaxpr.outvars]
 
 
 def _apply(
-  graph: Graph, eqn: Any, values: list[Value], missing: dict[str, None]
+  graph: Graph, eqn: Any, values: list[Value], missing: _Missing
 ) -> list[Value]:
   """Adds what one equation computes; returns its outputs."""
   name = eqn.primitive.name
@@ -201,7 +210,7 @@ def _converted(
   name: str,
   values: list[Value],
   use: Use,
-  missing: dict[str, None],
+  missing: _Missing,
 ) -> list[Value]:
   """Adds what a primitive computes, by its conversion or its rewrite.
 
@@ -235,7 +244,7 @@ _NUMPY: dict[str, Callable[..., np.ndarray]] = {
 }
 
 
-def _constants(eqn: Any, values: list[Value]) -> list[Value]:
+def _constants(eqn: Any, values: list[Any]) -> list[Value]:
   """Computes what does not depend on an input, such as BN's factor."""
   name, params = eqn.primitive.name, eqn.params
   out = eqn.outvars[0].aval

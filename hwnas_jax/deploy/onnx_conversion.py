@@ -1,9 +1,8 @@
 """What a conversion of a JAX primitive is, and what several of them use."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-import jax
 import numpy as np
 from jax import export
 
@@ -41,11 +40,8 @@ class Conversion(Protocol):
     """
 
 
-class Rewrite(Protocol):
-  """A primitive written in simpler ones."""
-
-  def __call__(self, use: Use, /, *values: jax.Array) -> Any:
-    """Returns what the primitive does, or a sequence where it has several."""
+# A primitive written in simpler ones: (use, *values) -> what it returns.
+Rewrite = Callable[..., Any]
 
 
 def demand(holds: bool, otherwise: str) -> None:

@@ -44,6 +44,7 @@ class Axes(NamedTuple):
 
 
 def gather_axes(use: Use) -> Axes:
+  """The axes of a gather."""
   numbers, rank = use.params["dimension_numbers"], len(use.ins[0].shape)
   gone = {*numbers.collapsed_slice_dims, *numbers.operand_batching_dims}
   walked = [axis for axis in range(rank) if axis not in gone]
@@ -64,6 +65,7 @@ def gather_axes(use: Use) -> Axes:
 
 
 def scatter_axes(use: Use) -> Axes:
+  """The axes of a scatter; its result's are those of the updates."""
   numbers, operand = use.params["dimension_numbers"], use.ins[0].shape
   updates = use.ins[2].shape
   gone = {*numbers.inserted_window_dims, *numbers.operand_batching_dims}
@@ -222,8 +224,9 @@ def _by_lines(
   """Takes the indices of each axis, and puts the axes in order."""
   x = _cut(graph, x, {axis: line for axis, (_, line) in lines.items()})
   # The result's axis of each axis of x; those of size one are left out.
-  to = {**axes.window, **{a: at for a, (at, _) in lines.items()}}
-  walked = [a for a in range(len(x.shape)) if to.get(a) is not None]
+  placed = {a: at for a, (at, _) in lines.items() if at is not None}
+  to = {**axes.window, **placed}
+  walked = [axis for axis in range(len(x.shape)) if axis in to]
   x = reshaped(graph, x, [x.shape[axis] for axis in walked])
   order = sorted(range(len(walked)), key=lambda i: to[walked[i]])
   return reshaped(graph, transposed(x, order), use.outs[0].shape)

@@ -1,6 +1,5 @@
 """Convolutions and matrix products in ONNX."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 

@@ -30,7 +30,7 @@ from hwnas_jax.io.records import (
 from hwnas_jax.io.run_folder import NetworkFolder
 from hwnas_jax.nets.models import scaled
 from hwnas_jax.report import notebook
-from hwnas_jax.runs import comfort_zone, deploy, training, weights
+from hwnas_jax.runs import comfort_zone, deploy, programs, training, weights
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 
@@ -169,26 +169,35 @@ class Network:
   ) -> Export:
     """Writes it as ONNX and StableHLO, with its weights and normalisation.
 
+    The files are run on the test split before they are kept (docs/export.md).
+
     Args:
       out: the folder to write to.
-      batch_size: images a call; None is the run's latency.batch_size.
+      batch_size: images a call when the files are measured; None is the run's
+        latency.batch_size.
+
+    Returns:
+      What export.json holds. `refused` says why a file was not written, such
+      as ONNX of an operation that it lacks.
 
     Raises:
       FileNotFoundError: it has no weights.
-      ValueError: a program differs from JAX; nothing is written.
-      ModuleNotFoundError: the extra [onnx] of this package is not installed.
+      ValueError: a program differs from JAX, or from the accuracy that the run
+        recorded; nothing is written.
     """
-    net = self.net
-    count = batch_size or self.run.config.latency.batch_size
-    images = np.asarray(self.run.dataset.test.images)
-    deployable = deploy.Deployable(
-      self.id,
-      self.architecture,
-      net.num_classes,
-      self.infer,
-      np.resize(images, (count, *net.image)),
+    dataset = self.run.dataset
+    network = programs.Deployable(
+      id=self.id,
+      architecture=self.architecture,
+      infer=self.infer,
+      facts=deploy.facts(dataset),
+      images=np.asarray(dataset.test.images),
+      labels=np.asarray(dataset.test.labels),
+      test_accuracy=weights.recorded_accuracy(self.home),
+      latency=self.latency,
     )
-    return deploy.write(deployable, out)
+    count = batch_size or self.run.config.latency.batch_size
+    return deploy.write(network, out, count)
 
   def scale(
     self,
