@@ -306,6 +306,24 @@ def compare(infer: Callable[..., Any]) -> Result:
   return Result(float(np.abs(values - wanted).max() / largest))
 
 
+def check(
+  function: Callable[..., Any],
+  x: np.ndarray,
+  *,
+  rtol: float = 1e-5,
+  any_batch: bool = True,
+) -> None:
+  """Converts a function of one array, and compares each output with JAX."""
+  (batch,) = jax.export.symbolic_shape("batch") if any_batch else x.shape[:1]
+  model = onnx.to_onnx(function, [(batch, *x.shape[1:])])
+  outputs = onnx.run(model, x)
+  wanted = jax.tree.leaves(jax.jit(function)(x))
+  for given, value in zip(outputs, wanted, strict=True):
+    assert given.shape == value.shape
+    value = np.asarray(value, given.dtype)
+    np.testing.assert_allclose(given, value, rtol=rtol, atol=1e-5)
+
+
 def main() -> None:
   """Prints the table."""
   print("| operation | ONNX | difference |\n|---|---|---|")

@@ -58,7 +58,8 @@ def names(jaxpr: core.Jaxpr) -> set[str]:
 
 def dtypes(jaxpr: core.Jaxpr) -> set[str]:
   """Names of the types of what is computed, such as "float32"."""
-  found = {str(v.aval.dtype) for eqn in jaxpr.eqns for v in eqn.outvars}
+  values: list[Any] = [v.aval for eqn in jaxpr.eqns for v in eqn.outvars]
+  found = {str(getattr(value, "dtype", "")) for value in values}
   return found.union(*(dtypes(b) for eqn in jaxpr.eqns for b in _bodies(eqn)))
 
 

@@ -91,10 +91,15 @@ def gaps(
   closed = jax.make_jaxpr(function)(variables, *arrays)
   inputs = [graph.input(str(i), shape) for i, shape in enumerate(shapes)]
   _run(graph, closed, [*ones, *inputs], missing)
-  return list(missing)
+  return _in_order(missing)
 
 
 _Missing = dict[str, None]  # names, in the order in which they are met
+
+
+def _in_order(missing: _Missing) -> list[str]:
+  """Unknown primitives, then uses of known ones."""
+  return sorted(missing, key=lambda name: name.startswith("this"))
 
 
 def _convert(
@@ -110,7 +115,7 @@ def _convert(
   ]
   values = _run(graph, closed, inputs, missing)
   if missing:
-    raise UnconvertedError(f"no ONNX conversion of {'; '.join(missing)}")
+    raise UnconvertedError(f"no ONNX conversion of {'; '.join(_in_order(missing))}")
   return graph, values, [aval.dtype for aval in closed.out_avals]
 
 
