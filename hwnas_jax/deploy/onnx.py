@@ -115,7 +115,9 @@ def _convert(
   ]
   values = _run(graph, closed, inputs, missing)
   if missing:
-    raise UnconvertedError(f"no ONNX conversion of {'; '.join(_in_order(missing))}")
+    raise UnconvertedError(
+      f"no ONNX conversion of {'; '.join(_in_order(missing))}"
+    )
   return graph, values, [aval.dtype for aval in closed.out_avals]
 
 
@@ -205,6 +207,9 @@ def _apply(
       return _converted(graph, name, values, use, missing)
     except UnsupportedError as error:
       missing[f"this {name!r}: {error}"] = None
+    except Exception as error:  # a case that no conversion foresees
+      line = str(error).partition("\n")[0]
+      missing[f"this {name!r}: {type(error).__name__}: {line}"] = None
   return [
     graph.node("Missing", [], out.shape, range(out.ndim)) for out in use.outs
   ]

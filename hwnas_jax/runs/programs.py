@@ -144,7 +144,19 @@ def _onnx(network: Deployable, shape: Sequence[Any], batch: int | None) -> Made:
 
     return predict
 
+  _require_running(model, (batch or 1, *network.facts.image))
   return Made(content, record, load)
+
+
+def _require_running(model: Any, shape: tuple[int, ...]) -> None:
+  """Raises UnconvertedError where onnxruntime cannot run a model."""
+  runtime = onnx_model.require("onnxruntime")
+  errors = runtime.capi.onnxruntime_pybind11_state
+  try:
+    onnx.run(model, np.zeros(shape, np.float32))
+  except (errors.Fail, errors.InvalidArgument, errors.NotImplemented) as error:
+    line = str(error).partition("\n")[0]
+    raise onnx.UnconvertedError(f"onnxruntime cannot run it: {line}") from error
 
 
 def _stablehlo(
