@@ -12,9 +12,11 @@ Each file that this machine can run is run on the test split. It has to give
 JAX's logits and the accuracy that the run recorded, otherwise nothing is kept.
 """
 
+import contextlib
 import functools
 import pathlib
 import tempfile
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -127,18 +129,34 @@ def write(
     logits, network.labels, allowed * largest, network.test_accuracy
   )
   folder = pathlib.Path(out).expanduser()
-  folder.mkdir(parents=True, exist_ok=True)
-  with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as new:
+  with _beside(folder) as new:
     for file, item in made.items():
-      (pathlib.Path(new) / file).write_bytes(item.content)
-    found = _run_files(made, pathlib.Path(new), pixels, batch_size, expected)
+      (new / file).write_bytes(item.content)
+    found = _run_files(made, new, pixels, batch_size, expected)
     export = _export(network, found, refused, batch_size, largest)
-    records.write(pathlib.Path(new) / "export.json", export)
+    records.write(new / "export.json", export)
     for file in refused:  # of an export before
       (folder / file).unlink(missing_ok=True)
     for file in (*made, "export.json"):
-      (pathlib.Path(new) / file).replace(folder / file)
+      (new / file).replace(folder / file)
   return export
+
+
+@contextlib.contextmanager
+def _beside(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+  """A new folder inside another, which is made for it and kept if all is well.
+
+  The new one is removed in the end.
+  """
+  existed = folder.exists()
+  folder.mkdir(parents=True, exist_ok=True)
+  try:
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as new:
+      yield pathlib.Path(new)
+  except BaseException:
+    if not existed:
+      folder.rmdir()
+    raise
 
 
 def _run_files(
