@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import flax.linen as nn
+import jax.numpy as jnp
 
 from hwnas_jax.nets.choice import Choice
 from hwnas_jax.nets.norm import BatchNorm, Mode
@@ -64,3 +65,25 @@ def small(ops, name="layer", before=lambda x: x):
       return nn.Dense(3)(x.reshape(x.shape[0], -1))
 
   return Small
+
+
+class Fourier(nn.Module):
+  """A choice of an operation that ONNX lacks, and of one that it has."""
+
+  num_classes: int
+
+  @nn.compact
+  def __call__(self, x):
+    ops = {"mix": Mix(), "conv": nn.Conv(4, (3, 3)), "leaky": Leaky()}
+    x = Choice(ops, name="layer")(nn.Conv(4, (1, 1))(x))
+    return nn.Dense(self.num_classes)(x.mean((1, 2)))
+
+
+class Mix(nn.Module):
+  def __call__(self, x):
+    return jnp.fft.fft2(x, axes=(1, 2)).real
+
+
+class Leaky(nn.Module):
+  def __call__(self, x):
+    return nn.leaky_relu(x)

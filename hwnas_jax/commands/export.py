@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from absl import app, flags
 
 if TYPE_CHECKING:
-  from hwnas_jax.io.records import Export, Program
+  from hwnas_jax.io.exports import Export, Program
 
 flags.disclaim_key_flags()
 

@@ -207,6 +207,9 @@ def _apply(
       return _converted(graph, name, values, use, missing)
     except UnsupportedError as error:
       missing[f"this {name!r}: {error}"] = None
+    except Exception as error:  # a case that no conversion foresees
+      line = str(error).partition("\n")[0]
+      missing[f"this {name!r}: {type(error).__name__}: {line}"] = None
   return [
     graph.node("Missing", [], out.shape, range(out.ndim)) for out in use.outs
   ]

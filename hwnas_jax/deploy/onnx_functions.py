@@ -7,7 +7,7 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
-from hwnas_jax.deploy.onnx_conversion import Rewrite, Use
+from hwnas_jax.deploy.onnx_conversion import Rewrite, Use, demand
 
 # Giles 2010, "Approximating the erfinv function", single precision: the
 # coefficients of w < 5, and of w >= 5.
@@ -65,20 +65,60 @@ def _erfc(use: Use, x: jax.Array) -> jax.Array:
 
 
 def _exp2(use: Use, x: jax.Array) -> jax.Array:
-  return jnp.exp(x * np.float32(math.log(2)))
+  return jnp.asarray(2, x.dtype) ** x
 
 
 def _is_finite(use: Use, x: jax.Array) -> jax.Array:
   return jnp.abs(x) < jnp.inf
 
 
+def _eq_total(use: Use, a: jax.Array, b: jax.Array) -> jax.Array:
+  """Equality where NaN equals itself."""
+  return (a == b) | (jnp.isnan(a) & jnp.isnan(b))
+
+
+def _lt_total(use: Use, a: jax.Array, b: jax.Array) -> jax.Array:
+  """An order in which NaN is the largest."""
+  return (a < b) | (~jnp.isnan(a) & jnp.isnan(b))
+
+
+def _le_total(use: Use, a: jax.Array, b: jax.Array) -> jax.Array:
+  return (a <= b) | jnp.isnan(b)
+
+
+def _shift_left(use: Use, x: jax.Array, count: jax.Array) -> jax.Array:
+  return x * _power(x, count)
+
+
+def _shift_right(use: Use, x: jax.Array, count: jax.Array) -> jax.Array:
+  """The quotient, rounded down."""
+  return jnp.floor_divide(x, _power(x, count))
+
+
+def _shift_unsigned(use: Use, x: jax.Array, count: jax.Array) -> jax.Array:
+  unsigned = jnp.issubdtype(x.dtype, jnp.unsignedinteger)
+  demand(unsigned, "a logical shift of signed integers")
+  return lax.div(x, _power(x, count))
+
+
+def _power(x: jax.Array, count: jax.Array) -> jax.Array:
+  """Two to the power of `count`, in the type of x."""
+  return jnp.exp2(count.astype(jnp.float32)).astype(x.dtype)
+
+
 REWRITES: dict[str, Rewrite] = {
   "atan2": _atan2,
   "cbrt": _cbrt,
+  "eq_to": _eq_total,
   "erf_inv": _erf_inv,
   "erfc": _erfc,
   "exp2": _exp2,
   "expm1": _expm1,
   "is_finite": _is_finite,
+  "le_to": _le_total,
   "log1p": _log1p,
+  "lt_to": _lt_total,
+  "shift_left": _shift_left,
+  "shift_right_arithmetic": _shift_right,
+  "shift_right_logical": _shift_unsigned,
 }

@@ -10,7 +10,6 @@ from hwnas_jax.deploy.onnx_arithmetic import convert_type
 from hwnas_jax.deploy.onnx_conversion import (
   Conversion,
   Use,
-  demand,
   int64,
   whole,
 )
@@ -31,8 +30,9 @@ def transposed(x: Tensor, permutation: Sequence[int]) -> Tensor:
 
 
 def _reshape(graph: Graph, values: list[Value], use: Use) -> list[Value]:
-  demand(use.params.get("dimensions") is None, "a reshape that permutes")
-  return [reshaped(graph, graph.tensor(values[0]), use.outs[0].shape)]
+  x, order = graph.tensor(values[0]), use.params.get("dimensions")
+  x = x if order is None else transposed(x, order)
+  return [reshaped(graph, x, use.outs[0].shape)]
 
 
 def reshaped(graph: Graph, x: Tensor, shape: Sequence[Any]) -> Tensor:

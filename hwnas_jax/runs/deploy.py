@@ -6,15 +6,17 @@ A program takes pixels: normalisation is part of it.
                           input `images`, output `logits`
   network.cpu.stablehlo   float32[B, H, W, C] pixels -> logits; for
   network.gpu.stablehlo   `jax.export.deserialize`; the second for TPUs too
-  export.json             `io.records.Export`
+  export.json             `io.exports.Export`
 
 Each file that this machine can run is run on the test split. It has to give
 JAX's logits and the accuracy that the run recorded, otherwise nothing is kept.
 """
 
+import contextlib
 import functools
 import pathlib
 import tempfile
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -27,7 +29,8 @@ from hwnas_jax.core.compile import jit
 from hwnas_jax.costs.measure import timing
 from hwnas_jax.deploy import onnx_model
 from hwnas_jax.io import records, versions
-from hwnas_jax.io.records import Export, Measurement, Program
+from hwnas_jax.io.exports import Export, Program
+from hwnas_jax.io.records import Measurement
 from hwnas_jax.runs.programs import (
   ONNX,
   Deployable,
@@ -114,18 +117,34 @@ def write(
     logits, network.labels, allowed * largest, network.test_accuracy
   )
   folder = pathlib.Path(out).expanduser()
-  folder.mkdir(parents=True, exist_ok=True)
-  with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as new:
+  with _beside(folder) as new:
     for file, item in made.items():
-      (pathlib.Path(new) / file).write_bytes(item.content)
-    found = _run_files(made, pathlib.Path(new), pixels, batch_size, expected)
+      (new / file).write_bytes(item.content)
+    found = _run_files(made, new, pixels, batch_size, expected)
     export = _export(network, found, refused, batch_size, largest)
-    records.write(pathlib.Path(new) / "export.json", export)
+    records.write(new / "export.json", export)
     for file in refused:  # of an export before
       (folder / file).unlink(missing_ok=True)
     for file in (*made, "export.json"):
-      (pathlib.Path(new) / file).replace(folder / file)
+      (new / file).replace(folder / file)
   return export
+
+
+@contextlib.contextmanager
+def _beside(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+  """A new folder inside another, which is made for it and kept if all is well.
+
+  The new one is removed in the end.
+  """
+  existed = folder.exists()
+  folder.mkdir(parents=True, exist_ok=True)
+  try:
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as new:
+      yield pathlib.Path(new)
+  except BaseException:
+    if not existed:
+      folder.rmdir()
+    raise
 
 
 def _run_files(

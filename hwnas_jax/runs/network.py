@@ -21,10 +21,10 @@ from hwnas_jax.io.certificates import (
   Certificate,
   Margin,
 )
+from hwnas_jax.io.exports import Export
 from hwnas_jax.io.records import (
   Accuracies,
   ComfortZone,
-  Export,
   Measurement,
   Member,
 )

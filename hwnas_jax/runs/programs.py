@@ -16,7 +16,8 @@ import numpy as np
 
 from hwnas_jax.core.compile import jit
 from hwnas_jax.deploy import onnx, onnx_model, stablehlo
-from hwnas_jax.io.records import DataSet, Measurement, Program
+from hwnas_jax.io.exports import Program
+from hwnas_jax.io.records import DataSet, Measurement
 from hwnas_jax.nets.conv import tracing_for
 from hwnas_jax.runs.weights import Infer
 
@@ -136,7 +137,19 @@ def _onnx(network: Deployable, shape: Sequence[Any], batch: int | None) -> Made:
 
     return predict
 
+  _require_running(model, (batch or 1, *network.data.image))
   return Made(content, record, load)
+
+
+def _require_running(model: Any, shape: tuple[int, ...]) -> None:
+  """Raises UnconvertedError where onnxruntime cannot run a model."""
+  runtime = onnx_model.require("onnxruntime")
+  errors = runtime.capi.onnxruntime_pybind11_state
+  try:
+    onnx.run(model, np.zeros(shape, np.float32))
+  except (errors.Fail, errors.InvalidArgument, errors.NotImplemented) as error:
+    line = str(error).partition("\n")[0]
+    raise onnx.UnconvertedError(f"onnxruntime cannot run it: {line}") from error
 
 
 def _stablehlo(

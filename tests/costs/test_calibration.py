@@ -140,7 +140,7 @@ def test_a_dead_network_is_not_chosen():
 def test_too_small_a_space_is_refused():
   tiny = darts.Darts(("skip_connect",), 1, 1, 4, (8, 8, 1), 3)
   costs = {site.key: 1.0 for site in tiny.space().unique_sites()}
-  with pytest.raises(ValueError, match="1 different networks"):
+  with pytest.raises(ValueError, match="the space has 1 networks"):
     calibration.choose(
       tiny, costs, RULES["argmax"], np.random.default_rng(0), 2
     )

@@ -95,7 +95,7 @@ def test_functions_of_two_numbers():
       lax.nextafter(jnp.float32(0), jnp.float32(1)) + x,
       (i + j, i - j, i * j, lax.div(i, j), lax.rem(i, j), -i, abs(i)),
       (jnp.maximum(i, 0), jnp.minimum(i, j), i // j, i % j, i**2),
-      (i & j, i | j, i ^ j, ~i),
+      (i & j, i | j, i ^ j, ~i, i << 2, i >> 1, i.astype(jnp.uint8) >> 1),
     )
 
   check(function, X)
@@ -135,6 +135,9 @@ def test_reductions():
       x.mean(0),
       x.std(),
       jnp.quantile(x, 0.3, axis=1),
+      jnp.median(x, axis=(1, 2)),
+      jnp.searchsorted(jnp.float32([-1, 0, 1]), x),
+      jnp.interp(x, jnp.float32([-1, 0, 1]), jnp.float32([0, 2, 1])),
     )
 
   check(function, X)

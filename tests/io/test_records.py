@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from toy_origin import DATA, ORIGIN
 
-from hwnas_jax.io import certificates, records
+from hwnas_jax.io import certificates, exports, records
 from hwnas_jax.io.certificates import (
   Budget,
   Certificate,
@@ -20,6 +20,7 @@ from hwnas_jax.io.certificates import (
   Tried,
   Vote,
 )
+from hwnas_jax.io.exports import Export, Program
 from hwnas_jax.io.records import (
   Accuracies,
   Baseline,
@@ -27,13 +28,11 @@ from hwnas_jax.io.records import (
   ComfortZone,
   Condition,
   Device,
-  Export,
   Family,
   MadeWith,
   Measurement,
   Member,
   Network,
-  Program,
   ScaledNetwork,
   Settings,
   Shares,
@@ -253,7 +252,8 @@ def read(document, kind):
 def test_every_record_has_an_example():
   kinds = {
     kind
-    for kind in (*vars(records).values(), *vars(certificates).values())
+    for module in (records, certificates, exports)
+    for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, records.Record)
   }
   assert kinds - {records.Record} == {type(record) for record in EXAMPLES}

@@ -152,6 +152,19 @@ class Small(nn.Module):
 """
 
 
+def test_what_onnx_lacks_is_said_before_profiling(
+  tmp_path, monkeypatch, capsys
+):
+  def profile(*_, **__):
+    raise RuntimeError("profiles")
+
+  monkeypatch.setattr("hwnas_jax.costs.measure.sites.profile_space", profile)
+  config = config_of("toy_models:Fourier", latency__table="")
+  with pytest.raises(RuntimeError, match="profiles"):
+    hw.search(config, workdir=tmp_path / "run")
+  assert "mix ('fft', 'real'" in capsys.readouterr().out
+
+
 def test_the_main_job_and_a_query_run_with_it(tmp_path):
   """Without any norm, and with lists: a model of 30 lines less."""
   (tmp_path / "small.py").write_text(SMALL)
