@@ -5,12 +5,19 @@ python -m hwnas_jax.export --workdir=runs/digits --id=1a2b3c4d --out=DIR
 network.onnx            float32[B, C, H, W] pixels in [0, 255] -> logits
 network.cpu.stablehlo   float32[B, H, W, C] pixels -> logits; for
 network.gpu.stablehlo   `jax.export.deserialize`; the second for TPUs too
-export.json             shapes, versions, the files' differences from JAX
+export.json             classes, normalisation, layouts, digests, latencies
+
+Each file that can run here is run on the test split, and has to have the
+accuracy that the run recorded.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import app, flags
+
+if TYPE_CHECKING:
+  from hwnas_jax.io.records import Export, Program
 
 flags.disclaim_key_flags()
 
@@ -28,7 +35,8 @@ def define_flags() -> None:
   flags.DEFINE_integer(
     "batch_size",
     None,
-    "images a call; by default the run's latency.batch_size",
+    "images a call when the files are measured; by default the run's"
+    " latency.batch_size",
     lower_bound=1,
   )
 
@@ -43,8 +51,21 @@ def main(argv: Sequence[str]) -> None:
   values = flags.FLAGS
   network = hw.load(values.workdir).network(values.id)
   export = network.export(values.out, values.batch_size)
-  for file, difference in export.largest_difference.items():
-    print(
-      f"{values.out}/{file}: logits differ from JAX's by at most"
-      f" {difference:.2g}; the largest logit is {export.largest_logit:.3g}"
-    )
+  for file, program in export.programs.items():
+    print(f"{values.out}/{file}: {_said(export, program)}")
+  for file, reason in export.refused.items():
+    print(f"{values.out}/{file} is not written: {reason}")
+
+
+def _said(export: "Export", program: "Program") -> str:
+  """What is known of a file."""
+  batch = "any batch" if program.batch is None else f"batch {program.batch}"
+  if program.runtime is None or program.latency is None:
+    return f"{batch}; for {', '.join(program.platforms)}: not run here"
+  return (
+    f"{batch}; logits differ from JAX's by at most"
+    f" {program.largest_difference:.2g}, the largest is"
+    f" {export.largest_logit:.3g}; test accuracy {program.test_accuracy:.4f}"
+    f" ({program.runtime}, {program.latency.median_ms:.3g} ms at batch"
+    f" {export.batch_size})"
+  )

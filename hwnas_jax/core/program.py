@@ -58,6 +58,13 @@ def names(jaxpr: core.Jaxpr) -> set[str]:
   return found
 
 
+def dtypes(jaxpr: core.Jaxpr) -> set[str]:
+  """Names of the types of what is computed, such as "float32"."""
+  values: list[Any] = [v.aval for eqn in jaxpr.eqns for v in eqn.outvars]
+  found = {str(getattr(value, "dtype", "")) for value in values}
+  return found.union(*(dtypes(b) for eqn in jaxpr.eqns for b in _bodies(eqn)))
+
+
 def digest(jaxpr: core.Jaxpr) -> str:
   """Hashes the operations, their shapes and how they connect.
 

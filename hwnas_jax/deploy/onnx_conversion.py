@@ -1,37 +1,47 @@
 """What a conversion of a JAX primitive is, and what several of them use."""
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from jax import export
 
-from hwnas_jax.deploy.onnx_graph import Graph, Tensor, Value
+from hwnas_jax.deploy.onnx_graph import Graph, Value
+from hwnas_jax.deploy.onnx_types import UnsupportedError
 
-Params = Mapping[str, Any]  # of a primitive, as JAX names them
+
+class Use(NamedTuple):
+  """One use of a primitive.
+
+  params: as JAX names them.
+  ins, outs: abstract values, with their `shape` and `dtype`.
+  """
+
+  params: Mapping[str, Any]
+  ins: Sequence[Any]
+  outs: Sequence[Any]
 
 
 class Conversion(Protocol):
   """Adds to a graph what one JAX primitive does."""
 
   def __call__(
-    self, graph: Graph, values: list[Value], params: Params, outs: Sequence[Any]
+    self, graph: Graph, values: list[Value], use: Use
   ) -> list[Value]:
     """Returns the values of the primitive's outputs.
 
     Args:
       graph: gets the nodes.
-      values: of the inputs; at least one is a Tensor.
-      params: of the primitive.
-      outs: abstract values of the outputs, with their `shape` and `dtype`.
+      values: of the inputs.
+      use: the parameters and the types.
 
     Raises:
       UnsupportedError: this use of the primitive has no conversion.
     """
 
 
-class UnsupportedError(Exception):
-  """A use of a known primitive that has no conversion."""
+# A primitive written in simpler ones: (use, *values) -> what it returns.
+Rewrite = Callable[..., Any]
 
 
 def demand(holds: bool, otherwise: str) -> None:
@@ -40,23 +50,17 @@ def demand(holds: bool, otherwise: str) -> None:
     raise UnsupportedError(otherwise)
 
 
-def tensor(value: Value) -> Tensor:
-  """The value as a Tensor.
+def whole(size: Any) -> bool:
+  """Whether a size is a number, which does not depend on the batch."""
+  return not export.is_symbolic_dim(size)
+
+
+def int64(values: Sequence[Any]) -> np.ndarray:
+  """Sizes or axes as ONNX takes them.
 
   Raises:
-    UnsupportedError: it is a constant.
+    UnsupportedError: one depends on the batch.
   """
-  if not isinstance(value, Tensor):
-    raise UnsupportedError("its main argument is a constant")
-  return value
-
-
-def largest(values: Sequence[Value]) -> Tensor:
-  """The Tensor with most elements."""
-  tensors = [v for v in values if isinstance(v, Tensor)]
-  return max(tensors, key=lambda t: math.prod(t.shape))
-
-
-def int64(values: Sequence[int]) -> np.ndarray:
-  """Sizes or axes as ONNX takes them."""
+  for value in values:
+    demand(whole(value), f"the size {value}, which depends on the batch")
   return np.asarray(values, np.int64)

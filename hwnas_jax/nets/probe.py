@@ -66,9 +66,14 @@ def counting_relus(probe: Array) -> Iterator[None]:
     _probe.reset(token)
 
 
+def counts_relus() -> bool:
+  """Whether this is traced inside `counting_relus`, with a probe of its own."""
+  return _mode.value == _RELUS
+
+
 def relu(x: Array) -> Array:
   """max(x, 0)."""
-  if _mode.value == _RELUS:
+  if counts_relus():
     return _counted_relu(x, _probe.get())
   return jnn.relu(x)
 
@@ -77,7 +82,7 @@ def relu6(x: Array) -> Array:
   """min(max(x, 0), 6)."""
   if norm_is_off():
     return jnn.relu(x)
-  if _mode.value == _RELUS:
+  if counts_relus():
     return jnp.minimum(relu(x), 6.0)
   return lax.clamp(0.0, x, 6.0)
 

@@ -1,11 +1,11 @@
 """`Net`: a supernet as two pure functions, the same in every space."""
 
-import functools
 from typing import Any, NamedTuple, Protocol
 
 import jax
 
 from hwnas_jax.core.types import Array, Params, Paths
+from hwnas_jax.nets import probe
 from hwnas_jax.nets.ops import make_op
 from hwnas_jax.spaces.spec import Site
 
@@ -67,12 +67,11 @@ class Selection(NamedTuple):
     return self._replace(rows=rows, paths=paths)
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def run_op(site: Site, params: Params, x: Array) -> Any:
   """Runs a site's operation in mode `search`.
 
-  Jitted, so that an operation is traced once for all choices of one shape. XLA
-  inlines it again; the compiled step takes the same time and memory.
+  It is jitted, so that an operation is traced once for all choices of one
+  shape. XLA inlines it again; the compiled step takes the same time and memory.
 
   Args:
     site: where it runs.
@@ -82,4 +81,13 @@ def run_op(site: Site, params: Params, x: Array) -> Any:
   Returns:
     [B, H', W', C_out]; of an ImageNet stem two such arrays.
   """
+  # A probe is a tracer of one trace, and must not be kept for the next.
+  run = _run if probe.counts_relus() else _run_jitted
+  return run(site, params, x)
+
+
+def _run(site: Site, params: Params, x: Array) -> Any:
   return make_op(site, "search").apply({"params": params}, x)
+
+
+_run_jitted = jax.jit(_run, static_argnums=0)

@@ -31,12 +31,14 @@ from hwnas_jax.io.records import (
 from hwnas_jax.io.run_folder import NetworkFolder
 from hwnas_jax.nets.models import scaled
 from hwnas_jax.report import notebook
-from hwnas_jax.runs import comfort_zone, deploy, training, weights
+from hwnas_jax.runs import comfort_zone, deploy, programs, training, weights
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 
 if TYPE_CHECKING:
   from hwnas_jax.runs.run import Run
+
+RANDOM = 64  # images that an export is checked on where the data are not here
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -175,27 +177,48 @@ class Network:
   ) -> Export:
     """Writes it as ONNX and StableHLO, with its weights and normalisation.
 
+    The files are run on the test split before they are kept (docs/export.md).
+
     Args:
       out: the folder to write to.
-      batch_size: images a call; None is the run's latency.batch_size.
+      batch_size: images a call when the files are measured; None is the run's
+        latency.batch_size.
+
+    Returns:
+      What export.json holds. `refused` says why a file was not written, such
+      as ONNX of an operation that it lacks.
 
     Raises:
       FileNotFoundError: it has no weights.
-      ValueError: a program differs from JAX; nothing is written.
-      ModuleNotFoundError: the extra [onnx] of this package is not installed.
+      ValueError: a program differs from JAX, or from the accuracy that the run
+        recorded; nothing is written.
     """
     paths.require_folder(paths.expand(out))
-    net = self.net
-    count = batch_size or self.run.config.latency.batch_size
-    images = np.asarray(self.run.dataset.test.images)
-    deployable = deploy.Deployable(
-      self.id,
-      self.architecture,
-      net.num_classes,
-      self.infer,
-      np.resize(images, (count, *net.image)),
+    images, labels = self._examples()
+    known = labels is not None
+    network = programs.Deployable(
+      id=self.id,
+      architecture=self.architecture,
+      infer=self.infer,
+      data=self.run.folder.settings().origin.data,
+      images=images,
+      labels=labels,
+      test_accuracy=weights.recorded_accuracy(self.home) if known else None,
+      latency=self.latency,
     )
-    return deploy.write(deployable, out)
+    count = batch_size or self.run.config.latency.batch_size
+    return deploy.write(network, out, count)
+
+  def _examples(self) -> tuple[np.ndarray, np.ndarray | None]:
+    """The test split, or random pixels where the run's data are not here."""
+    try:
+      test = self.run.dataset.test
+    except (FileNotFoundError, ValueError) as error:
+      print(f"checked on random pixels, not on the test split: {error}")
+      shape = (RANDOM, *self.net.image)
+      pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+      return pixels, None
+    return np.asarray(test.images), np.asarray(test.labels)
 
   def scale(
     self,

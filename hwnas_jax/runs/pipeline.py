@@ -15,7 +15,7 @@ from hwnas_jax.config.fields import Config
 from hwnas_jax.config.files import AnyConfig, typed
 from hwnas_jax.config.problem import Nets
 from hwnas_jax.costs import table as tables
-from hwnas_jax.costs.measure import networks, sites
+from hwnas_jax.costs.measure import convertible, networks, sites
 from hwnas_jax.costs.predict import fit, predictor
 from hwnas_jax.costs.predict.predictor import Predictor
 from hwnas_jax.costs.table import LatencyTable
@@ -64,6 +64,8 @@ def run(
   paths.require_folder(folder.path)
   dataset = given.data.dataset() if given.data else None
   nets = problems.make_nets(fields, dataset)
+  if gaps := convertible.sentence(nets.derived.space()):
+    print(f"{gaps}. Its networks can be exported as StableHLO alone.")
   table = given.table
   if table is None and fields.latency.table:
     table = LatencyTable.load(fields.latency.table)

@@ -19,8 +19,8 @@ from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.correct import calibration
 from hwnas_jax.costs.correct import transfer as transfers
 from hwnas_jax.costs.correct.regression import Error
+from hwnas_jax.costs.measure import convertible, plan, plan_result
 from hwnas_jax.costs.measure import networks as measuring
-from hwnas_jax.costs.measure import plan, plan_result
 from hwnas_jax.costs.measure.sites import REPEATS, profile_space
 from hwnas_jax.costs.predict import predictor
 from hwnas_jax.costs.predict.fit import MIN_SAMPLES
@@ -128,6 +128,8 @@ def measure(
     others: see `profile`.
   """
   net = problems.make_nets(config).derived
+  if gaps := convertible.sentence(net.space()):
+    print(f"{gaps}. A plan of it (--plan) cannot be written.")
   device = versions.device_fingerprint()
   path = out_path(out, fingerprint())
   paths.require_file(path)

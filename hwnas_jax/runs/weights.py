@@ -95,6 +95,17 @@ def infer_with(
   return infer
 
 
+def recorded_accuracy(home: NetworkFolder) -> float | None:
+  """Test accuracy that the run recorded of weights.npz; None where none.
+
+  weights.npz has the first training seed's weights.
+  """
+  certificate = home.certificate()
+  of_answer = certificate.accuracies if certificate else None
+  accuracies = home.accuracies() or of_answer or Accuracies()
+  return next(iter(accuracies.test_accuracies), accuracies.test_accuracy)
+
+
 def provide(
   finished: "Finished", genotype: Genotype, home: NetworkFolder
 ) -> tuple[str, Accuracies]:

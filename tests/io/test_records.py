@@ -33,6 +33,7 @@ from hwnas_jax.io.records import (
   Measurement,
   Member,
   Network,
+  Program,
   ScaledNetwork,
   Settings,
   Shares,
@@ -184,16 +185,37 @@ SETTINGS = Settings(
   2, {"seed": 0, "space": {"name": "darts"}}, "main --a=b", ORIGIN
 )
 MADE_WITH = MadeWith(VERSIONS, DEVICE, "cpu-epyc-2core-1a2b3c4d")
+PROGRAM = Program(
+  sha256="ab12",
+  layout="NCHW",
+  batch=None,
+  input="images",
+  output="logits",
+  opset=18,
+  platforms=("cpu",),
+  runtime="onnxruntime 1.20.0",
+  latency=MEASUREMENT,
+  largest_difference=1e-6,
+  test_accuracy=0.75,
+)
 EXPORT = Export(
   id="a1",
   architecture=ARCHITECTURE,
-  num_classes=10,
+  num_classes=2,
+  class_names=("cat", "dog"),
   pixels=(0, 255),
-  shape=(32, 8, 8, 1),
-  versions=VERSIONS,
+  dtype="float32",
+  image=(8, 8, 1),
+  mean=(0.5,),
+  std=(0.25,),
+  batch_size=32,
+  test_accuracy=0.75,
+  latency=MEASUREMENT,
   largest_logit=12.5,
-  largest_difference={"network.onnx": 1e-6},
-  sha256={"network.onnx": "ab12"},
+  programs={"network.onnx": PROGRAM},
+  refused={"network.gpu.stablehlo": "why"},
+  versions=VERSIONS,
+  device=DEVICE,
 )
 EXAMPLES = (
   *(
@@ -205,7 +227,16 @@ EXAMPLES = (
     COMFORT_ZONE,
   ),
   *(CONDITION, DEVICE, EXPORT, FAMILY, MADE_WITH, MARGIN, MEASUREMENT, MEMBER),
-  *(Network(ARCHITECTURE), SCALED, SETTINGS, SHARES, POINT, TABLE, TRIED),
+  *(
+    Network(ARCHITECTURE),
+    PROGRAM,
+    SCALED,
+    SETTINGS,
+    SHARES,
+    POINT,
+    TABLE,
+    TRIED,
+  ),
   *(TEACHER, VOTE, COMMITTEE, LARGEST, FINALIST, SCORES, DATA, ORIGIN),
 )
 FIELDS = [

@@ -23,6 +23,7 @@ from typing import Annotated, Any, NamedTuple, Protocol
 import jax
 
 from hwnas_jax.core.types import Array, Genotype, Params
+from hwnas_jax.costs.measure import convertible
 from hwnas_jax.costs.measure.chains import kind_of, random_inputs
 from hwnas_jax.costs.table import SiteRecord, site_fields
 from hwnas_jax.deploy import onnx, stablehlo
@@ -171,6 +172,8 @@ def write(
   path, space = paths.expand(folder), net.space()
   if (path / "plan.json").exists():
     raise ValueError(f"{folder} holds a plan: give another folder")
+  if gaps := convertible.sentence(space):
+    raise ValueError(f"{gaps}, so there is no plan of it: profile it in JAX")
   every = space.unique_sites() if sites else ()
   timed = [site for site in every if kind_of(site) != "free"]
   target = _Folder(path, batch_size)
