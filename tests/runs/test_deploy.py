@@ -212,10 +212,10 @@ def test_onnx_that_cannot_be_made_stops_nothing(network, tmp_path, monkeypatch):
 @pytest.mark.parametrize("library", ["onnx", "onnxruntime"])
 def test_an_absent_library_stops_nothing(network, monkeypatch, library):
   monkeypatch.setitem(sys.modules, library, None)
-  facts = deploy.facts(network.run.dataset)
+  data = network.run.folder.settings().origin.data
   empty = np.zeros(0)
   toy = programs.Deployable(
-    "a", {}, lambda x: x.mean((1, 2)), facts, empty, empty, None, None
+    "a", {}, lambda x: x.mean((1, 2)), data, empty, empty, None, None
   )
   made, refused = programs.make(toy, 2)
   assert "pip install 'hwnas_jax[onnx]'" in refused["network.onnx"]
