@@ -10,7 +10,7 @@ import pytest
 from experiments.faults import fuzz, parsers
 
 PARSERS = parsers.parsers()
-COUNT = 300
+COUNT = 100
 
 
 @pytest.mark.parametrize("name", PARSERS)
