@@ -159,6 +159,7 @@ def main() -> None:
   results = readers.read_json(args.json) if args.json.exists() else {"rows": []}
   done = {row["file"] for row in results["rows"]}
   files = sorted(p for p in base.path.rglob("*") if p.is_file())
+  files.sort(key=lambda p: "checkpoints" in p.parts)  # many: the last
   for path in files:
     file = path.relative_to(base.path)
     if path.name in LOGS or str(file) in done:
