@@ -234,6 +234,24 @@ def test_a_model_of_one_batch_is_exported_for_it():
   assert {item.record.batch for item in made.values()} == {3}
 
 
+def test_without_the_runs_data_an_export_is_checked_on_random_pixels(
+  network, tmp_path, monkeypatch, capsys
+):
+  def gone(config):
+    raise FileNotFoundError("the images are gone")
+
+  monkeypatch.setattr(pipeline, "load_dataset", gone)
+  again = hw.load(network.run.folder.path).network(network.id)
+  export = again.export(tmp_path, batch_size=2)
+  assert "on random pixels, not on the test split: the images are gone" in (
+    capsys.readouterr().out
+  )
+  programs = export.programs.values()
+  assert {p.test_accuracy for p in programs} == {None}
+  assert all(p.largest_difference < 1e-3 for p in programs if p.runtime)
+  assert export.mean == network.run.dataset.mean
+
+
 def test_an_unknown_network_names_those_there_are(network):
   message = f"no network 'none' .*it has {network.id}$"
   with pytest.raises(FileNotFoundError, match=message):
