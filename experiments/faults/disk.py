@@ -23,7 +23,7 @@ from hwnas_jax.io import readers, versions, writers
 from hwnas_jax.io.run_folder import RunFolder
 
 HERE = pathlib.Path(__file__).parent
-FULL, READ_ONLY = "No space left on device", "Read-only file system"
+FULL, READ_ONLY = "the disk is full", "may not be read or written"
 
 
 def mount(disk: pathlib.Path, options: str) -> None:
@@ -34,7 +34,7 @@ def mount(disk: pathlib.Path, options: str) -> None:
 
 
 def run(command: list[str]) -> tuple[int, str]:
-  """(exit code, the last line of stderr) of a command."""
+  """(exit code, the command's own last line, marked after a traceback)."""
   done = subprocess.run(
     [sys.executable, "-m", *command],
     capture_output=True,
@@ -42,9 +42,10 @@ def run(command: list[str]) -> tuple[int, str]:
     timeout=kill.LIMIT_S,
     check=False,
   )
-  lines = done.stderr.strip().splitlines() or [""]
+  lines = done.stderr.splitlines()
+  said = [line for line in lines if line.startswith("search: ")] or [""]
   traceback = any(line.startswith("Traceback") for line in lines)
-  return done.returncode, "TRACEBACK " * traceback + lines[-1]
+  return done.returncode, "TRACEBACK " * traceback + said[-1]
 
 
 def trial(

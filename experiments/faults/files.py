@@ -73,8 +73,8 @@ def report(run: RunFolder) -> Any:
 
 
 def infer(run: RunFolder) -> Any:
-  """Logits of the first trained network."""
-  name = kill.trained(run)[0]
+  """Logits of the first network that the undamaged run has weights of."""
+  name = kill.trained(RunFolder(run.path.parent / "base"))[0]
   loaded = hw.load(run.path)
   pixels = np.zeros((1, *loaded.nets.derived.image), np.float32)
   return np.asarray(loaded.network(name).infer(pixels)).tolist()

@@ -7,8 +7,10 @@ an error, so every restore checks the digest. Only one process may write to a
 directory.
 """
 
+import errno
 import hashlib
 import json
+import os
 import pathlib
 import shutil
 from collections.abc import Mapping, Sequence
@@ -63,6 +65,7 @@ def save(
     keep: number of steps to keep, 1 or more.
 
   Raises:
+    OSError: the disk is full; earlier steps are as they were.
     ValueError: a leaf is not a JAX array, or has a weak type (a restored leaf
       has a strong type, which promotes differently); the state has no values;
       metadata is not JSON.
@@ -79,7 +82,13 @@ def save(
   for leftover in directory.glob(_LEFTOVER):
     shutil.rmtree(leftover)
   _set_aside(directory, step)
-  ocp.save(directory / str(step), data, custom_metadata=record)
+  try:
+    ocp.save(directory / str(step), data, custom_metadata=record)
+  except Exception as error:  # TensorStore has no type for a full disk.
+    reason = os.strerror(errno.ENOSPC)
+    if reason not in str(error):
+      raise
+    raise OSError(errno.ENOSPC, reason, str(directory)) from error
   shutil.rmtree(directory / f"{step}.superseded", ignore_errors=True)
   for old in steps(directory)[:-keep]:
     shutil.rmtree(directory / str(old))

@@ -302,3 +302,13 @@ def test_kill_in_mid_save_leaves_the_step_before(tmp_path):
   assert step == 1
   checkpoint.save(tmp_path, 3, loaded, {})
   assert {path.name for path in tmp_path.iterdir()} == {"1", "3"}
+
+
+def test_a_full_disk_names_the_folder(tmp_path, monkeypatch):
+  def full(*args, **keywords):
+    raise ValueError("RESOURCE_EXHAUSTED: x: No space left on device [28]")
+
+  monkeypatch.setattr(checkpoint.ocp, "save", full)
+  with pytest.raises(OSError, match="No space left") as error:
+    checkpoint.save(tmp_path, 1, {"a": jnp.zeros(1)}, {})
+  assert error.value.filename == str(tmp_path)
