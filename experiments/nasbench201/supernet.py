@@ -12,7 +12,7 @@ examples that the supernet was not trained on, `synflow`, `jacov` (mean of three
 draws) and `nwot` on fresh weights of the same reduced size.
 
 With --draws nothing is trained: `jacov` alone is scored, by three draws of the
-seed's own, so that its noise can be told.
+seed's own, to measure its noise.
 
 Writes NAME.npz (for `protocol.run --scores`) and NAME.json to --out. A killed
 run goes on where it was. --smoke is a tiny size that shows that it runs.

@@ -62,10 +62,12 @@ def _said(export: "Export", program: "Program") -> str:
   batch = "any batch" if program.batch is None else f"batch {program.batch}"
   if program.runtime is None or program.latency is None:
     return f"{batch}; for {', '.join(program.platforms)}: not run here"
+  known = program.test_accuracy is not None
+  accuracy = f"; test accuracy {program.test_accuracy:.4f}" if known else ""
   return (
     f"{batch}; logits differ from JAX's by at most"
     f" {program.largest_difference:.2g}, the largest is"
-    f" {export.largest_logit:.3g}; test accuracy {program.test_accuracy:.4f}"
+    f" {export.largest_logit:.3g}{accuracy}"
     f" ({program.runtime}, {program.latency.median_ms:.3g} ms at batch"
     f" {export.batch_size})"
   )

@@ -5,8 +5,6 @@ files. Each is a record (`io.records`) of which every field has to be there, and
 a field `digest` that shows whether the file was changed by hand.
 """
 
-import hashlib
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Protocol, TypeVar
@@ -50,8 +48,7 @@ def exactly(number: int) -> Meta:
 
 def digest(contents: Mapping[str, Any]) -> str:
   """SHA-256 of a JSON object without its field `digest`."""
-  rest = {name: v for name, v in contents.items() if name != "digest"}
-  return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+  return records.seal(contents, "digest")
 
 
 def checked(where: str, record: _R) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def read_arrays(
         return {name: _array(name, stored[name]) for name in wanted}
     except MemoryError as error:
       raise ValueError(
-        f"{path} does not fit into memory, or it is damaged: {_REMEDY}"
+        f"{path} does not fit into memory, or it is damaged: {remedy}"
       ) from error
     except Exception as error:
       # zipfile, zlib, struct and NumPy's header parser each raise their own.

@@ -333,9 +333,9 @@ def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
   return paths
 
 
-def seal(contents: Mapping[str, Any]) -> str:
-  """SHA-256 of a JSON object without its field `seal`."""
-  rest = {name: value for name, value in contents.items() if name != "seal"}
+def seal(contents: Mapping[str, Any], field: str = "seal") -> str:
+  """SHA-256 of a JSON object without the field that holds it."""
+  rest = {name: value for name, value in contents.items() if name != field}
   return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 

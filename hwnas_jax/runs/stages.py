@@ -31,13 +31,12 @@ _OF_TABLE = (
   "derive/rule",
   "latency/",
 )
-_FAMILY = "move family.json and measured.json away to derive another family"
 _REMEDIES = {
   "table": "use another --workdir, or delete the folder",
   "search": "use another --workdir, or delete the folder",
   "training": "move networks/, family.json and measured.json away to train"
   " again; the search stays",
-  "family": _FAMILY,
+  "family": "move family.json and measured.json away to derive another family",
 }
 
 
@@ -54,12 +53,14 @@ def stage_of(field: str) -> str | None:
 
 def begun(folder: RunFolder, stage: str) -> bool:
   """Whether a folder has something of a stage, or of one after it."""
-  checkpoints = "*/checkpoints/[0-9]*"
   files = {
     "table": ("table.json",),
     "search": ("search/checkpoints/[0-9]*", "judgements.json"),
-    "training": (f"networks/{checkpoints}", "networks/*/weights.npz")
-    + (f"networks/*/{checkpoints}",),
+    "training": (
+      "networks/*/weights.npz",
+      "networks/*/checkpoints/[0-9]*",
+      "networks/*/seed_*/checkpoints/[0-9]*",
+    ),
     "family": ("measured.json", "family.json"),
   }
   later = STAGES[STAGES.index(stage) :]

@@ -12,6 +12,7 @@ from jobs import ROOT
 from toy_origin import DATA
 
 import hwnas_jax as hw
+from hwnas_jax.commands import export as commands_export
 from hwnas_jax.config import problem as problems
 from hwnas_jax.data import embedded
 from hwnas_jax.deploy import onnx, onnx_ops
@@ -250,6 +251,8 @@ def test_without_the_runs_data_an_export_is_checked_on_random_pixels(
   assert {p.test_accuracy for p in programs} == {None}
   assert all(p.largest_difference < 1e-3 for p in programs if p.runtime)
   assert export.mean == network.run.dataset.mean
+  for program in programs:
+    assert "test accuracy" not in commands_export._said(export, program)
 
 
 def test_an_unknown_network_names_those_there_are(network):
