@@ -233,13 +233,20 @@ def _flatten(
   )
 
 
+def _as_rows(
+  x: jax.Array, indexed: Sequence[int], rest: Sequence[int]
+) -> jax.Array:
+  """The indexed axes first, as one, then the others."""
+  count = math.prod(x.shape[axis] for axis in indexed)
+  row = [x.shape[axis] for axis in rest]
+  return x.transpose(*indexed, *rest).reshape(count, *row)
+
+
 def _gather(use: Use, x: jax.Array, indices: jax.Array) -> jax.Array:
   """Reads rows of the indexed axes, which become one."""
   axes, shape = gather_axes(use), x.shape
   indexed, rest, order = _flatten(axes, shape)
-  row = [shape[axis] for axis in rest]
-  count = math.prod(shape[axis] for axis in indexed)
-  flat = x.transpose(*indexed, *rest).reshape(count, *row)
+  flat = _as_rows(x, indexed, rest)
   rows, inside = _positions(axes, indexed, indices, shape)
   y = flat.at[rows].get(mode="promise_in_bounds")
   if use.params["mode"] == FILL:
@@ -260,9 +267,8 @@ def _scatter(name: str) -> Rewrite:
   ) -> jax.Array:
     axes, shape = scatter_axes(use), x.shape
     indexed, rest, order = _flatten(axes, shape)
-    row = [shape[axis] for axis in rest]
-    count = math.prod(shape[axis] for axis in indexed)
-    flat = x.transpose(*indexed, *rest).reshape(count, *row)
+    flat = _as_rows(x, indexed, rest)
+    count, *row = flat.shape
     rows, inside = _positions(axes, indexed, indices, shape)
     if use.params["mode"] != CLIP:  # a row more takes what is outside
       flat = jnp.concatenate([flat, jnp.zeros((1, *row), x.dtype)])
