@@ -1,0 +1,163 @@
+"""Judges of untrained networks on all cells of NAS-Bench-201, at its own size.
+
+  python -m experiments.nasbench201.fresh score --images=PATH --work=DIR
+  python -m experiments.nasbench201.fresh merge --work=DIR
+
+PATH is a .npz as `hwnas_jax.data.load` reads it, of CIFAR-10 or a part of it;
+the training split's first images are judged. The networks are the benchmark's:
+5 cells a stage, 16 channels, 32x32 images. `jacov` is scored by three draws of
+fresh weights and 64 images each, one column a draw; `synflow` and `nwot` by the
+first draw. Nothing is trained.
+
+It is meant for a GPU, where several processes share the work: `--part=0/4`
+scores every fourth cell. Each writes DIR/part<i>of<n>.npz as it goes, and a
+killed one goes on. `merge` writes full.npz and full.json, whose `jacov` is the
+mean of the draws. --smoke is a tiny size that shows that it runs.
+"""
+
+import argparse
+import pathlib
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.nasbench201.supernet import BATCH, DRAWS, HERE, living_cells
+from hwnas_jax.core.rng import stream
+from hwnas_jax.core.types import Genotype
+from hwnas_jax.data import augment
+from hwnas_jax.data import load as data
+from hwnas_jax.derive import judges
+from hwnas_jax.derive.judges import Evidence
+from hwnas_jax.io import readers, records, versions, writers
+from hwnas_jax.nets.models import make_supernet
+from hwnas_jax.spaces.nasbench201 import NasBench201
+
+# Column: (judge, draw). What matters most comes first.
+COLUMNS = {
+  "jacov0": ("jacov", 0),
+  "jacov1": ("jacov", 1),
+  "jacov2": ("jacov", 2),
+  "synflow": ("synflow", 0),
+  "nwot": ("nwot", 0),
+}
+AT_ONCE = 50  # cells between two writes
+SEED = 0
+
+
+def gather(args: argparse.Namespace) -> Evidence:
+  """The supernet, and DRAWS of fresh weights and images."""
+  dataset = data.load(f"npz:{args.images}")
+  size = (1, 4) if args.smoke else (5, 16)
+  spec = NasBench201(*size, dataset.image, dataset.num_classes)
+  net = make_supernet(spec)
+  images = augment.normalise(
+    dataset.train.images[: DRAWS * args.batch], dataset.mean, dataset.std
+  )
+  # The same weights on every platform.
+  with jax.default_device(jax.devices("cpu")[0]):
+    draws = judges.fresh(net, stream(SEED, "judges"), np.asarray(images), DRAWS)
+  return Evidence(spec, net, jax.device_put(draws, jax.devices()[0]))
+
+
+def score(args: argparse.Namespace) -> None:
+  """Scores the part's cells by every column; what is on disk is not redone."""
+  start = time.monotonic()
+  part, parts = (int(number) for number in args.part.split("/"))
+  evidence = gather(args)
+  print(f"evidence after {time.monotonic() - start:.1f} s", flush=True)
+  cells = list(living_cells(evidence.spec).items())[part::parts]
+  if args.smoke:
+    cells = cells[:3]
+  path = args.work / f"part{part}of{parts}.npz"
+  columns: dict[str, np.ndarray] = {}
+  if path.exists():
+    columns = readers.read_sealed(path)
+  columns["index"] = np.asarray([index for index, _ in cells])
+  for name in args.columns.split(","):
+    _fill(evidence, [cell for _, cell in cells], name, columns, path)
+
+
+def _fill(
+  evidence: Evidence,
+  cells: list[Genotype],
+  name: str,
+  columns: dict[str, np.ndarray],
+  path: pathlib.Path,
+) -> None:
+  """Adds a column, and writes the file every AT_ONCE cells."""
+  judge, draw = COLUMNS[name]
+  one = evidence._replace(draws=[evidence.draws[draw]])
+  column = columns.get(name, np.zeros(0))
+  if not len(column):
+    judges.judge([judge], one, cells[:1])  # compiles
+  for first in range(len(column), len(cells), AT_ONCE):
+    chosen = cells[first : first + AT_ONCE]
+    began = time.monotonic()
+    scores = judges.judge([judge], one, chosen).scores[judge]
+    column = columns[name] = np.concatenate([column, scores])
+    writers.write_arrays(path, columns)
+    rate = len(chosen) / (time.monotonic() - began)
+    print(f"{name}: {len(column)} cells, {rate:.1f} a second", flush=True)
+
+
+def merge(args: argparse.Namespace) -> None:
+  """One file of all parts; a column that a part lacks is left out."""
+  parts = [readers.read_sealed(p) for p in sorted(args.work.glob("part*.npz"))]
+  index = np.concatenate([part["index"] for part in parts])
+  order = np.argsort(index)
+  columns: dict[str, np.ndarray] = {"index": index[order]}
+  for name in COLUMNS:
+    if all(len(p.get(name, ())) == len(p["index"]) for p in parts):
+      columns[name] = np.concatenate([p[name] for p in parts])[order]
+  drawn = [columns.pop(f"jacov{i}") for i in range(DRAWS)]
+  columns["jacov"] = np.mean(drawn, 0)
+  args.out.mkdir(parents=True, exist_ok=True)
+  writers.write_arrays(args.out / "full.npz", columns)
+  about: dict[str, Any] = {
+    "cells": len(index),
+    "columns": list(columns),
+    "seed": SEED,
+    "draws": DRAWS,
+    "batch": args.batch,
+    "correlation_of_draws": np.corrcoef(drawn).tolist(),
+    "versions": versions.versions(),
+    "device": args.device or records.to_json(versions.device_fingerprint()),
+  }
+  writers.write_json(args.out / "full.json", about)
+
+
+def parse() -> argparse.Namespace:
+  """The command line."""
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("command", choices=("score", "merge"))
+  parser.add_argument("--images", type=pathlib.Path)
+  parser.add_argument("--work", type=pathlib.Path, required=True)
+  parser.add_argument("--out", type=pathlib.Path, default=HERE)
+  parser.add_argument("--part", default="0/1", help="of the cells: i/n")
+  parser.add_argument("--columns", default=",".join(COLUMNS))
+  parser.add_argument(
+    "--device", help="that scored, where merge runs elsewhere"
+  )
+  parser.add_argument("--smoke", action="store_true")
+  args = parser.parse_args()
+  if args.command == "score" and args.images is None:
+    parser.error("score needs --images")
+  args.batch = 8 if args.smoke else BATCH
+  return args
+
+
+def main() -> None:
+  """Runs the command."""
+  args = parse()
+  # TF32 would change the small eigenvalues that jacov reads.
+  jax.config.update("jax_default_matmul_precision", "highest")
+  args.work.mkdir(parents=True, exist_ok=True)
+  {"score": score, "merge": merge}[args.command](args)
+
+
+if __name__ == "__main__":
+  main()
