@@ -9,6 +9,8 @@
   the budget.
 """
 
+import dataclasses
+import functools
 import pathlib
 from typing import Any
 
@@ -21,17 +23,73 @@ from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import timing
 from hwnas_jax.derive import capacity, exact
 from hwnas_jax.io import readers, records, versions, writers
-from hwnas_jax.runs import query
 from hwnas_jax.runs.candidates import Proposals
 from hwnas_jax.runs.query import measure_here
 from hwnas_jax.spaces import architecture, rules
 
-# Of the way from the fastest to the slowest network; that one is alone.
-SHARES = (1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 5.5 / 6)
-ABOVE = 1.1  # of the budget, the largest predicted latency that is measured
+# Of the way from the fastest network measured to the largest.
+SHARES = (1 / 7, 2 / 7, 3 / 7, 4 / 7, 5 / 7, 6 / 7)
+ABOVE = 2.0  # of the budget, the largest predicted latency that is looked at
+NEAR = 1.02  # of the budget, the largest expected latency that is measured
 BAND = 0.9  # of the budget, what a random network takes at least
 FINALISTS = 5
-TRIES = 40  # networks measured for one
+FITTED = 12  # random networks measured first
+MOST = 20_000  # more than the space has
+
+
+@dataclasses.dataclass(eq=False)
+class Device:
+  """This device, and what was measured on it.
+
+  The latency of the next network is expected from how many of each operation
+  the measured ones run: all cells are alike, so places matter little.
+  """
+
+  run: hw.Run
+  latencies_ms: dict[Genotype, float] = dataclasses.field(default_factory=dict)
+
+  def counts(self, genotype: Genotype) -> np.ndarray:
+    """1, and how often each operation reaches the output: [O + 1]."""
+    net = self.run.nets.derived
+    ops = np.asarray(capacity.reaching(net, genotype))
+    counted = [(ops == op).sum() for op in range(len(net.ops))]
+    return np.asarray([1.0, *counted])
+
+  def begin(self) -> None:
+    """Measures random networks."""
+    net, rule = self.run.nets.derived, self.run.config.derive.rule
+    rng = np.random.default_rng(sizes.SEED)
+    while len(self.latencies_ms) < FITTED:
+      genotype = rules.random(net.space(), rule, rng)
+      if net.alive(genotype):
+        self.measured_ms(genotype)
+
+  @functools.lru_cache(1)
+  def _fit(self, measured: int) -> np.ndarray:
+    """A ridge on the networks measured so far."""
+    del measured
+    rows = np.asarray([self.counts(g) for g in self.latencies_ms])
+    latencies = np.asarray([*self.latencies_ms.values()])
+    square = rows.T @ rows + 0.1 * np.eye(rows.shape[1])
+    return np.linalg.solve(square, rows.T @ latencies)
+
+  def expected_ms(self, genotype: Genotype) -> float:
+    """By what was measured."""
+    return float(self.counts(genotype) @ self._fit(len(self.latencies_ms)))
+
+  def measured_ms(self, genotype: Genotype) -> float:
+    """Measured once."""
+    if genotype not in self.latencies_ms:
+      net, batch = self.run.nets.derived, self.run.config.latency.batch_size
+      latency = measure_here(net, batch, genotype)
+      self.latencies_ms[genotype] = latency.median_ms
+    return self.latencies_ms[genotype]
+
+  def keeps(self, genotype: Genotype, budget_ms: float) -> bool:
+    """Whether it keeps a budget; it is not measured if it is far from it."""
+    if self.expected_ms(genotype) > budget_ms * NEAR:
+      return False
+    return self.measured_ms(genotype) <= budget_ms
 
 
 def choose(args: Any, path: pathlib.Path) -> dict[str, Any]:
@@ -39,14 +97,20 @@ def choose(args: Any, path: pathlib.Path) -> dict[str, Any]:
   run = hw.search(sizes.make_config(args), workdir=args.workdir)
   document = readers.read_json(path) if path.exists() else {"budgets": []}
   rows, space = document["budgets"], run.nets.derived.space()
-  for place, budget_ms in enumerate(budgets_ms(run)):
+  device = Device(run)
+  device.begin()
+  budgets = document.setdefault("budgets_ms", budgets_ms(device).tolist())
+  for place, budget_ms in enumerate(budgets):
     if place < len(rows):
       continue
+    answer = run.query(f"{budget_ms:.6g}ms").network.genotype
+    device.measured_ms(answer)
+    largest_one = largest(device, budget_ms)
     genotypes = {
-      "family": family(run, budget_ms),
-      "finalists": finalists(run, budget_ms),
-      "largest": [largest(run, budget_ms)],
-      "random": [random_at(run, budget_ms, place)],
+      "family": [answer],
+      "finalists": finalists(device, budget_ms, largest_one),
+      "largest": [largest_one],
+      "random": [random_at(device, budget_ms, place)],
     }
     row = {
       role: [architecture.to_json(space, g) for g in of_role]
@@ -73,63 +137,60 @@ def about(run: hw.Run) -> dict[str, Any]:
   }
 
 
-def budgets_ms(run: hw.Run) -> np.ndarray:
-  """The budgets at SHARES of the reach: ms."""
-  low, high = query.reach_ms(
-    run.nets.derived, run.table, run.config.derive.rule
-  )
+def budgets_ms(device: Device) -> np.ndarray:
+  """The budgets at SHARES of the reach, as measured: ms."""
+  net, rule = device.run.nets.derived, device.run.config.derive.rule
+  costs = tables.costs(device.run.table)
+  limit = exact.limit("latency", net.space(), costs, np.inf)
+  (slowest,) = capacity.largest(net, rule, [limit], 1)
+  high = device.measured_ms(slowest)
+  low = min(device.latencies_ms.values())
   return low + (high - low) * np.asarray(SHARES)
 
 
-def family(run: hw.Run, budget_ms: float) -> list[Genotype]:
-  """What the query answers."""
-  return [run.query(f"{budget_ms:.6g}ms").network.genotype]
+def largest(device: Device, budget_ms: float) -> Genotype:
+  """The largest network whose measured latency keeps the budget."""
+  run = device.run
+  net, rule = run.nets.derived, run.config.derive.rule
+  costs = tables.costs(run.table)
+  limit = exact.limit("latency", net.space(), costs, budget_ms * ABOVE)
+  for genotype in capacity.largest(net, rule, [limit], MOST):
+    if device.keeps(genotype, budget_ms):
+      return genotype
+  raise ValueError(f"no network keeps {budget_ms:.3g} ms")
 
 
-def finalists(run: hw.Run, budget_ms: float) -> list[Genotype]:
-  """The committee's best that keep the budget as measured."""
-  ranking = Proposals(run.finished, run.table, {}).within(budget_ms * ABOVE)
+def finalists(
+  device: Device, budget_ms: float, largest_one: Genotype
+) -> list[Genotype]:
+  """The committee's best that keep the budget as measured.
+
+  The largest network that does says what the table predicts at this budget.
+  """
+  proposals = Proposals(device.run.finished, device.run.table, {})
+  table, net = device.run.table, device.run.nets.derived
+  predicted_ms = tables.predict_ms(table, net, largest_one)
+  limit_ms = max(budget_ms, predicted_ms * 1.001)
   kept: list[Genotype] = []
-  for candidate in ranking.candidates[:TRIES]:
-    if len(kept) < FINALISTS and _keeps(run, candidate.genotype, budget_ms):
+  for candidate in proposals.within(limit_ms).candidates:
+    fits = len(kept) < FINALISTS and device.keeps(candidate.genotype, budget_ms)
+    if fits:
       kept.append(candidate.genotype)
   return kept
 
 
-def largest(run: hw.Run, budget_ms: float) -> Genotype:
-  """The largest network whose measured latency keeps the budget."""
-  net, rule = run.nets.derived, run.config.derive.rule
-  costs = tables.costs(run.table)
-  limit = exact.limit("latency", net.space(), costs, budget_ms * ABOVE)
-  for genotype in capacity.largest(net, rule, [limit], TRIES):
-    if _keeps(run, genotype, budget_ms):
-      return genotype
-  raise ValueError(f"none of {TRIES} networks keeps {budget_ms:.3g} ms")
-
-
-def _keeps(run: hw.Run, genotype: Genotype, budget_ms: float) -> bool:
-  net, batch_size = run.nets.derived, run.config.latency.batch_size
-  return measure_here(net, batch_size, genotype).median_ms <= budget_ms
-
-
-def random_at(run: hw.Run, budget_ms: float, seed: int) -> Genotype:
+def random_at(device: Device, budget_ms: float, seed: int) -> Genotype:
   """A random living network that takes BAND to all of the budget."""
-  net, rule = run.nets.derived, run.config.derive.rule
+  net, rule = device.run.nets.derived, device.run.config.derive.rule
   rng = np.random.default_rng([sizes.SEED, seed])
-  space, ratios, drawn = net.space(), [1.0], 0
-  while len(ratios) <= TRIES and drawn < 100_000:
-    genotype, drawn = rules.random(space, rule, rng), drawn + 1
-    predicted_ms = tables.predict_ms(run.table, net, genotype)
-    # What was measured corrects the predictions of the next ones.
-    expected_ms = predicted_ms * float(np.median(ratios))
-    near = BAND * budget_ms <= expected_ms <= budget_ms
+  for _ in range(20_000):
+    genotype = rules.random(net.space(), rule, rng)
+    near = BAND * budget_ms <= device.expected_ms(genotype) <= budget_ms
     if not near or not net.alive(genotype):
       continue
-    measured_here = measure_here(net, run.config.latency.batch_size, genotype)
-    ratios.append(measured_here.median_ms / predicted_ms)
-    if BAND * budget_ms <= measured_here.median_ms <= budget_ms:
+    if BAND * budget_ms <= device.measured_ms(genotype) <= budget_ms:
       return genotype
-  raise ValueError(f"none of {TRIES} random networks takes {budget_ms:.3g} ms")
+  raise ValueError(f"no random network takes {budget_ms:.3g} ms")
 
 
 def measured(

@@ -9,7 +9,7 @@ SEED = 0
 CHOSEN = ("family", "finalists", "largest", "random")  # of each budget
 PADS = {"fashion_mnist": 2, "cifar10": 4}
 SEEDS = 3  # trainings of each network
-STEPS, SHORT_STEPS = 1880, 220  # of batches of 256
+STEPS, SHORT_STEPS = 1420, 220  # of batches of 256
 
 
 def make_config(args: Any) -> Any:

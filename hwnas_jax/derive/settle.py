@@ -108,10 +108,9 @@ def settle(
 ) -> Settled:
   """Measures until an answer keeps the budget and uses most of it.
 
-  At most MAX_MEASURED networks are measured. One whose place is 1 is the answer
-  if it keeps the budget, however little of the budget it uses: no budget would
-  change it. Otherwise the answer is the best of those that use FILL of the
-  budget, or the best of all where none does.
+  At most MAX_MEASURED networks are measured. The answer is the best of those
+  that use FILL of the budget, or the best of all where none does. Judges are
+  right among networks of similar size; they favour small ones wrongly.
 
   Args:
     candidates: gives the candidates within a limit; called again with another
@@ -132,8 +131,6 @@ def settle(
     measured = measure(following.genotype)
     tried[following.genotype] = MeasuredCandidate(following, measured)
     fits = measured.median_ms <= budget_ms
-    if fits and following.place == 1:
-      return Settled(following, measured, list(tried.values()))
     if fits and measured.median_ms >= FILL * budget_ms:
       break
     if fits:
@@ -245,8 +242,8 @@ def _next(
 ) -> Candidate | None:
   """The next candidate to measure, of those that may keep the budget.
 
-  It is the first of all; or else the best one that fills the budget; or else
-  the best, if it is better than those that kept the budget so far.
+  It is the best one that fills the budget; or else the best, if it is better
+  than those that kept the budget so far.
 
   Args:
     untried: best first.
@@ -261,6 +258,6 @@ def _next(
     return None
   best = corrected[0][0]
   filling = [c for c, ms in corrected if ms >= FILL * budget_ms]
-  if best.place > 1 and filling:
+  if filling:
     return filling[0]
   return best if best.place < best_place else None

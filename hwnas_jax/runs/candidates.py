@@ -25,7 +25,6 @@ from hwnas_jax.io import records
 from hwnas_jax.io.certificates import Source
 from hwnas_jax.runs import scores
 from hwnas_jax.runs.finished import Finished
-from hwnas_jax.spaces.rules import RULES
 from hwnas_jax.spaces.spec import Spec
 
 LIMITS = {"params": counts.params, "macs": counts.macs}
@@ -71,7 +70,7 @@ class Proposals:
     constraints = [self._timed(limit_ms), *self.constraints]
     keep = functools.partial(self._keeps, constraints)
     sources = self._merged(
-      filter(keep, [*self._controller(constraints), *self._derived]),
+      filter(keep, self._controller(constraints)),
       filter(keep, self._largest(limit_ms)),
     )
     if not sources:
@@ -144,12 +143,6 @@ class Proposals:
       state.controller,
       [records.Condition(simplex, float(scale)) for scale in scales],
     )
-
-  @functools.cached_property
-  def _derived(self) -> list[Genotype]:
-    """The architectures that the rule derives at each scale, no budget."""
-    rule, space = RULES[self._rule], self._net.space()
-    return [*{rule(space, rows): None for rows in self._logits}]
 
   @functools.cached_property
   def _without_budget(self) -> list[Genotype]:
