@@ -10,7 +10,6 @@
 """
 
 import dataclasses
-import functools
 import pathlib
 from typing import Any
 
@@ -33,11 +32,12 @@ ABOVE = 2.0  # of the budget, the largest predicted latency that is looked at
 NEAR = 1.02  # of the budget, the largest expected latency that is measured
 BAND = 0.9  # of the budget, what a random network takes at least
 FINALISTS = 5
+LIMITS = (1.0, 0.9, 0.8)  # predicted, where too few keep the budget as measured
 FITTED = 12  # random networks measured first
 MOST = 20_000  # more than the space has
 
 
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass
 class Device:
   """This device, and what was measured on it.
 
@@ -47,6 +47,7 @@ class Device:
 
   run: hw.Run
   latencies_ms: dict[Genotype, float] = dataclasses.field(default_factory=dict)
+  weights: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
 
   def counts(self, genotype: Genotype) -> np.ndarray:
     """1, and how often each operation reaches the output: [O + 1]."""
@@ -64,18 +65,9 @@ class Device:
       if net.alive(genotype):
         self.measured_ms(genotype)
 
-  @functools.lru_cache(1)
-  def _fit(self, measured: int) -> np.ndarray:
-    """A ridge on the networks measured so far."""
-    del measured
-    rows = np.asarray([self.counts(g) for g in self.latencies_ms])
-    latencies = np.asarray([*self.latencies_ms.values()])
-    square = rows.T @ rows + 0.1 * np.eye(rows.shape[1])
-    return np.linalg.solve(square, rows.T @ latencies)
-
   def expected_ms(self, genotype: Genotype) -> float:
-    """By what was measured."""
-    return float(self.counts(genotype) @ self._fit(len(self.latencies_ms)))
+    """By a ridge on what was measured."""
+    return float(self.counts(genotype) @ self.weights)
 
   def measured_ms(self, genotype: Genotype) -> float:
     """Measured once."""
@@ -83,6 +75,10 @@ class Device:
       net, batch = self.run.nets.derived, self.run.config.latency.batch_size
       latency = measure_here(net, batch, genotype)
       self.latencies_ms[genotype] = latency.median_ms
+      rows = np.asarray([self.counts(g) for g in self.latencies_ms])
+      square = rows.T @ rows + 0.1 * np.eye(rows.shape[1])
+      measured = rows.T @ np.asarray([*self.latencies_ms.values()])
+      self.weights = np.linalg.solve(square, measured)
     return self.latencies_ms[genotype]
 
   def keeps(self, genotype: Genotype, budget_ms: float) -> bool:
@@ -170,12 +166,14 @@ def finalists(
   proposals = Proposals(device.run.finished, device.run.table, {})
   table, net = device.run.table, device.run.nets.derived
   predicted_ms = tables.predict_ms(table, net, largest_one)
-  limit_ms = max(budget_ms, predicted_ms * 1.001)
   kept: list[Genotype] = []
-  for candidate in proposals.within(limit_ms).candidates:
-    fits = len(kept) < FINALISTS and device.keeps(candidate.genotype, budget_ms)
-    if fits:
-      kept.append(candidate.genotype)
+  for share in LIMITS:
+    limit_ms = share * max(budget_ms, predicted_ms * 1.001)
+    for candidate in proposals.within(limit_ms).candidates:
+      genotype = candidate.genotype
+      new = len(kept) < FINALISTS and genotype not in kept
+      if new and device.keeps(genotype, budget_ms):
+        kept.append(genotype)
   return kept
 
 

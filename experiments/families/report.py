@@ -39,8 +39,8 @@ def report(
 
 
 def accuracies(row: dict[str, Any], role: str) -> np.ndarray:
-  """Test accuracies of a role's network, in %, by training."""
-  return 100 * np.asarray(row["test"][row["ids"][role]])
+  """Test accuracies of a role's network in %, by training; [0] if untrained."""
+  return 100 * np.asarray(row["test"].get(row["ids"][role], []))
 
 
 def compare(row: dict[str, Any]) -> dict[str, Any]:
@@ -50,6 +50,8 @@ def compare(row: dict[str, Any]) -> dict[str, Any]:
   """
   gains: dict[str, Any] = {"budget_ms": row["budget_ms"]}
   for ours, rival in PAIRS:
+    if not row["test"].keys() >= {row["ids"][ours], row["ids"][rival]}:
+      continue
     gain = accuracies(row, ours) - accuracies(row, rival)
     gains[f"{ours} - {rival}"] = {
       "points": float(gain.mean()),
@@ -65,8 +67,9 @@ def draw(results: dict[str, Any], out: pathlib.Path) -> None:
   fig, ax = style.new_axes("", 8.0, 4.6)
   hues = style.ACCENT, style.PALETTE[1], style.PALETTE[2], style.MUTED
   for role, hue in zip(ROLES, hues, strict=True):
-    scores = np.asarray([accuracies(r, role) for r in results["budgets"]])
-    ids = [row["ids"][role] for row in results["budgets"]]
+    rows = [r for r in results["budgets"] if accuracies(r, role).size]
+    scores = np.asarray([accuracies(row, role) for row in rows])
+    ids = [row["ids"][role] for row in rows]
     ax.errorbar(
       [results["latencies"][i]["latency_ms"] for i in ids],
       scores.mean(1),
@@ -96,10 +99,16 @@ def table(results: dict[str, Any]) -> str:
     for role in ROLES:
       scores = accuracies(row, role)
       latency_ms = results["latencies"][row["ids"][role]]["latency_ms"]
-      cells.append(
-        f"{scores.mean():.2f} ({scores.std(ddof=1):.2f}), {latency_ms:.2f} ms"
+      accuracy = (
+        f"{scores.mean():.2f} ({scores.std(ddof=1):.2f})"
+        if scores.size
+        else "not trained"
       )
+      cells.append(f"{accuracy}, {latency_ms:.2f} ms")
     for pair in pairs:
+      if pair not in gains:
+        cells.append("-")
+        continue
       gain = gains[pair]
       difference = f"{gain['points']:+.2f} ({gain['standard_error']:.2f})"
       cells.append("same network" if gain["same_network"] else difference)
