@@ -12,7 +12,7 @@ first draw. Nothing is trained.
 It is meant for a GPU, where several processes share the work: `--part=0/4`
 scores every fourth cell. Each writes DIR/part<i>of<n>.npz as it goes, and a
 killed one goes on. `merge` writes full.npz and full.json, whose `jacov` is the
-mean of the draws. --smoke is a tiny size that shows that it runs.
+mean of the draws that are complete. --smoke is a tiny size that shows that it runs.
 """
 
 import argparse
@@ -111,17 +111,16 @@ def merge(args: argparse.Namespace) -> None:
   for name in COLUMNS:
     if all(len(p.get(name, ())) == len(p["index"]) for p in parts):
       columns[name] = np.concatenate([p[name] for p in parts])[order]
-  drawn = [columns.pop(f"jacov{i}") for i in range(DRAWS)]
-  columns["jacov"] = np.mean(drawn, 0)
+  draws = [name for name in columns if name.startswith("jacov")]
+  columns["jacov"] = np.mean([columns.pop(name) for name in draws], 0)
   args.out.mkdir(parents=True, exist_ok=True)
   writers.write_arrays(args.out / "full.npz", columns)
   about: dict[str, Any] = {
     "cells": len(index),
     "columns": list(columns),
     "seed": SEED,
-    "draws": DRAWS,
+    "draws": len(draws),
     "batch": args.batch,
-    "correlation_of_draws": np.corrcoef(drawn).tolist(),
     "versions": versions.versions(),
     "device": args.device or records.to_json(versions.device_fingerprint()),
   }

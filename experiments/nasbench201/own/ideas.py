@@ -6,10 +6,12 @@ From the repository root; DIR as for `protocol.run`. The frozen committee and
 list stay; what changes is one judge's scores:
 
 - ensemble: the mean rank of the three supernets' shared losses;
+- own jacov of the benchmark's size: one draw by `fresh.py`;
 - published jacov: of the benchmark's size, one draw, in place of ours.
 
-The first was chosen on the half (it is the better there), the second only shows
-what a better jacov would give. Writes ideas.json.
+The first was chosen on the half (it is the better there); nothing of the second
+was chosen; the third only shows what a better jacov would give. Writes
+ideas.json.
 """
 
 import argparse
@@ -57,8 +59,12 @@ def main() -> None:
   ]
   losses = sum(rankdata(cells.judges[SHARED]) for cells in ours)
   jacov = data.load(args.data_dir).judges["jacov"]
+  full = data.load(args.data_dir, folder / "full.npz").judges["jacov"]
   variants = {
     "as frozen": ours,
+    "own jacov, full size": [
+      c._replace(judges=c.judges | {"jacov": full}) for c in ours
+    ],
     "ensemble": [ours[0]._replace(judges=ours[0].judges | {SHARED: losses})],
     "published jacov": [
       c._replace(judges=c.judges | {"jacov": jacov}) for c in ours
