@@ -12,7 +12,7 @@ first draw. Nothing is trained.
 It is meant for a GPU, where several processes share the work: `--part=0/4`
 scores every fourth cell. Each writes DIR/part<i>of<n>.npz as it goes, and a
 killed one goes on. `merge` writes full.npz and full.json, whose `jacov` is the
-mean of the draws that are complete. --smoke is a tiny size, to see that it runs.
+mean of the complete draws. --smoke is a tiny size that shows that it runs.
 """
 
 import argparse
