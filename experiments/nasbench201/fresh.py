@@ -2,6 +2,7 @@
 
   python -m experiments.nasbench201.fresh score --images=PATH --work=DIR
   python -m experiments.nasbench201.fresh merge --work=DIR
+  python -m experiments.nasbench201.fresh join --work=DIR
 
 PATH is a .npz as `hwnas_jax.data.load` reads it, of CIFAR-10 or a part of it;
 the training split's first images are judged. The networks are the benchmark's:
@@ -12,7 +13,9 @@ first draw. Nothing is trained.
 It is meant for a GPU, where several processes share the work: `--part=0/4`
 scores every fourth cell. Each writes DIR/part<i>of<n>.npz as it goes, and a
 killed one goes on. `merge` writes full.npz and full.json, whose `jacov` is the
-mean of the complete draws. --smoke is a tiny size that shows that it runs.
+mean of the complete draws. `join` writes DIR/full_seed<i>.npz, the scores of
+each supernet with this jacov, for `protocol.run --scores`. --smoke is a tiny
+size that shows that it runs.
 """
 
 import argparse
@@ -127,12 +130,23 @@ def merge(args: argparse.Namespace) -> None:
   writers.write_json(args.out / "full.json", about)
 
 
+def join(args: argparse.Namespace) -> None:
+  """The scores of each supernet, with full.npz's jacov."""
+  full = readers.read_sealed(args.out / "full.npz")
+  jacov = dict(zip(full["index"], full["jacov"], strict=True))
+  for path in args.out.glob("seed?.npz"):
+    with np.load(path) as file:
+      scores = {name: file[name] for name in file.files if name != "seal"}
+    scores["jacov"] = np.asarray([jacov[index] for index in scores["index"]])
+    writers.write_arrays(args.work / f"full_{path.name}", scores)
+
+
 def parse() -> argparse.Namespace:
   """The command line."""
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument("command", choices=("score", "merge"))
+  parser.add_argument("command", choices=("score", "merge", "join"))
   parser.add_argument("--images", type=pathlib.Path)
   parser.add_argument("--work", type=pathlib.Path, required=True)
   parser.add_argument("--out", type=pathlib.Path, default=HERE)
@@ -155,7 +169,8 @@ def main() -> None:
   # TF32 would change the small eigenvalues that jacov reads.
   jax.config.update("jax_default_matmul_precision", "highest")
   args.work.mkdir(parents=True, exist_ok=True)
-  {"score": score, "merge": merge}[args.command](args)
+  commands = {"score": score, "merge": merge, "join": join}
+  commands[args.command](args)
 
 
 if __name__ == "__main__":
