@@ -26,9 +26,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.nasbench201.supernet import BATCH, DRAWS, HERE, living_cells
+from experiments.nasbench201.supernet import (
+  BATCH,
+  DRAWS,
+  HERE,
+  fill,
+  living_cells,
+)
 from hwnas_jax.core.rng import stream
-from hwnas_jax.core.types import Genotype
 from hwnas_jax.data import augment
 from hwnas_jax.data import load as data
 from hwnas_jax.derive import judges
@@ -45,7 +50,6 @@ COLUMNS = {
   "synflow": ("synflow", 0),
   "nwot": ("nwot", 0),
 }
-AT_ONCE = 50  # cells between two writes
 SEED = 0
 
 
@@ -79,30 +83,9 @@ def score(args: argparse.Namespace) -> None:
     columns = readers.read_sealed(path)
   columns["index"] = np.asarray([index for index, _ in cells])
   for name in args.columns.split(","):
-    _fill(evidence, [cell for _, cell in cells], name, columns, path)
-
-
-def _fill(
-  evidence: Evidence,
-  cells: list[Genotype],
-  name: str,
-  columns: dict[str, np.ndarray],
-  path: pathlib.Path,
-) -> None:
-  """Adds a column, and writes the file every AT_ONCE cells."""
-  judge, draw = COLUMNS[name]
-  one = evidence._replace(draws=[evidence.draws[draw]])
-  column = columns.get(name, np.zeros(0))
-  if not len(column):
-    judges.judge([judge], one, cells[:1])  # compiles
-  for first in range(len(column), len(cells), AT_ONCE):
-    chosen = cells[first : first + AT_ONCE]
-    began = time.monotonic()
-    scores = judges.judge([judge], one, chosen).scores[judge]
-    column = columns[name] = np.concatenate([column, scores])
-    writers.write_arrays(path, columns)
-    rate = len(chosen) / (time.monotonic() - began)
-    print(f"{name}: {len(column)} cells, {rate:.1f} a second", flush=True)
+    judge, draw = COLUMNS[name]
+    one = evidence._replace(draws=[evidence.draws[draw]])
+    fill(one, judge, [cell for _, cell in cells], columns, name, path)
 
 
 def merge(args: argparse.Namespace) -> None:

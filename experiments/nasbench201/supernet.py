@@ -11,9 +11,6 @@ unreachable operations is scored by the package's judges: `shared_loss` on
 examples that the supernet was not trained on, `synflow`, `jacov` (mean of three
 draws) and `nwot` on fresh weights of the same reduced size.
 
-With --draws nothing is trained: `jacov` alone is scored, by three draws of the
-seed's own, to measure its noise.
-
 Writes NAME.npz (for `protocol.run --scores`) and NAME.json to --out. A killed
 run goes on where it was. --smoke is a tiny size that shows that it runs.
 """
@@ -21,6 +18,7 @@ run goes on where it was. --smoke is a tiny size that shows that it runs.
 import argparse
 import pathlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -38,7 +36,6 @@ from hwnas_jax.derive.judges import Evidence
 from hwnas_jax.derive.shared import SharedWeights
 from hwnas_jax.io import readers, records, versions, writers
 from hwnas_jax.io.run_folder import RunFolder
-from hwnas_jax.nets.models import make_supernet
 from hwnas_jax.nets.supernet import Net
 from hwnas_jax.runs import pipeline, searching
 from hwnas_jax.spaces import nasbench201
@@ -49,7 +46,7 @@ CELLS, CHANNELS, SIDE, BATCH = 1, 16, 16, 64  # a stage; of images and steps
 DRAWS = 3  # of fresh weights, with BATCH images each
 HELD_OUT = 256  # examples of `shared_loss`
 FRESH = ("synflow", "jacov", "nwot")
-AT_ONCE = 200  # cells between two writes
+AT_ONCE = 50  # cells between two writes
 SMOKE_CELLS = 4
 
 
@@ -143,13 +140,24 @@ def draw(
   return judges.fresh(net, stream(seed, "judges"), normalised, DRAWS)
 
 
-def untrained(args: argparse.Namespace, dataset: arrays.Dataset) -> Evidence:
-  """What `jacov` reads."""
-  config = problems.resolve(make_config(args))
-  spec = problems.make_nets(config, dataset).supernet
-  assert isinstance(spec, NasBench201)
-  net = make_supernet(spec)
-  return Evidence(spec, net, draw(args.seed, dataset, net))
+def fill(
+  evidence: Evidence,
+  judge: str,
+  genotypes: Sequence[Genotype],
+  columns: dict[str, np.ndarray],
+  name: str,
+  path: pathlib.Path,
+) -> None:
+  """Adds a judge's column `name`, and writes all every AT_ONCE cells."""
+  column = columns.get(name, np.zeros(0))
+  for start in range(len(column), len(genotypes), AT_ONCE):
+    part = genotypes[start : start + AT_ONCE]
+    began = time.monotonic()
+    scores = judges.judge([judge], evidence, part).scores[judge]
+    column = columns[name] = np.concatenate([column, scores])
+    writers.write_arrays(path, columns)
+    rate = len(part) / (time.monotonic() - began)
+    print(f"{name}: {len(column)} cells, {rate:.1f} a second", flush=True)
 
 
 def score(
@@ -162,18 +170,8 @@ def score(
     columns = readers.read_sealed(path)
   genotypes = list(cells.values())
   names = ("shared_loss",) if args.fresh else ("shared_loss", *FRESH)
-  if args.draws:
-    names = ("jacov",)
   for name in names:
-    column = columns.get(name, np.zeros(0))
-    for start in range(len(column), len(genotypes), AT_ONCE):
-      part = genotypes[start : start + AT_ONCE]
-      began = time.monotonic()
-      scores = judges.judge([name], evidence, part).scores[name]
-      column = columns[name] = np.concatenate([column, scores])
-      writers.write_arrays(path, columns)
-      rate = len(part) / (time.monotonic() - began)
-      print(f"{name}: {len(column)} cells, {rate:.1f} a second", flush=True)
+    fill(evidence, name, genotypes, columns, name, path)
   if args.fresh:
     with np.load(args.fresh) as file:
       columns |= {name: file[name] for name in FRESH}
@@ -198,14 +196,11 @@ def parse() -> argparse.Namespace:
     type=pathlib.Path,
     help="another seed's .npz, whose scores of fresh weights are taken",
   )
-  parser.add_argument(
-    "--draws", action="store_true", help="jacov alone, nothing is trained"
-  )
   parser.add_argument("--smoke", action="store_true")
   args = parser.parse_args()
   if args.smoke:
     args.steps = 20
-  args.name = args.name or f"{'draws' if args.draws else 'seed'}{args.seed}"
+  args.name = args.name or f"seed{args.seed}"
   args.work = args.work or args.out / "runs"
   return args
 
@@ -214,7 +209,7 @@ def main() -> None:
   """Trains, scores, and writes both files."""
   args, start = parse(), time.monotonic()
   dataset = load_dataset(args.data_dir)
-  evidence = (untrained if args.draws else train)(args, dataset)
+  evidence = train(args, dataset)
   train_s = time.monotonic() - start
   cells = living_cells(evidence.spec)
   if args.smoke:

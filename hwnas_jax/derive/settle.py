@@ -23,8 +23,8 @@ class Candidate(NamedTuple):
   """An architecture that may be the answer.
 
   place: 1 is the best of all architectures that were compared. Those that the
-    latency budget excludes are compared too, so that no budget would change the
-    choice of the first. Equal ones have the same place.
+    latency budget excludes are compared too, so that none without the budget is
+    better than the first. Equal ones have the same place.
   predicted_ms: by the table, of the operations that reach the output.
   source: who proposed it.
   """
