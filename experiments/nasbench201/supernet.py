@@ -112,15 +112,20 @@ def living_cells(spec: NasBench201) -> dict[int, Genotype]:
   return cells
 
 
-def train(args: argparse.Namespace, dataset: arrays.Dataset) -> Evidence:
+def train(
+  args: argparse.Namespace,
+  dataset: arrays.Dataset,
+  config: Any,
+  examples: int = HELD_OUT,
+) -> Evidence:
   """Trains the supernet, or goes on; returns what the judges read."""
-  config = problems.resolve(make_config(args))
+  config = problems.resolve(config)
   nets = problems.make_nets(config, dataset)
   problem = problems.make(config, nets, None)
   folder = RunFolder.at(args.work / args.name)
   pipeline.begin(folder, config, "", dataset, nets)
   searched = searching.search(problem, folder, dataset)
-  images, labels = method.held_out(config, dataset, HELD_OUT)
+  images, labels = method.held_out(config, dataset, examples)
   shared = SharedWeights(
     searched.parts.net, searched.state.weights, images, labels
   )
@@ -209,7 +214,7 @@ def main() -> None:
   """Trains, scores, and writes both files."""
   args, start = parse(), time.monotonic()
   dataset = load_dataset(args.data_dir)
-  evidence = train(args, dataset)
+  evidence = train(args, dataset, make_config(args))
   train_s = time.monotonic() - start
   cells = living_cells(evidence.spec)
   if args.smoke:

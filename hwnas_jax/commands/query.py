@@ -48,7 +48,7 @@ def define_flags() -> None:
     "judges",
     [],
     "who ranks the candidates, such as synflow,jacov; by default the committee"
-    " of hwnas_jax.derive.committee.WEIGHTS",
+    " of hwnas_jax.derive.committee.COMMITTEES",
   )
   flags.DEFINE_integer(
     "finalists", None, "trains so many candidates briefly and takes the best"

@@ -5,20 +5,36 @@ judges have different sizes and tails, and sums of them would be the largest
 judge's opinion.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
-# By judge, how much its ranks count where nothing else is asked for. Chosen on
-# half of NAS-Bench-201's cells (experiments/nasbench201/own): of all committees
-# of at most three judges of weight 1 or 2 this one picked best.
-WEIGHTS: dict[str, float] = {
-  "synflow": 1.0,
-  "jacov": 2.0,
-  "shared_loss": 1.0,
-}
+# By judge, how much its ranks count where nothing else is asked for. Of all
+# committees of at most three judges with weights 1 and 2, these two picked best
+# on half of NAS-Bench-201's cells (experiments/nasbench201/own_full_size):
+# the first of all, the second of those without jacov. The supernet's weights
+# added nothing to the first.
+COMMITTEES: tuple[dict[str, float], ...] = (
+  {"jacov": 2.0, "macs": 1.0},
+  {"nwot": 2.0, "shared_loss": 2.0, "synflow": 1.0},
+)
+
+
+def default(left_out: Collection[str] = ()) -> dict[str, float]:
+  """The judges that are asked where nobody names any, with their weights.
+
+  The first of COMMITTEES that lacks no judge; if each lacks one, what is left
+  of the last.
+
+  Args:
+    left_out: judges that do not apply, as far as is known.
+  """
+  for weights in COMMITTEES:
+    if not weights.keys() & set(left_out):
+      return weights
+  return {n: w for n, w in COMMITTEES[-1].items() if n not in left_out}
 
 
 class Verdict(NamedTuple):

@@ -53,7 +53,7 @@ class Proposals:
   finished: the search.
   table: the device's latency table.
   limits: budgets other than latency: params, macs, memory_mb.
-  judges: their names; () is `committee.WEIGHTS`.
+  judges: their names; () is `committee.default`.
   """
 
   finished: Finished
@@ -174,20 +174,33 @@ class Proposals:
       sources[kept[function]] = source
     return sources
 
+  def _judged(self, genotypes: list[Genotype]) -> Judged:
+    """What the judges say; another committee where one of the first's lacks."""
+    if self.judges:
+      return scores.judge(self.finished, self.judges, genotypes)
+    left_out: dict[str, str] = {}
+    while True:
+      weights = committee.default(left_out)
+      judged = scores.judge(self.finished, [*weights], genotypes)
+      left_out |= judged.left_out
+      if not judged.left_out:
+        return judged._replace(left_out=left_out)
+
   def _rank(self, sources: Mapping[Genotype, Source]) -> Ranking:
     functions = {
       capacity.reaching(self._net, g): g for g in self._without_budget
     }
     functions |= {capacity.reaching(self._net, g): g for g in sources}
     compared = [*functions.values()]
-    names = self.judges or [*committee.WEIGHTS]
-    judged = scores.judge(self.finished, names, compared)
+    judged = self._judged(compared)
     if not judged.scores:
       reasons = "; ".join(f"{n}: {why}" for n, why in judged.left_out.items())
       raise ValueError(
         f"no judge applies: {reasons}. Choose others by --judges"
       )
-    weights = {name: committee.WEIGHTS.get(name, 1.0) for name in judged.scores}
+    weights = dict.fromkeys(judged.scores, 1.0)
+    if not self.judges:
+      weights = committee.default(judged.left_out)
     totals = committee.committee(judged.scores, weights).total
     rows = zip(compared, committee.places(totals), strict=True)
     candidates = [

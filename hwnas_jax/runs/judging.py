@@ -16,7 +16,7 @@ from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.derive import judges
-from hwnas_jax.derive.committee import WEIGHTS, committee
+from hwnas_jax.derive.committee import committee, default
 from hwnas_jax.derive.judges import Evidence
 from hwnas_jax.derive.shared import SharedWeights
 from hwnas_jax.io.judgements import Judgements
@@ -51,9 +51,8 @@ def judge(
   net = problem.nets.supernet
   space = net.space()
   judged = folder.judgements() or _drawn(problem.config, space)
-  done = {*judged.scores, *judged.left_out}
   read = None
-  for name in [name for name in WEIGHTS if name not in done]:
+  while name := _next_judge(judged):
     start = time.monotonic()
     read = read or evidence(problem, dataset, shared)
     scores, left_out = judges.judge([name], read, _genotypes(space, judged))
@@ -76,9 +75,10 @@ def judge(
       judged, rank_correlation=fitted.rank_correlation
     )
     folder.write_judgements(judged)
+    names = ", ".join(default(judged.left_out))
     print(
       f"surrogate: {len(judged.architectures)} architectures judged by"
-      f" {', '.join(judged.scores)} in {judged.wall_s:.0f} s; leave-one-out"
+      f" {names} in {judged.wall_s:.0f} s; leave-one-out"
       f" Spearman {fitted.rank_correlation:.2f}"
     )
   return fitted.surrogate
@@ -97,15 +97,19 @@ def fit(net: Spec, judged: Judgements) -> Fit:
     ValueError: see `method.surrogate.fit`.
   """
   genotypes = _genotypes(net.space(), judged)
-  scores = {
-    name: np.asarray(values, float) for name, values in judged.scores.items()
-  }
-  weights = {name: WEIGHTS[name] for name in scores}
+  weights = default(judged.left_out)
+  scores = {name: np.asarray(judged.scores[name], float) for name in weights}
   labels = committee(scores, weights).total
   dead = [not net.alive(genotype) for genotype in genotypes]
   labels[dead] = labels.min()
   mixes = architecture.one_hot(genotypes, len(net.ops))
   return surrogates.fit(mixes, labels)
+
+
+def _next_judge(judged: Judgements) -> str | None:
+  """A judge of the committee that was not asked yet."""
+  weights = default(judged.left_out)
+  return next((name for name in weights if name not in judged.scores), None)
 
 
 def _drawn(config: Config, space: Space) -> Judgements:

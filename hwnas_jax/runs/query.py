@@ -44,7 +44,7 @@ class Question:
   table: the latency table of the device; None is the run's table.
   limits: further budgets: params, macs, memory_mb (peak, compiled).
   measure: measures a genotype on the device; None measures on this one.
-  judges: who ranks the candidates; () is `derive.committee.WEIGHTS`.
+  judges: who ranks the candidates; () is `derive.committee.default`.
   finalists: how many are trained briefly; None trains none.
 
   Raises:

@@ -170,7 +170,7 @@ class Run:
       train: trains the network by the run's recipe.
       measure: measures a genotype on the device; None measures on this one.
       judges: who ranks the candidates, such as ("synflow", "macs"); () is
-        `derive.committee.WEIGHTS`.
+        `derive.committee.default`.
       finalists: trains the best candidates briefly and takes the most accurate;
         None takes the best by the judges.
       **limits: further budgets: params, macs, memory_mb (peak, compiled).

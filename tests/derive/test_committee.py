@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hwnas_jax.derive.committee import WEIGHTS, committee, places
+from hwnas_jax.derive.committee import COMMITTEES, committee, default, places
 from hwnas_jax.derive.judges import JUDGES
 
 
@@ -52,4 +52,15 @@ def test_places_are_from_the_best_and_equal_ones_share_the_first():
 
 
 def test_a_query_asks_judges_that_are_there():
-  assert WEIGHTS.keys() <= JUDGES.keys() and min(WEIGHTS.values()) > 0
+  for weights in COMMITTEES:
+    assert weights.keys() <= JUDGES.keys() and min(weights.values()) > 0
+
+
+def test_a_committee_that_lacks_a_judge_gives_way_to_the_next():
+  first, last = COMMITTEES
+  assert default() == default({"nwot"}) == first
+  assert default({"jacov"}) == last
+  # Each lacks one: the last does with what it has.
+  left = default({"jacov", "shared_loss"})
+  assert left == {"nwot": last["nwot"], "synflow": last["synflow"]}
+  assert default({"jacov", *last}) == {}

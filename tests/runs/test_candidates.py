@@ -23,9 +23,10 @@ OTHER = (SKIP,) * 6
 
 
 def by_size(finished, names, genotypes):
-  """One judge, who counts; another one is left out."""
-  net = finished.problem.nets.derived
-  return Judged({"macs": capacity.macs(net, genotypes)}, {"jacov": "why"})
+  """All judges count; jacov and synflow are left out."""
+  sizes = capacity.macs(finished.problem.nets.derived, genotypes)
+  left_out = {n: "why" for n in names if n in ("jacov", "synflow")}
+  return Judged({n: sizes for n in names if n not in left_out}, left_out)
 
 
 @pytest.fixture
@@ -60,8 +61,9 @@ def test_candidates_are_of_both_and_keep_the_limit(proposals):
   largest = capacity.largest(net, proposals._rule, [timed], capacity.COUNT)
   assert {g for g, s in sources.items() if s != "controller"} == set(largest)
   assert set(sources.values()) >= {"controller", "capacity"}
-  assert ranking.judged.left_out == {"jacov": "why"}
-  assert ranking.weights == {"macs": 1.0}
+  # The first committee lacks jacov, so the second is asked.
+  assert ranking.judged.left_out == {"jacov": "why", "synflow": "why"}
+  assert ranking.weights == {"nwot": 2.0, "shared_loss": 2.0}
 
 
 def limits(proposals):
@@ -94,7 +96,9 @@ def test_what_nothing_keeps_has_no_candidates(proposals):
 def test_without_a_judge_that_applies_there_is_no_answer(
   proposals, monkeypatch
 ):
-  nobody = lambda *_: Judged({}, {"jacov": "no images"})  # noqa: E731
+  nobody = lambda _, names, __: Judged(  # noqa: E731
+    {}, dict.fromkeys(names, "no images")
+  )
   monkeypatch.setattr(scores, "judge", nobody)
   with pytest.raises(ValueError, match="no judge applies: jacov: no images"):
     proposals.within(1e3)

@@ -46,7 +46,7 @@ def test_without_a_warm_up_there_is_no_supernet_and_no_dead_member(
   monkeypatch, tmp_path
 ):
   # It needs no compilation; the other judges have their own tests.
-  monkeypatch.setattr(judging, "WEIGHTS", {"macs": 1.0})
+  monkeypatch.setattr(judging, "default", lambda left_out: {"macs": 1.0})
   made = problem_of(
     space__name="nasbench201",
     space__num_cells=1,
@@ -85,7 +85,7 @@ def test_without_a_warm_up_there_is_no_supernet_and_no_dead_member(
 
 def test_a_warm_up_trains_the_supernet_and_then_it_rests(monkeypatch, tmp_path):
   weights = {"macs": 1.0, "shared_loss": 1.0}
-  monkeypatch.setattr(judging, "WEIGHTS", weights)
+  monkeypatch.setattr(judging, "default", lambda left_out: weights)
   with toy_space.registered():
     made = problem_of(
       space__name="toy",
