@@ -85,14 +85,11 @@ class Committee(Record, frozen=True, kw_only=True):
   left_out: dict[str, str] = {}
 
 
-class Largest(Record, frozen=True, kw_only=True):
-  """The largest architecture that keeps a query's budgets.
+class Rival(Record, frozen=True, kw_only=True):
+  """A network that keeps a query's budgets too, to compare the answer with.
 
-  It is predicted to, and not measured to be too slow; or it is measured to.
-  Size is counted in multiply-accumulates of what reaches the output; of equally
-  large ones it is the one of lower predicted latency.
-
-  macs: an image. measured: None if it was not measured.
+  macs: of what reaches the output, an image.
+  measured: None if it was not measured on the table's device.
   test_accuracy: None unless the run trained it.
   """
 
@@ -149,6 +146,10 @@ class Certificate(Record, frozen=True, kw_only=True):
   candidates: how many were predicted to keep every budget, by source.
   unconstrained_best_fits: no network without the latency budget ranks better.
   committee: how they were ranked.
+  largest: the one of most multiply-accumulates of those predicted to keep the
+    budgets and not measured to be too slow, or measured to keep them; of
+    equally large ones the one of lower predicted latency.
+  random: the run's random architectures that keep them, the slowest first.
   finalists: those that were trained briefly, best first; the first is the
     answer.
   simplex: the device's prices. simplex_residual: the part of its table that
@@ -165,7 +166,8 @@ class Certificate(Record, frozen=True, kw_only=True):
   source: Source
   candidates: dict[Source, int]
   unconstrained_best_fits: bool
-  largest: Largest
+  largest: Rival
+  random: tuple[Rival, ...] = ()
   committee: Committee
   finalists: tuple[Finalist, ...] = ()
   simplex: tuple[float, ...]

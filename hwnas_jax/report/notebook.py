@@ -13,7 +13,7 @@ from hwnas_jax.io.certificates import (
   Certificate,
   Committee,
   Finalist,
-  Largest,
+  Rival,
   Source,
 )
 from hwnas_jax.io.records import (
@@ -146,7 +146,11 @@ def answer_html(certificate: Certificate) -> str:
       f"Judge left out: {name}": reason
       for name, reason in certificate.committee.left_out.items()
     },
-    "The largest that fits": _largest(certificate.largest),
+    "The largest that fits": _rival(certificate.largest),
+    **{
+      f"Random network {place}": _rival(rival)
+      for place, rival in enumerate(certificate.random, 1)
+    },
     "Test accuracy": words.percent(certificate.accuracies.test_accuracy, 2),
     "Weights": certificate.weights or words.NOTHING,
     "Device": device_name(certificate.device),
@@ -186,16 +190,16 @@ def _places(committee: Committee) -> str:
   return f"{committee.place} of {committee.compared} ({', '.join(votes)})"
 
 
-def _largest(largest: Largest) -> str:
+def _rival(rival: Rival) -> str:
   parts = [
-    largest.id,
-    f"{words.count(largest.macs)} multiply-accumulates",
-    f"{words.ms(largest.predicted_ms)} predicted",
+    rival.id,
+    f"{words.count(rival.macs)} multiply-accumulates",
+    f"{words.ms(rival.predicted_ms)} predicted",
   ]
-  if largest.measured:
-    parts.append(f"{words.ms(largest.measured.median_ms)} measured")
-  if largest.test_accuracy is not None:
-    parts.append(f"test accuracy {words.percent(largest.test_accuracy, 2)}")
+  if rival.measured:
+    parts.append(f"{words.ms(rival.measured.median_ms)} measured")
+  if rival.test_accuracy is not None:
+    parts.append(f"test accuracy {words.percent(rival.test_accuracy, 2)}")
   return ", ".join(parts)
 
 

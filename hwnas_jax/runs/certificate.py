@@ -7,11 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from hwnas_jax.core.types import Genotype
+from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.derive import capacity, committee
 from hwnas_jax.derive.settle import Candidate, MeasuredCandidate
 from hwnas_jax.io import certificates, versions
-from hwnas_jax.io.certificates import Certificate
+from hwnas_jax.io.certificates import Certificate, Rival
 from hwnas_jax.io.records import Measurement
 from hwnas_jax.runs.candidates import Ranking
 from hwnas_jax.runs.finalists import Trained
@@ -65,6 +66,7 @@ def make(finished: Finished, table: LatencyTable, found: Found) -> Certificate:
     candidates=dict(sources),
     unconstrained_best_fits=answer.place == 1,
     largest=_largest(finished, found),
+    random=_random(finished, table, found),
     committee=_committee(found),
     finalists=tuple(_finalist(finished, found, *row) for row in found.trained),
     simplex=tuple(float(s) for s in found.simplex[0]),
@@ -98,7 +100,7 @@ def _id(finished: Finished, genotype: Genotype) -> str:
   return architecture.identity(space, genotype)
 
 
-def _largest(finished: Finished, found: Found) -> certificates.Largest:
+def _largest(finished: Finished, found: Found) -> Rival:
   """Of the candidates without those that were measured to be too slow.
 
   With those that were measured to fit, though they were predicted not to.
@@ -111,14 +113,57 @@ def _largest(finished: Finished, found: Found) -> certificates.Largest:
       predicted[candidate.genotype] = candidate.predicted_ms
   sizes = dict(zip(predicted, capacity.macs(net, list(predicted)), strict=True))
   genotype = min(predicted, key=lambda g: (-sizes[g], predicted[g]))
-  name = _id(finished, genotype)
+  return _rival(
+    finished, genotype, predicted[genotype], found.measured(genotype)
+  )
+
+
+def _random(
+  finished: Finished, table: LatencyTable, found: Found
+) -> tuple[Rival, ...]:
+  """The run's random architectures that keep the budgets, slowest first.
+
+  Memory is left out: it is not known without compiling them.
+  """
+  family, problem = finished.folder.family(), finished.problem
+  run_table, net = problem.table, problem.nets.derived
+  assert run_table is not None
+  # Then the run's measurements are of the table's device.
+  same = (table.fingerprint, table.batch_size) == (
+    run_table.fingerprint,
+    run_table.batch_size,
+  )
+  limits, rivals = found.budget.limits, []
+  for member in family.members if family else ():
+    if member.kind != "random":
+      continue
+    genotype = architecture.from_json(net.space(), member.architecture)
+    predicted_ms = tables.predict_ms(table, net, genotype)
+    measured = found.measured(genotype) or (member.latency if same else None)
+    latency_ms = measured.median_ms if measured else predicted_ms
+    if (
+      latency_ms <= found.budget.latency_ms
+      and member.params <= limits.get("params", np.inf)
+      and member.macs <= limits.get("macs", np.inf)
+    ):
+      rivals.append(_rival(finished, genotype, predicted_ms, measured))
+  return tuple(sorted(rivals, key=lambda rival: -rival.predicted_ms))
+
+
+def _rival(
+  finished: Finished,
+  genotype: Genotype,
+  predicted_ms: float,
+  measured: Measurement | None,
+) -> Rival:
+  net, name = finished.problem.nets.derived, _id(finished, genotype)
   trained = finished.folder.network(name).accuracies()
-  return certificates.Largest(
+  return Rival(
     id=name,
     architecture=architecture.to_json(net.space(), genotype),
-    macs=int(sizes[genotype]),
-    predicted_ms=predicted[genotype],
-    measured=found.measured(genotype),
+    macs=int(capacity.macs(net, [genotype])[0]),
+    predicted_ms=predicted_ms,
+    measured=measured,
     test_accuracy=trained.test_accuracy if trained else None,
   )
 

@@ -13,8 +13,8 @@ from hwnas_jax.io.certificates import (
   Certificate,
   Committee,
   Finalist,
-  Largest,
   Margin,
+  Rival,
   Scores,
   TableIdentity,
   Tried,
@@ -127,7 +127,7 @@ VOTE = Vote(judge="nwot", weight=1.0, score=None, place=4)
 COMMITTEE = Committee(
   compared=50, place=2, votes=(VOTE,), left_out={"jacov": "no gradients"}
 )
-LARGEST = Largest(
+LARGEST = Rival(
   id="a1",
   architecture=ARCHITECTURE,
   macs=2000,

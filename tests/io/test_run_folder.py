@@ -78,7 +78,7 @@ CERTIFICATE = certificates.Certificate(
   unconstrained_best_fits=True,
   simplex=(1.0,),
   simplex_residual=0.0,
-  largest=certificates.Largest(
+  largest=certificates.Rival(
     id="0a", architecture={"a": "conv"}, macs=2000, predicted_ms=1.3
   ),
   committee=certificates.Committee(

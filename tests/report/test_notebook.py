@@ -8,8 +8,8 @@ from hwnas_jax.io.certificates import (
   Certificate,
   Committee,
   Finalist,
-  Largest,
   Margin,
+  Rival,
   TableIdentity,
   Tried,
   Vote,
@@ -42,7 +42,7 @@ CERTIFICATE = Certificate(
   unconstrained_best_fits=False,
   simplex=(0.5, 0.5),
   simplex_residual=0.1,
-  largest=Largest(
+  largest=Rival(
     id="0a", architecture={"a": "conv"}, macs=2000, predicted_ms=1.3
   ),
   committee=Committee(
@@ -159,11 +159,15 @@ def test_an_answer_shows_its_finalists():
   largest = replace(
     CERTIFICATE.largest, measured=Measurement(1.45, 0.1), test_accuracy=0.91
   )
-  answer = replace(CERTIFICATE, finalists=(finalist,), largest=largest)
+  random = replace(largest, id="0b", test_accuracy=0.88)
+  answer = replace(
+    CERTIFICATE, finalists=(finalist,), largest=largest, random=(random,)
+  )
   text = cell_of(notebook.answer_html(answer)).text
   assert "Held-out accuracy" in text and "92.50 %" in text
   assert "by size" in text and "1.35 ms" in text and "12 s" in text
   assert "1.45 ms measured, test accuracy 91.00 %" in text
+  assert "Random network 1" in text and "test accuracy 88.00 %" in text
 
 
 def test_a_predicted_answer_says_so():

@@ -1,9 +1,11 @@
-"""The largest that fits, in a certificate."""
+"""What a certificate compares an answer with."""
 
 import types
 
+import msgspec
 import pytest
 
+from hwnas_jax.costs import table as tables
 from hwnas_jax.derive.judges import Judged
 from hwnas_jax.derive.settle import Candidate, MeasuredCandidate
 from hwnas_jax.io.certificates import Budget
@@ -12,6 +14,7 @@ from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.runs import certificate
 from hwnas_jax.runs.candidates import Ranking
 from hwnas_jax.runs.certificate import Found
+from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.nasbench201 import NasBench201
 
 CELLS = NasBench201(1, 4, (8, 8, 3), 10)
@@ -65,3 +68,43 @@ def test_a_measurement_decides_what_fits(largest):
   trained = Accuracies(test_accuracy=0.75)
   finished.folder.network(row.id).write_accuracies(trained)
   assert largest([small], [fits]).test_accuracy == 0.75
+
+
+def test_the_runs_random_networks_that_keep_the_budgets(tmp_path, monkeypatch):
+  """By measured latency where the table's device is the run's."""
+  measured = {SKIPS: 9.0, POOLS: 10.5, LARGER: 9.5}
+  space = CELLS.space()
+  members = [
+    types.SimpleNamespace(
+      kind="random" if g != LARGER else "member",
+      architecture=architecture.to_json(space, g),
+      latency=Measurement(ms, 0.1),
+      params=100,
+      macs=1000,
+    )
+    for g, ms in measured.items()
+  ]
+  folder = RunFolder(tmp_path)
+  family = types.SimpleNamespace(members=members)
+  monkeypatch.setattr(RunFolder, "family", lambda self: family)
+  monkeypatch.setattr(tables, "predict_ms", lambda table, net, g: 7.0 + g[3])
+  table = tables.empty(4)
+  problem = types.SimpleNamespace(
+    nets=types.SimpleNamespace(derived=CELLS), table=table
+  )
+  finished = types.SimpleNamespace(problem=problem, folder=folder)
+
+  def random(table, **limits):
+    found = Found(Budget("10ms", 10.0, limits), ((), 0.0), [], None, [], [])
+    return certificate._random(finished, table, found)
+
+  (rival,) = random(table)  # the pools are measured to be too slow
+  assert "skip_connect" in rival.architecture.values()
+  assert (rival.measured, rival.test_accuracy) == (Measurement(9.0, 0.1), None)
+  folder.network(rival.id).write_accuracies(Accuracies(test_accuracy=0.5))
+  assert random(table)[0].test_accuracy == 0.5
+  # On another device they are predicted, to 8 and 11 ms.
+  elsewhere = msgspec.structs.replace(table, fingerprint="another")
+  (rival,) = random(elsewhere)
+  assert (rival.predicted_ms, rival.measured) == (8.0, None)
+  assert random(table, params=99) == random(table, macs=999) == ()
