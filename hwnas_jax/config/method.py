@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from hwnas_jax.config.fields import Config
@@ -262,6 +263,8 @@ def held_out(
   """
   data, _ = make_search_data(config, dataset)
   unseen = data.controller_index
-  rows = (unseen if len(unseen) else data.weights_index)[:count]
-  images = augment.normalise(data.images[rows], dataset.mean, dataset.std)
-  return images, data.labels[rows]
+  rows = np.asarray(unseen if len(unseen) else data.weights_index)[:count]
+  # By NumPy: JAX would compile a gather for each shape.
+  images = jnp.asarray(np.asarray(data.images)[rows])
+  labels = jnp.asarray(np.asarray(data.labels)[rows])
+  return augment.normalise(images, dataset.mean, dataset.std), labels

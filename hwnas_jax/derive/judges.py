@@ -18,7 +18,6 @@ draws. What does not reach the output does not count, and candidates that differ
 only in that have one score, which is computed once.
 """
 
-import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -36,7 +35,8 @@ from hwnas_jax.derive.shared import SharedWeights
 from hwnas_jax.method.conditioned import plain
 from hwnas_jax.nets import probe
 from hwnas_jax.nets.init import op_shapes
-from hwnas_jax.nets.supernet import Net, run_op
+from hwnas_jax.nets.ops import make_op
+from hwnas_jax.nets.supernet import Net
 from hwnas_jax.spaces.darts import Darts
 from hwnas_jax.spaces.spec import Spec
 
@@ -206,11 +206,10 @@ def _kernel(forward: Forward, data: Any) -> Array:
   """How many ReLU units two images have both on or both off: [B, B]."""
   weights, images = data
 
-  def total(equal: Array) -> Array:
-    with probe.counting_relus(equal):
-      return forward(weights, images).sum()
-
-  return jax.grad(total)(jnp.zeros((len(images), len(images))))
+  equal = jax.new_ref(jnp.zeros((len(images), len(images))))
+  with probe.counting_relus(equal):
+    forward(weights, images)
+  return equal[...]
 
 
 def nwot(evidence: Evidence, genotypes: Sequence[Genotype], /) -> np.ndarray:
@@ -277,7 +276,7 @@ def _needs_homogeneous(evidence: Evidence, /) -> str | None:
 def _needs_relus(evidence: Evidence, /) -> str | None:
   """Why the ReLUs cannot be read."""
   batch = len(evidence.draws[0].images)
-  with probe.counting_relus(jnp.zeros((batch, batch))):
+  with probe.counting_relus(jax.new_ref(jnp.zeros((batch, batch)))):
     names = _traced_names(evidence.spec, batch)
   unseen = sorted(names & {"relu", "relu6"})
   if unseen:
@@ -320,8 +319,11 @@ def _traced_names(spec: Spec, batch: int = 1) -> set[str]:
   for site in sites.values():
     shape = batch, site.height, site.width, site.channels_in
     x = jax.ShapeDtypeStruct(shape, jnp.float32)
-    run = functools.partial(run_op, site)
-    names |= program.names(jax.make_jaxpr(run)(op_shapes(site), x).jaxpr)
+    # Traced anew: `run_op` would hand out the trace of a site that computes
+    # the same by a function of another name.
+    run = make_op(site, "search").apply
+    traced = jax.make_jaxpr(run)({"params": op_shapes(site)}, x)
+    names |= program.names(traced.jaxpr)
   return names
 
 

@@ -17,6 +17,7 @@ from hwnas_jax.io.records import Measurement
 
 FILL = 0.9  # of the budget that an answer should use
 MAX_MEASURED = 8
+MAX_FILLING = 2  # after the first that keeps the budget
 
 
 class Candidate(NamedTuple):
@@ -108,7 +109,8 @@ def settle(
 ) -> Settled:
   """Measures until an answer keeps the budget and uses most of it.
 
-  At most MAX_MEASURED networks are measured. The answer is the best of those
+  At most MAX_MEASURED networks are measured, and MAX_FILLING after the first
+  that keeps the budget. The answer is the best of those
   that use FILL of the budget, or the best of all where none does. Judges are
   right among networks of similar size; they favour small ones wrongly.
 
@@ -126,13 +128,15 @@ def settle(
   tried: dict[Genotype, MeasuredCandidate] = {}
   following: Candidate | None = first
   best_place = np.inf  # of those that kept the budget
-  limit_ms = budget_ms
-  while following is not None and len(tried) < MAX_MEASURED:
+  most, limit_ms = MAX_MEASURED, budget_ms
+  while following is not None and len(tried) < most:
     measured = measure(following.genotype)
     tried[following.genotype] = MeasuredCandidate(following, measured)
     fits = measured.median_ms <= budget_ms
     if fits and measured.median_ms >= FILL * budget_ms:
       break
+    if fits and np.isinf(best_place):
+      most = min(most, len(tried) + MAX_FILLING)
     if fits:
       best_place = min(best_place, following.place)
     if np.isfinite(measured.median_ms):

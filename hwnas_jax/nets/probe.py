@@ -5,7 +5,7 @@ computes without batch norm, and which ReLUs are on. A judge
 (`derive.judges`) traces the network inside one of
 
   with without_norm(): ...       batch norms hand on their input
-  with counting_relus(probe): ...  see there
+  with counting_relus(count): ...  see there
 
 Outside of them, layers trace to what they always do.
 """
@@ -27,7 +27,9 @@ COUNTED = "_counted_relu"
 # mode is traced again in the other.
 _mode = jax.make_user_context(default_value="")
 _NO_NORM, _RELUS = "without norm", "relus"
-_probe: contextvars.ContextVar[Array | None] = contextvars.ContextVar("probe")
+_count: contextvars.ContextVar[jax.Ref | None] = contextvars.ContextVar(
+  "count", default=None
+)
 
 
 @contextlib.contextmanager
@@ -46,35 +48,36 @@ def norm_is_off() -> bool:
 
 
 @contextlib.contextmanager
-def counting_relus(probe: Array) -> Iterator[None]:
-  """Inside it the gradient of `probe` counts equal ReLU units.
+def counting_relus(count: jax.Ref | None) -> Iterator[None]:
+  """Inside it ReLUs add to a count of their equal units as they run.
 
-  Take the gradient of any function of the network's logits with respect to
-  the probe. It is K[B, B], where K[a, b] counts the units of ReLUs that are
-  both on or both off for images a and b (Mellor et al. 2021, equation 2). It
-  depends neither on that function nor on the probe's values. Gradients with
-  respect to anything else are wrong inside.
+  After the network has run, count[a, b] has risen by the units of its ReLUs
+  that are both on or both off for images a and b (Mellor et al. 2021,
+  equation 2). Only what runs forward can be counted, and not under `jax.vmap`.
 
   Args:
-    probe: [B, B], B the number of images; what the gradient is taken of.
+    count: float32[B, B], B the number of images. None counts nothing.
   """
-  token = _probe.set(probe)
+  if count is None:
+    yield
+    return
+  token = _count.set(count)
   try:
     with _mode(_RELUS):
       yield
   finally:
-    _probe.reset(token)
+    _count.reset(token)
 
 
-def counts_relus() -> bool:
-  """Whether this is traced inside `counting_relus`, with a probe of its own."""
-  return _mode.value == _RELUS
+def counter() -> jax.Ref | None:
+  """The count of the `counting_relus` that this is traced inside, if any."""
+  return _count.get() if _mode.value == _RELUS else None
 
 
 def relu(x: Array) -> Array:
   """max(x, 0)."""
-  if counts_relus():
-    return _counted_relu(x, _probe.get())
+  if (count := counter()) is not None:
+    return _counted_relu(x, count)
   return jnn.relu(x)
 
 
@@ -82,33 +85,14 @@ def relu6(x: Array) -> Array:
   """min(max(x, 0), 6)."""
   if norm_is_off():
     return jnn.relu(x)
-  if counts_relus():
+  if counter() is not None:
     return jnp.minimum(relu(x), 6.0)
   return lax.clamp(0.0, x, 6.0)
 
 
 @jax.jit  # so that a jaxpr names it
-def _counted_relu(x: Array, probe: Array) -> Array:
-  return _count(x, probe)
-
-
-@jax.custom_vjp
-def _count(x: Array, probe: Array) -> Array:
-  """ReLU of [B, ...]; the probe [B, B] gets K of its units."""
-  del probe
-  return jnp.maximum(x, 0.0)
-
-
-def _count_fwd(x: Array, probe: Array) -> tuple[Array, Array]:
-  return _count(x, probe), x > 0
-
-
-def _count_bwd(on: Array, g: Array) -> tuple[Array, Array]:
-  signs = jnp.where(on, 1.0, -1.0).reshape(on.shape[0], -1).astype(g.dtype)
+def _counted_relu(x: Array, count: jax.Ref) -> Array:
+  signs = jnp.where(x > 0, 1.0, -1.0).reshape(x.shape[0], -1)
   # c c^T + (1 - c)(1 - c)^T of the codes c = (signs + 1) / 2.
-  equal = (signs @ signs.T + signs.shape[1]) / 2
-  # Zeros, so that the compiler removes the backward pass of what is before.
-  return jnp.zeros(on.shape, g.dtype), equal
-
-
-_count.defvjp(_count_fwd, _count_bwd)
+  count[...] += (signs @ signs.T + signs.shape[1]) / 2
+  return jnp.maximum(x, 0.0)

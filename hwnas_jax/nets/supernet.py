@@ -1,5 +1,6 @@
 """`Net`: a supernet as two pure functions, the same in every space."""
 
+import functools
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -81,13 +82,11 @@ def run_op(site: Site, params: Params, x: Array) -> Any:
   Returns:
     [B, H', W', C_out]; of an ImageNet stem two such arrays.
   """
-  # A probe is a tracer of one trace, and must not be kept for the next.
-  run = _run if probe.counts_relus() else _run_jitted
-  return run(site, params, x)
+  return _run(site, params, x, probe.counter())
 
 
-def _run(site: Site, params: Params, x: Array) -> Any:
-  return make_op(site, "search").apply({"params": params}, x)
-
-
-_run_jitted = jax.jit(_run, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0)
+def _run(site: Site, params: Params, x: Array, counter: jax.Ref | None) -> Any:
+  # The counter is an argument: a tracer must not be kept with the trace.
+  with probe.counting_relus(counter):
+    return make_op(site, "search").apply({"params": params}, x)

@@ -1,19 +1,23 @@
 """A finished search, read from its run folder to answer queries."""
 
 import dataclasses
+import functools
 
 from hwnas_jax.config import problem as problems
 from hwnas_jax.config.problem import Problem
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.data.arrays import Dataset
+from hwnas_jax.derive.judges import Evidence
 from hwnas_jax.io import checkpoint
 from hwnas_jax.io.records import Measurement
 from hwnas_jax.io.run_folder import RunFolder
-from hwnas_jax.runs import pipeline, searching, stages
+from hwnas_jax.runs import judging, pipeline, searching, stages
 from hwnas_jax.runs.searching import Searched
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
+
+HELD_OUT = 256  # examples that the shared weights are compared on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +34,19 @@ class Finished:
   dataset: Dataset
   searched: Searched
   measured: dict[Genotype, Measurement]
+
+  @functools.cached_property
+  def evidence(self) -> Evidence:
+    """What judges read, made once: they are compiled for its supernet.
+
+    The shared weights are compared on HELD_OUT examples.
+    """
+    shared = searching.shared_weights(self.problem, self.dataset, self.searched)
+    if shared is not None:
+      shared = shared._replace(
+        images=shared.images[:HELD_OUT], labels=shared.labels[:HELD_OUT]
+      )
+    return judging.evidence(self.problem, self.dataset, shared)
 
 
 def load(folder: RunFolder, dataset: Dataset | None = None) -> Finished:

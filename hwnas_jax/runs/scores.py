@@ -14,14 +14,12 @@ import numpy as np
 from hwnas_jax.core import tree
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.derive import capacity, judges
-from hwnas_jax.derive.judges import Evidence, Judged
+from hwnas_jax.derive.judges import Judged
 from hwnas_jax.io import records, versions
 from hwnas_jax.io.certificates import Scores
-from hwnas_jax.runs import judging, searching
-from hwnas_jax.runs.finished import Finished
+from hwnas_jax.runs import judging
+from hwnas_jax.runs.finished import HELD_OUT, Finished
 from hwnas_jax.spaces import architecture
-
-HELD_OUT = 256  # examples that the shared weights are compared on
 
 
 def judge(
@@ -64,7 +62,7 @@ def _ask(
   todo = {name: ids for name, ids in missing.items() if ids}
   if not todo:
     return known
-  evidence = _evidence(finished)
+  evidence = finished.evidence
 
   def ask(name: str) -> Judged:
     new = [genotypes[i] for i in todo[name]]
@@ -114,14 +112,3 @@ def _digest(finished: Finished) -> str:
     [made_with[name] for name in ("jax", "jaxlib", "hwnas_jax")],
   )
   return hashlib.sha256(repr(read).encode()).hexdigest()
-
-
-def _evidence(finished: Finished) -> Evidence:
-  """What judges read; the shared weights are compared on fewer examples."""
-  problem, dataset = finished.problem, finished.dataset
-  shared = searching.shared_weights(problem, dataset, finished.searched)
-  if shared is not None:
-    shared = shared._replace(
-      images=shared.images[:HELD_OUT], labels=shared.labels[:HELD_OUT]
-    )
-  return judging.evidence(problem, dataset, shared)

@@ -12,6 +12,7 @@ from hwnas_jax.config import method
 from hwnas_jax.core import tree
 from hwnas_jax.core.compile import ahead, jit
 from hwnas_jax.core.types import Array, Genotype, Params
+from hwnas_jax.data.arrays import Split
 from hwnas_jax.data.augment import normalise
 from hwnas_jax.io import readers, writers
 from hwnas_jax.io.records import Accuracies, DataSet
@@ -160,14 +161,18 @@ def inherited(
   problem, dataset = finished.problem, finished.dataset
   net = problem.nets.derived
   network = make_network(net, genotype, "train")
-  init = jit(functools.partial(train_step.init_variables, network))
-  fresh, stats = init(jax.random.key(0))
-  params = tree.overlay(
-    fresh,
-    inherit(problem.nets.supernet, genotype, finished.searched.state.weights),
+  shared = inherit(
+    problem.nets.supernet, genotype, finished.searched.state.weights
   )
   augment = functools.partial(normalise, mean=dataset.mean, std=dataset.std)
-  estimate = jit(make_estimate(network, augment, ESTIMATED))
+  estimate = make_estimate(network, augment, ESTIMATED)
+
+  @jit
+  def complete(shared: Params, train: Split) -> tuple[Params, Params]:
+    fresh, stats = train_step.init_variables(network, jax.random.key(0))
+    params = tree.overlay(fresh, shared)
+    return params, estimate(params, stats, train)
+
   evaluate = jit(
     make_evaluate(
       make_network(net, genotype, "eval"),
@@ -175,10 +180,11 @@ def inherited(
       problem.config.train.batch_size,
     )
   )
-  lowered = (
-    estimate.lower(params, stats, dataset.train),
-    evaluate.lower(params, stats, dataset.test),
+  first = complete.lower(shared, dataset.train)
+  shapes = jax.tree.map(
+    lambda info: jax.ShapeDtypeStruct(info.shape, info.dtype), first.out_info
   )
-  estimate, evaluate = ahead(lambda program: program.compile(), lowered)
-  stats = estimate(params, stats, dataset.train)
+  lowered = first, evaluate.lower(*shapes, dataset.test)
+  complete, evaluate = ahead(lambda program: program.compile(), lowered)
+  params, stats = complete(shared, dataset.train)
   return params, stats, float(evaluate(params, stats, dataset.test))

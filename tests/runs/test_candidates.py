@@ -23,9 +23,9 @@ OTHER = (SKIP,) * 6
 
 
 def by_size(finished, names, genotypes):
-  """All judges count; jacov and synflow are left out."""
+  """All judges count; jacov and nwot are left out."""
   sizes = capacity.macs(finished.problem.nets.derived, genotypes)
-  left_out = {n: "why" for n in names if n in ("jacov", "synflow")}
+  left_out = {n: "why" for n in names if n in ("jacov", "nwot")}
   return Judged({n: sizes for n in names if n not in left_out}, left_out)
 
 
@@ -62,8 +62,8 @@ def test_candidates_are_of_both_and_keep_the_limit(proposals):
   assert {g for g, s in sources.items() if s != "controller"} == set(largest)
   assert set(sources.values()) >= {"controller", "capacity"}
   # The first committee lacks jacov, so the second is asked.
-  assert ranking.judged.left_out == {"jacov": "why", "synflow": "why"}
-  assert ranking.weights == {"nwot": 2.0, "shared_loss": 2.0}
+  assert ranking.judged.left_out == {"jacov": "why", "nwot": "why"}
+  assert ranking.weights == {"shared_loss": 1.0}
 
 
 def limits(proposals):

@@ -57,20 +57,20 @@ def test_architectures_are_judged_once_and_the_fit_is_kept(
   folder = RunFolder.at(tmp_path)
   fitted = judging.judge(made, folder, embedded.digits(), None)
   # Without jacov the second committee is asked.
-  assert asked == ["jacov", "nwot", "shared_loss", "synflow"]
+  assert asked == ["jacov", "nwot", "shared_loss"]
   judged = folder.judgements()
   assert len(set(map(str, judged.architectures))) == COUNT
   assert judged.left_out == {"jacov": "it does not apply here"}
-  assert len(judged.scores["synflow"]) == COUNT
+  assert len(judged.scores["nwot"]) == COUNT
   printed = capsys.readouterr().out
   assert "surrogate: jacov is left out: it does not apply here" in printed
   correlation = f"{judged.rank_correlation:.2f}"
-  names = "nwot, shared_loss, synflow"
+  names = "nwot, shared_loss"
   assert f"{COUNT} architectures judged by {names} in" in printed
   assert f"leave-one-out Spearman {correlation}" in printed
   assert judged.rank_correlation > 0.9
   again = judging.judge(made, folder, embedded.digits(), None)
-  assert len(asked) == 4 and capsys.readouterr().out == ""
+  assert len(asked) == 3 and capsys.readouterr().out == ""
   np.testing.assert_array_equal(again.pairs, fitted.pairs)
   finished = types.SimpleNamespace(problem=made, folder=folder)
   kind, _ = weights.provide(finished, (3,) * 6, folder.answer("abc"))
@@ -93,7 +93,7 @@ def test_a_run_that_was_stopped_asks_only_the_other_judges(
   assert folder.judgements().rank_correlation is None
   monkeypatch.setattr(judges, "judge", judge)
   judging.judge(made, folder, embedded.digits(), None)
-  assert asked[2:] == ["shared_loss", "synflow"]
+  assert asked[2:] == ["shared_loss"]
 
 
 def test_a_dead_architecture_has_the_lowest_rank(
@@ -108,7 +108,7 @@ def test_a_dead_architecture_has_the_lowest_rank(
   dead = np.asarray([not net.alive(g) for g in genotypes])
   assert 0 < dead.sum() < COUNT / 2
   # By the judges, who count an operation, the dead are not the worst.
-  scores = np.asarray(judged.scores["synflow"], float)
+  scores = np.asarray(judged.scores["nwot"], float)
   assert scores[dead].max() > scores[~dead].min()
   fitted = []
   monkeypatch.setattr(

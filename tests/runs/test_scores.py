@@ -14,6 +14,7 @@ from hwnas_jax.io.certificates import Scores
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.runs import judging
 from hwnas_jax.runs import scores as run_scores
+from hwnas_jax.runs.finished import HELD_OUT, Finished
 
 POOLS, SKIPS, CONVS = (0,) * 5, (1,) * 5, (2,) * 5
 
@@ -38,7 +39,7 @@ def asked(monkeypatch):
     return Judged({name: np.asarray(scores)}, {})
 
   monkeypatch.setattr(judges, "judge", judge)
-  monkeypatch.setattr(run_scores, "_evidence", lambda finished: None)
+  monkeypatch.setattr(Finished, "evidence", None)
   return calls
 
 
@@ -86,11 +87,13 @@ def test_an_unknown_judge_is_refused_before_anything_is_read(finished, asked):
 
 
 def test_a_run_has_what_judges_read(finished):
-  evidence = run_scores._evidence(finished)
+  evidence = finished.evidence
+  # Judges are compiled for its supernet: another would be compiled again.
+  assert finished.evidence is evidence
   assert len(evidence.draws) == judging.DRAWS
   images = evidence.draws[0].images
   assert images.shape == (judging.BATCH, 8, 8, 1)
-  assert len(evidence.shared.images) == run_scores.HELD_OUT
+  assert len(evidence.shared.images) == HELD_OUT
   names = ["macs", "jacov"]
   scores, left_out = run_scores.judge(finished, names, [SKIPS, CONVS])
   sizes = capacity.macs(finished.problem.nets.derived, [SKIPS, CONVS])

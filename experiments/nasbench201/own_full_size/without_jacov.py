@@ -5,10 +5,10 @@
 
 From the repository root; the arguments are those of `protocol.run`. A DARTS
 space has no jacov. From tune.json, whose rows were made on one half of the
-cells, it takes the best committee without jacov, and the best that does not
-read the shared weights either, and judges both on every part. Writes
-without_jacov.json: by part and committee, [mean of the settings, worst setting]
-by supernet and shuffle.
+cells, it takes the best committee without jacov, the best of two judges, and
+the best that does not read the shared weights either, and judges them on every
+part. Writes without_jacov.json: by part and committee, [mean of the settings,
+worst setting] by supernet and shuffle.
 """
 
 import argparse
@@ -26,7 +26,7 @@ HERE = pathlib.Path(__file__).parent
 
 
 def main() -> None:
-  """Judges both committees; prints means over shuffles and supernets."""
+  """Judges the committees; prints means over shuffles and supernets."""
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
@@ -36,8 +36,9 @@ def main() -> None:
   supernets = [data.load(args.data_dir, path) for path in args.scores]
   rows = readers.read_json(HERE / "tune.json")["committee"]  # best first
   without = [row for row in rows if "jacov" not in row["weights"]]
-  best = [without[0]]
-  best += [row for row in without if SHARED not in row["weights"]][:1]
+  pairs = [row for row in without if len(row["weights"]) == 2]
+  unshared = [row for row in without if SHARED not in row["weights"]]
+  best = [without[0], pairs[0], unshared[0]]
   results: dict[str, Any] = {
     "versions": versions.versions(),
     "data_sha256": data.digests(args.data_dir, args.scores),
