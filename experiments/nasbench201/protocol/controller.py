@@ -13,6 +13,7 @@ nothing about which other cell is the next best.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +27,7 @@ from hwnas_jax.core.compile import repeat
 from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Array, Condition, Params
 from hwnas_jax.method import conditions, controllers, price, samplers, schedule
+from hwnas_jax.method.controllers import Controller
 from hwnas_jax.method.entropy import entropies
 from hwnas_jax.method.parts import Parts
 from hwnas_jax.method.parts import Settings as StepSettings
@@ -40,12 +42,16 @@ SPACE = NasBench201(5, 16, (32, 32, 3), 10).space()
 REFERENCE = np.ones(SPACE.shape)  # one price for each operation
 LOW, HIGH = 0.3, 100.0  # of the scale
 CONE = conditions.cone(len(OPS), LOW, HIGH)
-CONTROLLER = controllers.mlp(SPACE, CONE)
+MAKE = {
+  "mlp": controllers.mlp,
+  "pivots": controllers.pivots,
+  "piecewise": lambda space, cone: controllers.piecewise(space),
+  "mixture": controllers.mixture,
+}
 PRICE = price.cone(range(len(OPS)))
 NUM_SCALES = 33  # that a query asks for
 STEPS, LEARNING_RATE = 20_000, 0.01
 LOGGED = 20  # times
-DRAWS = 16  # architectures a step, all under its condition
 TEMPERATURE = schedule.exponential(1.0, 0.3)
 
 
@@ -64,9 +70,28 @@ class Settings:
   spread: str
 
 
-class Trained(NamedTuple):
-  """Parameters of CONTROLLER, and the loss [LOGGED] that led there."""
+class Form(NamedTuple):
+  """What is trained, and how its gradient is estimated.
 
+  kind: a name in MAKE.
+  conditions: of which a step's gradient is the mean.
+  draws: architectures for each condition.
+  sampler: of these.
+  """
+
+  kind: str = "mlp"
+  conditions: int = 1
+  draws: int = 16
+  sampler: str = "straight_through"
+
+
+FROZEN = Form()  # that every report has
+
+
+class Trained(NamedTuple):
+  """A controller with its parameters, and the loss [LOGGED] that led there."""
+
+  controller: Controller
   params: Params
   losses: np.ndarray
 
@@ -89,9 +114,14 @@ def device_prices(genotypes: np.ndarray, latency_ms: np.ndarray) -> np.ndarray:
   return prices / prices.sum()
 
 
-def train(surrogate: Surrogate, entropy: float, seed: int) -> Trained:
-  """Trains CONTROLLER against a surrogate, for conditions of the whole cone."""
-  dispatch, parts, spans = _program(entropy)
+def train(
+  surrogate: Surrogate, entropy: float, seed: int, form: Form = FROZEN
+) -> Trained:
+  """Trains a controller against a surrogate, for conditions of the whole cone.
+
+  There are STEPS draws of a condition, whatever the form.
+  """
+  dispatch, parts, spans = _program(entropy, form)
   state = init_state(parts, spans, stream(seed, "training"))
   nothing = jnp.zeros((1,), jnp.int32)
   data = SearchData(nothing, nothing, nothing, nothing, surrogate)
@@ -100,16 +130,45 @@ def train(surrogate: Surrogate, entropy: float, seed: int) -> Trained:
   for _ in range(LOGGED):
     state, metrics = dispatch(state, data, table)
     losses.append(float(metrics["loss"]))
-  return Trained(state.controller, np.asarray(losses))
+  return Trained(parts.controller, state.controller, np.asarray(losses))
+
+
+def gradient(
+  surrogate: Surrogate, entropy: float, form: Form
+) -> Callable[[Array, Array], Params]:
+  """(key of a condition, key of its draws) -> a gradient at the start."""
+  made = MAKE[form.kind](SPACE, CONE)
+  draw = samplers.SAMPLERS[form.sampler].draw
+  assert draw is not None
+  params = made.init(stream(0, "noise"))
+
+  def loss(params: Params, condition: Condition, key: Array) -> Array:
+    logits = made.apply(params, CONE.features(condition))
+    mix = draw(key, logits, TEMPERATURE(jnp.zeros(())), form.draws)
+    prices = PRICE(jnp.asarray(REFERENCE, jnp.float32), condition)
+    priced = (prices * jax.nn.softmax(logits)).sum()
+    return (
+      -surrogate.quality(mix.weights).mean()
+      + priced
+      - entropy * entropies(logits).sum()
+    )
+
+  def one(key: Array, draws: Array) -> Params:
+    return jax.grad(loss)(params, CONE.draw(key), draws)
+
+  return one
 
 
 @functools.cache
-def _program(entropy: float) -> tuple[Any, Parts, list[Span]]:
+def _program(entropy: float, form: Form) -> tuple[Any, Parts, list[Span]]:
   """(STEPS / LOGGED steps, compiled; their parts; their phase)."""
-  adam = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, STEPS))
+  updates = STEPS // form.conditions
+  adam = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, updates))
+  if form.conditions > 1:
+    adam = optax.MultiSteps(adam, form.conditions).gradient_transformation()
   parts = Parts(
     net=Net(lambda key: {}, lambda weights, mix, images: images),
-    controller=CONTROLLER,
+    controller=MAKE[form.kind](SPACE, CONE),
     conditions=CONE,
     price=PRICE,
     temperature=TEMPERATURE,
@@ -118,31 +177,33 @@ def _program(entropy: float) -> tuple[Any, Parts, list[Span]]:
     controller_optimiser=adam,
     regulariser=lambda logits: -entropy * entropies(logits).sum(),
   )
-  sampler = samplers.SAMPLERS["straight_through"]
-  estimator = samplers.make_estimator(sampler, DRAWS, 1)
+  sampler = samplers.SAMPLERS[form.sampler]
+  estimator = samplers.make_estimator(sampler, form.draws, 1)
   phase = Phase(estimator, weights=False, surrogate=True)
-  step = make_step(parts, StepSettings(STEPS, DRAWS), phase)
+  step = make_step(parts, StepSettings(STEPS, form.draws), phase)
   spans = [Span(phase, STEPS)]
   return jax.jit(repeat(step, STEPS // LOGGED)), parts, spans
 
 
-@jax.jit
-def _logits(params: Params, simplex: Array, scales: Array) -> Array:
+@functools.partial(jax.jit, static_argnums=0)
+def _logits(
+  controller: Controller, params: Params, simplex: Array, scales: Array
+) -> Array:
   """Of D devices' S [D, K] and T scales: [D, T, E, O]."""
 
   def at(simplex: Array, scale: Array) -> Array:
-    return CONTROLLER.apply(params, CONE.features(Condition(simplex, scale)))
+    return controller.apply(params, CONE.features(Condition(simplex, scale)))
 
   by_scale = jax.vmap(at, (None, 0))
   return jax.vmap(functools.partial(by_scale), (0, None))(simplex, scales)
 
 
 def log_likelihoods(
-  params: Params, simplex: np.ndarray, genotypes: np.ndarray
+  trained: Trained, simplex: np.ndarray, genotypes: np.ndarray
 ) -> np.ndarray:
   """Of cells [N, E] for D devices' S [D, K]: [D, NUM_SCALES, N]."""
   scales = np.geomspace(LOW, HIGH, NUM_SCALES)
-  logits = _logits(params, jnp.asarray(simplex), jnp.asarray(scales))
+  logits = _logits(*trained[:2], jnp.asarray(simplex), jnp.asarray(scales))
   log_p = np.asarray(jax.nn.log_softmax(logits))
   flat = one_hot(genotypes).reshape(len(genotypes), -1)
   return log_p.reshape(*log_p.shape[:2], -1) @ flat.T

@@ -156,7 +156,7 @@ def controllers(
 
   def candidates(timed: int | None) -> np.ndarray:
     likelihoods = controller.log_likelihoods(
-      trained.params, choices.prices(cells, seed, timed), cells.genotypes
+      trained, choices.prices(cells, seed, timed), cells.genotypes
     )
     return controller.candidates(problem, likelihoods, settings, CANDIDATES)
 

@@ -126,7 +126,7 @@ def _controllers(
     fitted = choices.fit_surrogate(cells, labels, committee.weights, seed)
     trained = controller.train(fitted, entropy, seed)
     likelihoods = controller.log_likelihoods(
-      trained.params, choices.prices(cells, seed), cells.genotypes
+      trained, choices.prices(cells, seed), cells.genotypes
     )
     for band, spread in itertools.product(BANDS, SPREADS):
       settings = Settings(entropy, band, spread)
