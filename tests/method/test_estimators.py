@@ -4,6 +4,7 @@ import collections
 import functools
 import itertools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -109,6 +110,36 @@ def test_only_what_is_asked_for_is_given(name):
     assert (grads.weights is not None) == (WEIGHTS in wrt)
     assert (grads.logits is not None) == (LOGITS in wrt)
     assert metrics["loss"].shape == ()
+
+
+@every
+@pytest.mark.parametrize("ops", [1, 2])
+def test_corners_of_numbers_give_finite_gradients(name, ops):
+  """Temperatures of 1e-3 to 1e3, logits to 1e4, one operation, one row."""
+  sampler = SAMPLERS[name]
+  estimator = make_estimator(sampler, None, 2)
+  least = max(1e-3, sampler.least_temperature)
+
+  def loss(weights, mix):
+    branches = [lambda w, x, op=op: w * x + op for op in range(ops)]
+    total = 0.0
+    for choice in range(2):
+      given = branches, weights[choice], X, mix.weights[..., choice, :]
+      own = jax.tree.map(lambda p, c=choice: p[c], mix.paths)
+      y = mix_all(*given) if own is None else run_paths(*given, own)
+      total += jnp.square(y - 2 * X).mean()
+    return total, {"loss": total}
+
+  @jax.jit
+  def gradients(logits, temperature):
+    variables = Variables(jnp.ones(2), logits)
+    sampling = Sampling(jax.random.key(0), temperature)
+    return estimator.grads(loss, BOTH, variables, sampling, estimator.init())
+
+  for temperature in (least, 1.0, 1e3):
+    for scale in (0.0, 1.0, 1e4):
+      logits = scale * jnp.linspace(-1, 1, 2 * ops).reshape(2, ops)
+      chex.assert_tree_all_finite(gradients(logits, temperature))
 
 
 # One path.
