@@ -174,6 +174,6 @@ def _digest(finished: Finished, brief: Config) -> str:
 def _seconds(home: NetworkFolder) -> float:
   """How long a training took by its log, pauses and compilation left out."""
   times = [row["unix_time_s"] for row in readers.read_jsonl(home.metrics)]
-  if len(times) < 2:
-    return 0.0
-  return float(np.median(np.diff(times)) * len(times))
+  passed_s = np.diff(times)
+  passed_s = passed_s[passed_s > 0]  # the clock may have been set back
+  return float(np.median(passed_s) * len(times)) if len(passed_s) else 0.0

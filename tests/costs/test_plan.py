@@ -240,6 +240,19 @@ def test_the_runner_refuses_a_changed_file(folder):
   assert "plan.json is damaged" in run(folder).stderr
 
 
+@pytest.mark.parametrize(
+  "content", [b"", b"{", b"{}", b"[]", b"\xff\xfe", b"[" * 100_000, b"1e999"]
+)
+def test_the_runner_names_what_is_no_record(tmp_path, content):
+  path = tmp_path / "timings.json"
+  path.write_bytes(content)
+  with pytest.raises(SystemExit, match=r"timings\.json is damaged: delete it"):
+    runner.read(path, "delete it")
+  path.unlink()
+  with pytest.raises(SystemExit, match=r"timings\.json is not in"):
+    runner.read(path, "delete it")
+
+
 def first_samples(document):
   return next(iter(document["samples_ms"]["site_000"].values()))
 

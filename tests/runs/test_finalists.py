@@ -58,6 +58,25 @@ def trained(monkeypatch):
 LOG = [(20, 0.0), (40, 2.0), (60, 3602.0), (80, 3604.0)]
 
 
+@pytest.mark.parametrize(
+  ("times_s", "seconds"),
+  [
+    ((0.0, 2.0, 3602.0, 3604.0), 8.0),
+    ((9000.0, 2.0, 4.0, 6.0), 8.0),
+    ((9000.0, 2.0), 0.0),
+    ((9000.0,), 0.0),
+  ],
+)
+def test_seconds_leave_out_pauses_and_a_clock_that_is_set_back(
+  tmp_path, times_s, seconds
+):
+  home = RunFolder(tmp_path).network("a")
+  home.path.mkdir(parents=True)
+  rows = [f'{{"step": {i}, "unix_time_s": {t}}}' for i, t in enumerate(times_s)]
+  home.metrics.write_text("\n".join(rows) + "\n")
+  assert finalists._seconds(home) == seconds
+
+
 def genotypes(finished, *sums):
   """An architecture of each sum of columns."""
   count = len(finished.problem.nets.derived.space().choices)

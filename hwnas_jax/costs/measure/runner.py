@@ -38,9 +38,19 @@ def cpu_model() -> str:
 
 
 def read(path: pathlib.Path, remedy: str) -> dict[str, Any]:
-  """Reads a JSON file and checks its digest; ends the program if it differs."""
-  document = json.loads(path.read_text())
-  if document.get("digest") != digest(document):
+  """Reads a JSON object and checks its digest; ends the program if it is none.
+
+  What is cut short, no text, nested too deeply or no object is damaged too.
+  """
+  try:
+    document = json.loads(path.read_text(encoding="utf-8"))
+  except FileNotFoundError:
+    sys.exit(f"{path.name} is not in {path.parent}: {remedy}")
+  except (ValueError, RecursionError):
+    document = None
+  if not isinstance(document, dict) or document.get("digest") != digest(
+    document
+  ):
     sys.exit(f"{path.name} is damaged: {remedy}")
   return document
 
