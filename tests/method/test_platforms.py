@@ -1,0 +1,104 @@
+"""Programs for devices that are not here: traced and lowered, not compiled."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from toy_config import CELLS, config
+
+from hwnas_jax.config import method
+from hwnas_jax.config import problem as problems
+from hwnas_jax.data import embedded
+from hwnas_jax.method.state import CostTable
+from hwnas_jax.method.step import init_state, make_step
+from hwnas_jax.nets.conv import tracing_for
+from hwnas_jax.nets.models import make_network
+from hwnas_jax.spaces import rules
+from hwnas_jax.train import step as train_step
+
+SPACES = {
+  "darts": CELLS,
+  "nasbench201": {"space__name": "nasbench201", "space__num_cells": 1}
+  | {"space__channels": 4},
+  "mobile": {"space__name": "mobile", "space__skeleton": "tiny"},
+}
+SAMPLERS = ("gumbel_softmax", "gdas")  # a mixture, a path
+PLATFORMS = ("cuda", "tpu")
+
+
+def problem(space, sampler="gumbel_softmax"):
+  """A search priced by multiply-accumulates, so that it needs no table."""
+  fields = config(
+    **SPACES[space],
+    cost__name="macs",
+    search__batch_size=4,
+    sampler__name=sampler,
+    sampler__per_example=False,
+    derive__rule="argmax",
+  )
+  nets = problems.make_nets(fields, embedded.digits())
+  return problems.make(fields, nets, None)
+
+
+def lowered(function, *arguments, platforms=PLATFORMS):
+  """A function's StableHLO for some platforms, traced for the first."""
+  with tracing_for(platforms[0]):
+    traced = jax.jit(function).trace(*arguments)
+  return traced.lower(lowering_platforms=platforms).as_text()
+
+
+def depthwise(text):
+  """Whether a program has a convolution of several groups."""
+  parts = text.split("feature_group_count = ")[1:]
+  return any(int(part.split()[0]) > 1 for part in parts)
+
+
+def search_step(space, sampler):
+  """(the step, its arguments as shapes)."""
+  made, dataset = problem(space, sampler), embedded.digits()
+  parts, settings = method.make_parts(made, dataset)
+  spans = method.make_phases(made.config)
+  start = functools.partial(init_state, parts, spans)
+  state = jax.eval_shape(start, jax.random.key(0))
+  data, _ = method.make_search_data(made.config, dataset)
+  shape = made.nets.supernet.space().shape
+  table = CostTable(jnp.ones(shape), jnp.zeros(()))
+  return make_step(parts, settings, spans[-1].phase), (state, data, table)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("space", SPACES)
+def test_a_search_step_lowers_for_accelerators(space, sampler):
+  step, arguments = search_step(space, sampler)
+  text = lowered(step, *arguments)
+  assert "stablehlo.convolution" in text
+  # NAS-Bench-201 has no depthwise convolution.
+  assert depthwise(text) == (space != "nasbench201")
+
+
+def test_on_a_cpu_depthwise_convolutions_are_sums():
+  step, arguments = search_step("mobile", "gdas")
+  assert not depthwise(lowered(step, *arguments, platforms=("cpu",)))
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_training_and_inference_lower_for_accelerators(name):
+  made, dataset = problem(name), embedded.digits()
+  net, recipe = made.nets.derived, made.config.train
+  rng, space = np.random.default_rng(0), net.space()
+  drawn = (rules.random(space, "argmax", rng) for _ in range(100))
+  genotype = next(genotype for genotype in drawn if net.alive(genotype))
+  network, optimiser = make_network(net, genotype, "train"), optax.sgd(0.1)
+  start = functools.partial(train_step.init_state, network, optimiser)
+  state = jax.eval_shape(start, jax.random.key(0))
+  augment = method.make_augment(made.config, dataset)
+  step = train_step.make_train_step(network, optimiser, recipe, augment)
+  assert "stablehlo.convolution" in lowered(step, state, dataset.train)
+  module = make_network(net, genotype, "eval")
+  images = jax.ShapeDtypeStruct((4, *net.image), jnp.float32)
+  variables = jax.eval_shape(module.init, jax.random.key(0), images)
+  infer = lambda v, x: module.apply(v, x)[0]  # noqa: E731
+  assert "stablehlo.convolution" in lowered(infer, variables, images)
