@@ -12,7 +12,6 @@ are those of `supernet.py`; what differs is the way of training:
 - `scaled`: fair, and each path's gradient is divided by the path's loss, so
   that paths which are still bad do not decide for the shared weights.
 - `longer`: fair, three times as many steps.
-- `small_rate`: fair, a third of the learning rate.
 
 Then `shared_loss` scores the cells of the half on which choices are made, over
 --examples held-out examples. Rows are added to --json: rank correlation
@@ -82,11 +81,10 @@ def scaled() -> Estimator:
 
 
 class Way(NamedTuple):
-  """A way of training: sampler, steps as a multiple of STEPS, learning rate."""
+  """A way of training: sampler, and steps as a multiple of STEPS."""
 
   sampler: str = "ordered"
   times: int = 1
-  weights_lr: float = 0.05
 
 
 WAYS = {
@@ -94,16 +92,14 @@ WAYS = {
   "uniform": Way(sampler="gdas", times=5),
   "scaled": Way(sampler="scaled"),
   "longer": Way(times=3),
-  "small_rate": Way(weights_lr=0.017),
 }
 
 
 def make_config(args: argparse.Namespace) -> Any:
-  """The config of `supernet.py` with the way's sampler and rate."""
+  """The config of `supernet.py` with the way's sampler."""
   way = WAYS[args.way]
   config = supernet.make_config(args)
   config.sampler.update(name="ordered", warmup=way.sampler)
-  config.search.weights_lr = way.weights_lr
   return config
 
 
