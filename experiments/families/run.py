@@ -31,7 +31,7 @@ def parse() -> argparse.Namespace:
   )
   commands = ("choose", "train", "report", "draw")
   parser.add_argument("command", choices=commands)
-  parser.add_argument("name", choices=sizes.PADS)
+  parser.add_argument("name", choices=sizes.SIZES)
   parser.add_argument("--data", help="default: TFDS's")
   parser.add_argument("--workdir", type=pathlib.Path)
   parser.add_argument("--part", default="0/1", help="of the budgets: i/n")

@@ -1,22 +1,39 @@
 """The config of the search, and the recipes of the trainings."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import hwnas_jax as hw
 from hwnas_jax.config.fields import Train
 
 SEED = 0
 CHOSEN = ("family", "finalists", "largest", "random")  # of each budget
-PADS = {"fashion_mnist": 2, "cifar10": 4}
 SEEDS = 3  # trainings of each network
-STEPS, SHORT_STEPS = 1420, 220  # of batches of 256
+
+
+class Size(NamedTuple):
+  """Of a data set: augmentation and trainings.
+
+  pad: pixels. steps, short_steps: of a full and of a finalist's training.
+  """
+
+  pad: int
+  steps: int = 1420
+  short_steps: int = 220
+  batch_size: int = 256
+
+
+SIZES = {
+  "fashion_mnist": Size(2),
+  "cifar10": Size(4),
+  "cifar10_reduced": Size(2, 400, 80, 128),  # see reduce.py
+}
 
 
 def make_config(args: Any) -> Any:
   """NAS-Bench-201's cells, one a stage; see configs/nasbench201.py."""
   config = hw.load_config("nasbench201")
   config.seed = SEED
-  config.data.update(name=args.data, pad=PADS[args.name], flip=True)
+  config.data.update(name=args.data, pad=SIZES[args.name].pad, flip=True)
   config.space.update(num_cells=1, channels=16)
   config.derive.update(num_scales=2, num_random=0)
   config.condition.update(low=0.3, high=100.0)
@@ -49,12 +66,13 @@ def make_config(args: Any) -> Any:
 
 def recipe(args: Any, short: bool) -> Train:
   """How networks are trained; a short training has a cosine of its own."""
-  steps = SHORT_STEPS if short else STEPS
+  size = SIZES[args.name]
+  steps = size.short_steps if short else size.steps
   if args.smoke:
     steps = 20
   return Train(
     num_steps=steps,
-    batch_size=32 if args.smoke else 256,
+    batch_size=32 if args.smoke else size.batch_size,
     lr=0.1,
     weight_decay=5e-4,
     num_seeds=1 if short else SEEDS,
