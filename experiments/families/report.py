@@ -23,15 +23,22 @@ NAMES = {"largest": "largest that fits", "finalist": "family, five finalists"}
 def report(
   choices: pathlib.Path, parts: pathlib.Path, out: pathlib.Path
 ) -> None:
-  """Joins choices and trainings of all parts in results.json, and draws it."""
+  """Joins choices and trainings of all parts in results.json, and draws it.
+
+  A budget whose networks are not trained yet is left out, and named.
+  """
   results = readers.read_json(choices)
   trained = [readers.read_json(p) for p in sorted(parts.glob("part*of*.json"))]
   if not trained:
     raise SystemExit(f"{parts} has no trainings yet: run the command train")
-  found = [row for part in trained for row in part.pop("budgets")]
-  found.sort(key=lambda row: row["budget_ms"])
-  rows = zip(results["budgets"], found, strict=True)
-  results["budgets"] = [chosen | row for chosen, row in rows]
+  rows = {r["budget_ms"]: r for part in trained for r in part.pop("budgets")}
+  chosen = results["budgets"]
+  results["budgets"] = [
+    row | rows[row["budget_ms"]] for row in chosen if row["budget_ms"] in rows
+  ]
+  results["not_trained_ms"] = [
+    row["budget_ms"] for row in chosen if row["budget_ms"] not in rows
+  ]
   results["trainings"] = trained
   results["comparison"] = [compare(row) for row in results["budgets"]]
   writers.write_json(out / "results.json", results)

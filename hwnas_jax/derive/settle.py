@@ -17,7 +17,6 @@ from hwnas_jax.io.records import Measurement
 
 FILL = 0.9  # of the budget that an answer should use
 MAX_MEASURED = 8
-MAX_FILLING = 2  # after the first that keeps the budget
 
 
 class Candidate(NamedTuple):
@@ -85,7 +84,10 @@ def begin(
   margin: float,
   before: Sequence[Known] = (),
 ) -> Candidate:
-  """The best candidate predicted to keep the budget, else the fastest one.
+  """The best candidate predicted to fill the budget.
+
+  Where none is predicted to use FILL of it, the best predicted to keep it;
+  where none is, the fastest one.
 
   Args:
     ranked: best first, at least one.
@@ -94,9 +96,10 @@ def begin(
     before: networks measured before, which correct predictions of similar ones.
   """
   corrected = [_corrected_ms(c, before) for c in ranked]
-  for candidate, ms in zip(ranked, corrected, strict=True):
-    if ms * margin <= budget_ms:
-      return candidate
+  for least_ms in (FILL * budget_ms, 0.0):
+    for candidate, ms in zip(ranked, corrected, strict=True):
+      if least_ms <= ms * margin <= budget_ms:
+        return candidate
   return ranked[int(np.argmin(corrected))]
 
 
@@ -109,8 +112,7 @@ def settle(
 ) -> Settled:
   """Measures until an answer keeps the budget and uses most of it.
 
-  At most MAX_MEASURED networks are measured, and MAX_FILLING after the first
-  that keeps the budget. The answer is the best of those
+  At most MAX_MEASURED networks are measured. The answer is the best of those
   that use FILL of the budget, or the best of all where none does. Judges are
   right among networks of similar size; they favour small ones wrongly.
 
@@ -128,15 +130,13 @@ def settle(
   tried: dict[Genotype, MeasuredCandidate] = {}
   following: Candidate | None = first
   best_place = np.inf  # of those that kept the budget
-  most, limit_ms = MAX_MEASURED, budget_ms
-  while following is not None and len(tried) < most:
+  limit_ms = budget_ms
+  while following is not None and len(tried) < MAX_MEASURED:
     measured = measure(following.genotype)
     tried[following.genotype] = MeasuredCandidate(following, measured)
     fits = measured.median_ms <= budget_ms
     if fits and measured.median_ms >= FILL * budget_ms:
       break
-    if fits and np.isinf(best_place):
-      most = min(most, len(tried) + MAX_FILLING)
     if fits:
       best_place = min(best_place, following.place)
     if np.isfinite(measured.median_ms):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from hwnas_jax.derive.settle import (
-  MAX_FILLING,
   MAX_MEASURED,
   Candidate,
   Known,
@@ -131,13 +130,13 @@ def test_where_nothing_fills_the_budget_the_best_is_the_answer():
   assert log == [0, 2] and answer.candidate is pool[2]
 
 
-def test_a_budget_that_is_not_filled_soon_is_left():
-  # Corrected by the last, each promises to fill it, and takes 7.5 again.
-  pool, log = candidates(9.5, 12.0, 15.2, 19.4, 24.8), []
-  measure = device([7.5] * len(pool), log)
-  answer = settle(lambda limit_ms: pool, 10.0, measure, pool[0])
-  assert log == [0, 1, 2] and len(log) == 1 + MAX_FILLING
-  assert answer.candidate is pool[0]
+def test_begins_with_the_best_that_is_predicted_to_fill_the_budget():
+  ranked = candidates(3.0, 12.0, 9.2, 9.9)
+  assert begin(ranked, 10.0, 1.0) is ranked[2]
+  # With a margin of 1.05 the last would be over; of 1.2 none fills it.
+  assert begin(ranked, 10.0, 1.05) is ranked[2]
+  assert begin(ranked, 10.0, 1.2) is ranked[0]
+  assert begin(ranked, 2.0, 1.0) is ranked[0]
 
 
 def test_what_does_not_fit_into_memory_corrects_nothing():
