@@ -9,20 +9,12 @@ whole test split, each 2x2 pixels averaged.
 import argparse
 import pathlib
 
-import jax
 import numpy as np
 
+from experiments.nasbench201.supernet import averaged
 from hwnas_jax.data import load
 
 TRAIN, FACTOR = 10_000, 2
-
-
-def averaged(images: jax.Array) -> np.ndarray:
-  """uint8[N, H, W, C] -> uint8[N, H / FACTOR, W / FACTOR, C]."""
-  x = np.asarray(images).astype(np.float32)
-  n, height, width, channels = x.shape
-  shape = n, height // FACTOR, FACTOR, width // FACTOR, FACTOR, channels
-  return np.rint(x.reshape(shape).mean((2, 4))).astype(np.uint8)
 
 
 def main() -> None:
@@ -36,9 +28,9 @@ def main() -> None:
   full = load.load(args.data)
   np.savez(
     args.out,
-    x_train=averaged(full.train.images[:TRAIN]),
+    x_train=averaged(full.train.images[:TRAIN], FACTOR),
     y_train=np.asarray(full.train.labels[:TRAIN]),
-    x_test=averaged(full.test.images),
+    x_test=averaged(full.test.images, FACTOR),
     y_test=np.asarray(full.test.labels),
   )
 

@@ -113,7 +113,7 @@ def rank(base: pathlib.Path, workdir: pathlib.Path, count: int) -> None:
 
 
 def query(base: pathlib.Path, workdir: pathlib.Path, count: int) -> None:
-  """`count` queries, answered, with a device that takes what is predicted."""
+  """`count` queries, on a made-up device: each network takes 1 us more."""
   shutil.copytree(base, workdir)
   run = hw.load(workdir)
   ticks = itertools.count()

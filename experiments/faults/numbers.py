@@ -6,15 +6,13 @@ From the repository root, after `experiments.faults.kill`, whose table is used.
 The smoke variant of the digits runs with one thing at a corner: temperatures of
 1e-3 and 1e3, logits of 1e4, one class, one operation, batches of one image,
 prices of 1e6, learning rates that diverge. A run has to end with finite
-metrics, weights and logits; or to stop with exit code 1 and one line that says
-why, and where the search diverged, with a checkpoint that is finite.
+metrics and weights, or to stop with exit code 1 and one line that says why.
 
 Writes numbers.json, a row a corner; what is there is not done again.
 """
 
 import argparse
 import json
-import math
 import pathlib
 import shutil
 import subprocess
@@ -85,7 +83,7 @@ def not_finite(folder: RunFolder) -> Iterator[str]:
       bad = [
         name
         for name, value in row.items()
-        if isinstance(value, float) and not math.isfinite(value)
+        if value is None  # as NaN and infinity are written
       ]
       if bad:
         yield f"{path.name} step {row.get('step')}: {', '.join(bad)}"

@@ -50,25 +50,24 @@ AT_ONCE = 50  # cells between two writes
 SMOKE_CELLS = 4
 
 
+def averaged(images: jax.Array, factor: int) -> np.ndarray:
+  """uint8[N, H, W, C] -> uint8[N, H / factor, W / factor, C], by means."""
+  x = np.asarray(images).astype(np.float32)
+  n, height, width, channels = x.shape
+  shape = n, height // factor, factor, width // factor, factor, channels
+  return np.rint(x.reshape(shape).mean((2, 4))).astype(np.uint8)
+
+
 def load_dataset(path: pathlib.Path) -> arrays.Dataset:
   """CIFAR-10 with images averaged to SIDE x SIDE."""
   name = f"npz:{path}" if path.suffix == ".npz" else "cifar10"
   full = data.load(name, str(path))
-  shrink = full.image[0] // SIDE
-
-  def averaged(images: jax.Array) -> np.ndarray:
-    x = np.asarray(images).astype(np.float32)
-    n, height, width, channels = x.shape
-    x = x.reshape(
-      n, height // shrink, shrink, width // shrink, shrink, channels
-    )
-    return np.rint(x.mean((2, 4))).astype(np.uint8)
-
+  factor = full.image[0] // SIDE
   return arrays.make_dataset(
     f"cifar10 {SIDE}x{SIDE}",
-    averaged(full.train.images),
+    averaged(full.train.images, factor),
     np.asarray(full.train.labels),
-    averaged(full.test.images),
+    averaged(full.test.images, factor),
     np.asarray(full.test.labels),
     full.class_names,
   )

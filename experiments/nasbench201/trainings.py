@@ -39,15 +39,7 @@ from experiments.nasbench201.protocol.score import make_problem, score
 from hwnas_jax.core.types import Array, Genotype, Mix, Params
 from hwnas_jax.io import readers, versions, writers
 from hwnas_jax.method import samplers
-from hwnas_jax.method.estimators import (
-  Estimator,
-  Grads,
-  LossOfMix,
-  Metrics,
-  Sampling,
-  State,
-  Variables,
-)
+from hwnas_jax.method.estimators import Estimator, LossOfMix, Metrics
 from hwnas_jax.method.path_estimators import ordered
 
 HERE = pathlib.Path(__file__).parent
@@ -64,18 +56,15 @@ def scaled() -> Estimator:
   """`ordered` with the loss's logarithm in place of the loss."""
   fair = ordered()
 
-  def grads(
-    loss: LossOfMix,
-    wrt: tuple[int, ...],
-    variables: Variables,
-    sampling: Sampling,
-    state: State,
-  ) -> tuple[Grads, Metrics, State]:
+  def logarithm(loss: LossOfMix) -> LossOfMix:
     def log_loss(weights: Params, mix: Mix) -> tuple[Array, Metrics]:
       value, metrics = loss(weights, mix)
       return jax.numpy.log(value), metrics
 
-    return fair.grads(log_loss, wrt, variables, sampling, state)
+    return log_loss
+
+  def grads(loss: LossOfMix, *rest: Any) -> Any:
+    return fair.grads(logarithm(loss), *rest)
 
   return fair._replace(grads=grads)
 

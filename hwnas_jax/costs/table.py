@@ -219,6 +219,14 @@ def _renamed(row: dict[str, Any]) -> dict[str, Any]:
   return {"iqr_ms" if n == "spread_ms" else n: v for n, v in row.items()}
 
 
+def same_device(first: LatencyTable, second: LatencyTable) -> bool:
+  """Whether latencies of both are of one device and batch size."""
+  return (first.fingerprint, first.batch_size) == (
+    second.fingerprint,
+    second.batch_size,
+  )
+
+
 def empty(batch_size: int, meter: Meter = LATENCY) -> LatencyTable:
   """A table of this device with nothing measured yet."""
   made_with = versions.made_with()

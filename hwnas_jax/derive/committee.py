@@ -26,8 +26,8 @@ COMMITTEES: tuple[dict[str, float], ...] = (
 def default(left_out: Collection[str] = ()) -> dict[str, float]:
   """The judges that are asked where nobody names any, with their weights.
 
-  The first of COMMITTEES that lacks no judge; if each lacks one, what is left
-  of the last.
+  The first of COMMITTEES whose judges all apply. If none has all of them, the
+  judges of the last one that apply.
 
   Args:
     left_out: judges that do not apply, as far as is known.

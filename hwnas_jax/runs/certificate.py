@@ -129,10 +129,7 @@ def _random(
   run_table, net = problem.table, problem.nets.derived
   assert run_table is not None
   # Then the run's measurements are of the table's device.
-  same = (table.fingerprint, table.batch_size) == (
-    run_table.fingerprint,
-    run_table.batch_size,
-  )
+  same = tables.same_device(table, run_table)
   limits, rivals = found.budget.limits, []
   for member in family.members if family else ():
     if member.kind != "random":

@@ -177,10 +177,7 @@ class _Query:
     """The run's measurements, if this table is of the same device."""
     run_table = self.finished.problem.table
     assert run_table is not None
-    same = (self.table.fingerprint, self.table.batch_size) == (
-      run_table.fingerprint,
-      run_table.batch_size,
-    )
+    same = tables.same_device(self.table, run_table)
     if self.question.measure is not None or not same or not self._measures():
       return []
     return [
