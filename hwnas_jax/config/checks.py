@@ -7,7 +7,7 @@ from typing import Any
 from hwnas_jax.config import fitted, numbers, recipe
 from hwnas_jax.config.derive_checks import derive_faults
 from hwnas_jax.config.fields import Config, value
-from hwnas_jax.core import budget
+from hwnas_jax.core import budget, precision
 from hwnas_jax.costs import counts
 from hwnas_jax.data import images, load
 from hwnas_jax.method.conditions import CONDITIONS
@@ -39,6 +39,7 @@ def choices() -> dict[str, tuple[Any, ...]]:
     "controller.sign": (-1, 1),
     "cost.name": ("latency", "paper", *counts.COUNTS),
     "penalty.on": ("expected", "sampled"),
+    "precision": precision.PRECISIONS,
     "quality.name": ("supernet", "surrogate"),
     "sampler.warmup": ("", *SAMPLERS),
     "search.order": ORDERS,

@@ -210,6 +210,9 @@ class Config(_Part, frozen=True, kw_only=True):
   """
 
   seed: int = 0
+  # What networks compute in, as they are searched, trained and measured:
+  # float32, or bfloat16 with parameters and statistics in float32.
+  precision: str = "float32"
   tensorboard: bool = False  # also writes TensorBoard events of the search
   space: dict[str, Value] = {}
   data: Data = Data()
@@ -229,7 +232,9 @@ class Config(_Part, frozen=True, kw_only=True):
 
 
 def value(config: Config, path: str) -> Any:
-  """The value of a field by its path, such as `search.num_steps`."""
+  """The value of a field by its path, such as `seed` or `search.num_steps`."""
   part, _, field = path.partition(".")
   whole = getattr(config, part)
+  if not field:
+    return whole
   return whole[field] if part == "space" else getattr(whole, field)

@@ -101,12 +101,13 @@ def _make_supernet(
 def make_augment(
   config: Config, dataset: arrays.Dataset, cutout: int = 0
 ) -> Augment:
-  """(key, uint8 images) -> float32 images, normalised."""
+  """(key, uint8 images) -> images of config.precision, normalised."""
   return functools.partial(
     augment.augment,
     augmentation=Augmentation(config.data.pad, config.data.flip, cutout),
     mean=dataset.mean,
     std=dataset.std,
+    dtype=config.precision,
   )
 
 

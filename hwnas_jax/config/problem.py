@@ -168,7 +168,12 @@ def make(
       predictor is of another table, or derive.vectors has the wrong sizes.
   """
   if table is not None:
-    require(table, nets.derived.space(), config.latency.batch_size)
+    require(
+      table,
+      nets.derived.space(),
+      config.latency.batch_size,
+      dtype=config.precision,
+    )
   costs = pricing.make_costs(config, nets.supernet, nets.derived, table)
   if predictor is not None and table is not None:
     raw = nets.derived.space().cost_array(raw_costs(table))

@@ -9,7 +9,7 @@ Schema 2, every field required:
   fingerprint   its name, `io.versions.fingerprint_id`
   versions      `io.versions.versions` of the measurement
   batch_size    images a call
-  dtype         "float32"
+  dtype         "float32" or "bfloat16": what was computed in
   layout        "NHWC"
   mode          "eval": inference, running BN statistics
   finished      false while it is being measured
@@ -38,6 +38,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from hwnas_jax.core.precision import PRECISIONS
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs.correct import calibration as calibrations
 from hwnas_jax.costs.correct.calibration import BASE, Calibration, Errors
@@ -102,7 +103,7 @@ class LatencyTable(Record, frozen=True):
   batch_size: Count
   entries: tuple[Entry, ...]
   finished: bool
-  dtype: Annotated[str, document.one_of("float32")] = "float32"
+  dtype: Annotated[str, document.one_of(*PRECISIONS)] = "float32"
   layout: Annotated[str, document.one_of("NHWC")] = "NHWC"
   mode: Annotated[str, document.one_of("eval")] = "eval"
   calibration: Calibration | None = None
@@ -220,14 +221,17 @@ def _renamed(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def same_device(first: LatencyTable, second: LatencyTable) -> bool:
-  """Whether latencies of both are of one device and batch size."""
-  return (first.fingerprint, first.batch_size) == (
+  """Whether latencies of both are of one device, batch size and precision."""
+  return (first.fingerprint, first.batch_size, first.dtype) == (
     second.fingerprint,
     second.batch_size,
+    second.dtype,
   )
 
 
-def empty(batch_size: int, meter: Meter = LATENCY) -> LatencyTable:
+def empty(
+  batch_size: int, meter: Meter = LATENCY, dtype: str = "float32"
+) -> LatencyTable:
   """A table of this device with nothing measured yet."""
   made_with = versions.made_with()
   return LatencyTable(
@@ -237,6 +241,7 @@ def empty(batch_size: int, meter: Meter = LATENCY) -> LatencyTable:
     batch_size,
     (),
     False,
+    dtype=dtype,
     quantity=meter.quantity,
     unit=meter.unit,
   )
@@ -286,6 +291,7 @@ def require(
   space: Space,
   batch_size: int,
   quantity: str = LATENCY.quantity,
+  dtype: str = "float32",
 ) -> None:
   """Raises ValueError unless the table prices all of `space`.
 
@@ -294,12 +300,18 @@ def require(
     space: the space whose sites the table must have.
     batch_size: images a call that the table must be of.
     quantity: the name in METERS that the table must have.
+    dtype: what it must have been computed in.
   """
   name = f"the {table.quantity} table {table.fingerprint}"
   if table.quantity != quantity:
     raise ValueError(
       f"{name} has no {quantity}: give a table of {quantity}, or measure one"
       f" with `{COMMAND}`"
+    )
+  if table.dtype != dtype:
+    raise ValueError(
+      f"{name} is of {table.dtype}, not {dtype}: set config.precision to"
+      f" {table.dtype}, or measure with `{COMMAND}`"
     )
   if table.batch_size != batch_size:
     raise ValueError(

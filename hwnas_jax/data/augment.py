@@ -1,7 +1,8 @@
 """Normalisation and random augmentation of images, inside jit.
 
 Inputs are raw pixels, uint8 in [0, 255]. Outputs are
-`(pixel / 255 - mean) / std`, float32, with about zero mean and unit variance.
+`(pixel / 255 - mean) / std`, with about zero mean and unit variance, in the
+type that the network computes in (`core.precision`).
 The crop pads with black (pixel 0, before normalising). Cutout writes 0 after
 normalising, which is the mean colour.
 """
@@ -18,14 +19,14 @@ class Normalise(Protocol):
   """Pixels to a network's input, without anything random."""
 
   def __call__(self, images: jax.Array, /) -> jax.Array:
-    """uint8[B, H, W, C] in [0, 255] -> float32[B, H, W, C]."""
+    """uint8[B, H, W, C] in [0, 255] -> [B, H, W, C]."""
 
 
 class Augment(Protocol):
   """Pixels to a network's input in training, with random changes."""
 
   def __call__(self, key: jax.Array, images: jax.Array, /) -> jax.Array:
-    """uint8[B, H, W, C] in [0, 255] -> float32[B, H, W, C], normalised."""
+    """uint8[B, H, W, C] in [0, 255] -> [B, H, W, C], normalised."""
 
 
 class Augmentation(NamedTuple):
@@ -46,7 +47,10 @@ class Augmentation(NamedTuple):
 
 
 def normalise(
-  images: jax.Array, mean: Sequence[float], std: Sequence[float]
+  images: jax.Array,
+  mean: Sequence[float],
+  std: Sequence[float],
+  dtype: jax.typing.DTypeLike = "float32",
 ) -> jax.Array:
   """Maps pixels to zero mean and unit variance.
 
@@ -54,9 +58,10 @@ def normalise(
     images: uint8[B, H, W, C].
     mean: Per channel, in units of [0, 1].
     std: Per channel, in units of [0, 1].
+    dtype: Of the result; it is computed in float32.
 
   Returns:
-    float32[B, H, W, C].
+    dtype[B, H, W, C].
 
   Raises:
     ValueError: images are not uint8, or have another number of channels than
@@ -73,7 +78,8 @@ def normalise(
   scale = 1 / (255 * np.reshape(std, (1, 1, 1, -1)))
   shift = np.reshape(mean, (1, 1, 1, -1)) / np.reshape(std, (1, 1, 1, -1))
   pixels = images.astype(jnp.float32)
-  return pixels * scale.astype(np.float32) - shift.astype(np.float32)
+  pixels = pixels * scale.astype(np.float32) - shift.astype(np.float32)
+  return pixels.astype(dtype)
 
 
 def augment(
@@ -82,6 +88,7 @@ def augment(
   augmentation: Augmentation,
   mean: Sequence[float],
   std: Sequence[float],
+  dtype: jax.typing.DTypeLike = "float32",
 ) -> jax.Array:
   """Random crop, horizontal flip and cutout, drawn for each example.
 
@@ -91,9 +98,10 @@ def augment(
     augmentation: What to change. What is off draws nothing.
     mean: Per channel, in units of [0, 1].
     std: Per channel, in units of [0, 1].
+    dtype: Of the result.
 
   Returns:
-    float32[B, H, W, C], normalised.
+    dtype[B, H, W, C], normalised.
 
   Raises:
     ValueError: pad or cutout is negative, or see `normalise`.
@@ -104,7 +112,7 @@ def augment(
   crop_key, flip_key, cutout_key = jax.random.split(key, 3)
   if pad or flip:
     images = _crop_and_flip(crop_key, flip_key, images, pad, flip)
-  pixels = normalise(images, mean, std)
+  pixels = normalise(images, mean, std, dtype)
   if cutout:
     pixels = jnp.where(_square(cutout_key, images.shape, cutout), 0, pixels)
   return pixels

@@ -29,7 +29,13 @@ import numpy as np
 from jax import lax
 
 from hwnas_jax.core.types import Array, Params, Paths
-from hwnas_jax.nets.paths import Branch, mix_all, run_paths, shortcut
+from hwnas_jax.nets.paths import (
+  Branch,
+  mix_all,
+  run_paths,
+  shortcut,
+  weigh,
+)
 
 
 class Choice(nn.Module):
@@ -296,7 +302,7 @@ def mixing(
     else:
       path = jax.tree.map(lambda p: p[row], paths)
       y = run_paths(branches, params, x, weights, path)
-    return y if identity is None else y + identity * shortcut(x, y)
+    return y if identity is None else y + weigh(shortcut(x, y), identity)
 
   return run
 

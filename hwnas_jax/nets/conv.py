@@ -1,8 +1,10 @@
 """Convolutions and pools, implemented so that each platform runs them fast.
 
-This is the only place that chooses by platform. Arrays are NHWC and float32,
-the output size is ceil(size / stride), and padding is symmetric, as in PyTorch,
-with which the published numbers were made; lax's SAME is not.
+This is the only place that chooses by platform. Arrays are NHWC. Weights are
+converted to the type of the images (`core.precision`); sums over images and
+pixels are float32. The output size is ceil(size / stride), and padding is
+symmetric, as in PyTorch, with which the published numbers were made; lax's SAME
+is not.
 
 On a CPU a depthwise convolution is a sum of shifted products, and a dense one
 has its own backward pass. XLA:CPU runs grouped convolutions, and the backward
@@ -92,7 +94,11 @@ def sums(terms: Sequence[Array]) -> list[Array]:
 
   One reduction of all terms is 2 to 3 times faster on a CPU than one for each.
   Summing the pixels of an example first makes smaller rounding errors.
+
+  Returns:
+    float32, whatever the terms are.
   """
+  terms = [term.astype(jnp.float32) for term in terms]
   zeros = tuple(np.zeros((), t.dtype) for t in terms)
   add = lambda a, b: tuple(p + q for p, q in zip(a, b, strict=True))  # noqa: E731
   return [s.sum(0) for s in lax.reduce(tuple(terms), zeros, add, (1, 2))]
@@ -136,7 +142,7 @@ def _shifted_bwd(
     * per_channel(w[i, j])
     for i, j in taps
   )
-  return dx, jnp.stack(dw).reshape(w.shape)
+  return dx, jnp.stack(dw).reshape(w.shape).astype(w.dtype)
 
 
 _shifted_depthwise.defvjp(_shifted_fwd, _shifted_bwd)
@@ -157,6 +163,7 @@ def _lax_conv(x: Array, w: Array, stride: int, dilation: int) -> Array:
 
 def depthwise(x: Array, w: Array, stride: int = 1, dilation: int = 1) -> Array:
   """Depthwise convolution, odd k: x [B, H, W, C], w [k, k, C]."""
+  w = w.astype(x.dtype)
   if _on_cpu():
     return _shifted_depthwise(x, w, stride, dilation)
   return _lax_conv(x, w[:, :, None, :], stride, dilation)
@@ -192,11 +199,12 @@ _matmul.defvjp(_matmul_fwd, _matmul_bwd)
 
 def pointwise(x: Array, w: Array) -> Array:
   """1x1 convolution: x [B, H, W, C], w [C, F] -> [B, H, W, F]."""
-  return _matmul(x, w)
+  return _matmul(x, w.astype(x.dtype))
 
 
 def conv(x: Array, w: Array, stride: int = 1) -> Array:
   """Dense convolution, odd k: x [B, H, W, C], w [k, k, C, F]."""
+  w = w.astype(x.dtype)
   if _on_cpu():
     return _cpu_conv(x, w, stride)
   return _lax_conv(x, w, stride, 1)
@@ -264,7 +272,7 @@ def avg_pool_3x3(x: Array, stride: int) -> Array:
   inside = [
     _counted(n, m, stride) for n, m in zip(x.shape[1:3], size, strict=True)
   ]
-  scale = (1.0 / np.outer(*inside)).astype(np.float32)[None, :, :, None]
+  scale = (1.0 / np.outer(*inside)).astype(x.dtype)[None, :, :, None]
   if _platform() == "onnx":
     return _window(x, stride, 0.0, lax.add) * scale
   ones = jnp.ones((3, 3, x.shape[-1]), x.dtype)

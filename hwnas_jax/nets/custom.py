@@ -5,12 +5,14 @@ of every operation, such as `layer_0/conv3/kernel`; a network has those of its
 operations. They start as the user's modules initialise them.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 
+from hwnas_jax.core import precision
 from hwnas_jax.core.types import ABSENT, Array, Genotype, Params, Paths
 from hwnas_jax.io.source import blaming
 from hwnas_jax.nets import choice as choices
@@ -47,7 +49,23 @@ class Network(nn.Module):
     chosen = _chosen(self.net, self.genotype)
     with choices.running(choices.only(chosen)):
       model = user_model.shared(self, self.net.model, self.net.num_classes)
-      return model(images), None
+      return _in_type_of(images, model), None
+
+
+def _in_type_of(images: Array, model: nn.Module) -> Array:
+  """A user's model, which computes in the type of its images: float32 logits.
+
+  Flax's modules take the wider type of images and weights, so these are
+  converted first.
+  """
+  if images.dtype == jnp.float32:
+    return model(images)
+  run = nn.map_variables(
+    lambda model, x: model(x),
+    "params",
+    functools.partial(precision.cast, dtype=images.dtype),
+  )
+  return run(model, images).astype(jnp.float32)
 
 
 def _chosen(net: Custom, genotype: Genotype) -> dict[str, str]:
@@ -81,7 +99,9 @@ def make_supernet(net: Custom) -> Net:
   ) -> Any:
     run = choices.mixing(columns, rows, mix, paths, identity)
     with choices.running(run):
-      return module.apply({"params": weights}, images)
+      params = precision.cast(weights, images.dtype)
+      logits: Any = module.apply({"params": params}, images)
+      return logits.astype(jnp.float32)
 
   return Net(init, apply)
 

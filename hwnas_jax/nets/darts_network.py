@@ -13,6 +13,7 @@ from jax import lax
 from hwnas_jax.core.types import ABSENT, Array, Genotype, Params
 from hwnas_jax.nets.norm import BatchNorm, Mode
 from hwnas_jax.nets.ops import ReluConvNorm, make_op
+from hwnas_jax.nets.paths import weigh
 from hwnas_jax.spaces import darts
 from hwnas_jax.spaces.darts import CellSpec, Darts
 
@@ -32,7 +33,7 @@ def drop_path(x: Array, key: Array, rate: Array | float) -> Array:
   """
   keep = 1.0 - rate
   alive = jax.random.bernoulli(key, keep, (x.shape[0],))
-  return x * (alive / keep).reshape((-1,) + (1,) * (x.ndim - 1))
+  return weigh(x, alive / keep)
 
 
 class Cell(nn.Module):
@@ -69,7 +70,9 @@ class Cell(nn.Module):
       )
       states.append(held)
     shape = (left.shape[0], *self.spec.out_size, self.spec.channels)
-    nodes = [jnp.zeros(shape) if x is None else x for x in states[2:]]
+    nodes = [
+      jnp.zeros(shape, left.dtype) if x is None else x for x in states[2:]
+    ]
     return jnp.concatenate(nodes, -1)
 
   def _runs(self, edge: int) -> bool:

@@ -86,7 +86,7 @@ def _mixed(
   """All operations, mixed, on each of the n edges that leave a state."""
   weighted, unweighted = _split_ops(net, cell, source)
   shared = {o: run_op(site, {}, x) for o, site in unweighted.items()}
-  outputs: Array | list[Array] = [jnp.zeros(())] * len(rows)
+  outputs: Array | list[Array] = [jnp.zeros((), x.dtype)] * len(rows)
   if weighted:
     outputs = _mix_edges(weighted, params, rows, x)
   return [
@@ -150,7 +150,7 @@ def _cell(
       outputs = _on_paths(sites, weights, rows, paths, x)
     for edge, y in zip(edges, outputs, strict=True):
       if selected.identity is not None:
-        y = y + selected.identity * shortcut(x, y)
+        y = y + weigh(shortcut(x, y), selected.identity)
       node = net.edges[edge][1]
       if node < len(nodes):
         nodes[node] = nodes[node] + y

@@ -134,7 +134,7 @@ class Hidden(nn.Module):
   def __call__(self, x: Array) -> Array:
     """x [B, H, W, C] -> [B, 1, 1, channels]."""
     w = self.param("kernel", _init, (x.shape[-1], self.channels))
-    y = (x.mean((1, 2)) @ w)[:, None, None]
+    y = (x.mean((1, 2)) @ w.astype(x.dtype))[:, None, None]
     y = BatchNorm(self.mode, affine_in_search=True, name="norm")(y)
     return _activate(y, self.relu6)
 

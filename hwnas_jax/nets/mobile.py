@@ -21,7 +21,13 @@ from hwnas_jax.nets.init import draw, op_shapes
 from hwnas_jax.nets.kind import SpaceKind
 from hwnas_jax.nets.norm import Mode
 from hwnas_jax.nets.ops import make_op
-from hwnas_jax.nets.paths import Branch, mix_all, run_paths, shortcut
+from hwnas_jax.nets.paths import (
+  Branch,
+  mix_all,
+  run_paths,
+  shortcut,
+  weigh,
+)
 from hwnas_jax.nets.supernet import Net, Selection, run_op
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.mobile import SKELETONS, Chain, Skeleton, fixed_sites
@@ -76,7 +82,7 @@ def make_supernet(net: Chain) -> Net:
       params = weights["layers"][index]
       y = _layer(len(net.ops), layer, params, x, selected.at(index))
       if identity is not None:
-        y = y + identity * shortcut(x, y)
+        y = y + weigh(shortcut(x, y), identity)
       x = lax.optimization_barrier(y)
     for name, site in after.items():
       x = run_op(site, weights[name], x)
@@ -108,7 +114,7 @@ def _layer(
   site = next(iter(layer.values()))
   shape = x.shape[0], *site.out_size, site.channels_out
   # A path may name an operation that the layer does not offer: it adds zeros.
-  zeros: Branch = lambda params, x: jnp.zeros(shape)  # noqa: E731
+  zeros: Branch = lambda params, x: jnp.zeros(shape, x.dtype)  # noqa: E731
   branches = [
     _branch(layer[column]) if column in layer else zeros
     for column in range(num_ops)

@@ -120,7 +120,7 @@ def _cell(run: RunEdge, x: Array, identity: Array | None) -> Array:
       if target == node:
         terms.append(run(edge, states[source]))
         if identity is not None:
-          terms.append(identity * states[source])
+          terms.append(weigh(states[source], identity))
     # Without it a CPU computes the sum again in everything that reads it
     # (core.compile).
     states.append(lax.optimization_barrier(sum(terms[1:], terms[0])))

@@ -1,5 +1,7 @@
 """Batch normalisation in the three modes that all of `nets` has.
 
+It computes in float32; its output has the type of its input.
+
 search  batch statistics; nothing is stored, so `apply` is pure. Scale and
         shift only outside the choices, as in DARTS and NAS-Bench-201: at a
         choice a scale could undo the mix.
@@ -35,14 +37,14 @@ def normalise(x: Array) -> tuple[Array, Array, Array]:
 def _normalise_fwd(
   x: Array,
 ) -> tuple[tuple[Array, Array, Array], tuple[Array, Array, Array]]:
-  count = x.size // x.shape[-1]
-  total, squares = sums([x, x * x])
+  count, wide = x.size // x.shape[-1], x.astype(jnp.float32)
+  total, squares = sums([wide, wide * wide])
   mean = total / count
   # Of a constant channel rounding can give a value just below zero.
   variance = jnp.maximum(squares / count - mean * mean, 0.0)
   inverse = lax.rsqrt(variance + EPSILON)
-  normalised = (x - per_channel(mean)) * per_channel(inverse)
-  return (normalised, mean, variance), (x, mean, inverse)
+  normalised = (wide - per_channel(mean)) * per_channel(inverse)
+  return (normalised.astype(x.dtype), mean, variance), (x, mean, inverse)
 
 
 def _normalise_bwd(
@@ -55,10 +57,16 @@ def _normalise_bwd(
   g_sum, g_dot = sums([g, g * normalised])
   centred = g - per_channel(g_sum / count)
   slope = normalised * per_channel(g_dot / count)
-  return (per_channel(inverse) * (centred - slope),)
+  return ((per_channel(inverse) * (centred - slope)).astype(x.dtype),)
 
 
 normalise.defvjp(_normalise_fwd, _normalise_bwd)
+
+
+def affine(x: Array, scale: Array, shift: Array) -> Array:
+  """X [B, H, W, C] times scale [C] plus shift [C], in the type of x."""
+  y = x.astype(jnp.float32) * per_channel(scale) + per_channel(shift)
+  return y.astype(x.dtype)
 
 
 class BatchNorm(nn.Module):
@@ -82,18 +90,18 @@ class BatchNorm(nn.Module):
     scale = self.param("scale", nn.initializers.ones, channels)
     bias = self.param("bias", nn.initializers.zeros, channels)
     if self.mode == "search":
-      return normalise(x)[0] * per_channel(scale) + per_channel(bias)
+      return affine(normalise(x)[0], scale, bias)
     mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
     var = self.variable("batch_stats", "var", jnp.ones, channels)
     if self.mode == "eval":
       # One multiply-add a pixel, as in a deployed network.
       factor = scale * lax.rsqrt(var.value + EPSILON)
       shift = bias - mean.value * factor
-      return x * per_channel(factor) + per_channel(shift)
+      return affine(x, factor, shift)
     y, batch_mean, batch_var = normalise(x)
     if not self.is_initializing():
       count = x.size // x.shape[-1]
       unbiased = batch_var * (count / max(count - 1, 1))
       mean.value += MOMENTUM * (batch_mean - mean.value)
       var.value += MOMENTUM * (unbiased - var.value)
-    return y * per_channel(scale) + per_channel(bias)
+    return affine(y, scale, bias)

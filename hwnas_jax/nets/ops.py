@@ -167,14 +167,15 @@ class ResidualBlock(nn.Module):
 
 
 class Classifier(nn.Module):
-  """Global average pool and linear layer."""
+  """Global average pool and linear layer, which computes in float32."""
 
   num_classes: int
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """x [B, H, W, C] -> class logits [B, num_classes]."""
-    return nn.Dense(self.num_classes, name="linear")(x.mean((1, 2)))
+    linear = nn.Dense(self.num_classes, dtype=jnp.float32, name="linear")
+    return linear(x.mean((1, 2)))
 
 
 class NormClassifier(nn.Module):

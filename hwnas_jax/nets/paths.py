@@ -28,8 +28,13 @@ class Branch(Protocol):
 
 
 def weigh(x: Array, weight: Array) -> Array:
-  """x [B, ...] times a weight: [], or [B] with one for each example."""
-  return x * weight.reshape(weight.shape + (1,) * (x.ndim - 1) * weight.ndim)
+  """x [B, ...] times a weight: [], or [B] with one for each example.
+
+  The output has the type of x. The product is float32, and so is the sum over x
+  that the weight's gradient is.
+  """
+  weight = weight.reshape(weight.shape + (1,) * (x.ndim - 1) * weight.ndim)
+  return (x.astype(jnp.float32) * weight).astype(x.dtype)
 
 
 def mix_all(
@@ -78,7 +83,7 @@ def run_paths(
     guarded.append(_zeros_like(branches[0]))
     active = jnp.where(paths.absent, len(branches), active)
     gates = jnp.append(gates, 0.0)
-  outputs = [gates[o] * lax.switch(o, guarded, params, x) for o in active]
+  outputs = [weigh(lax.switch(o, guarded, params, x), gates[o]) for o in active]
   y = sum(outputs[1:], outputs[0])
   if paths.scored is None:
     return y
@@ -122,7 +127,12 @@ def _score(
   ) -> tuple[Array, Array, None, Params, Array]:
     row, scored, params, x = residuals
     scores = lax.map(
-      lambda o: jnp.vdot(g, lax.switch(o, branches, params, x)), scored
+      lambda o: jnp.vdot(
+        g,
+        lax.switch(o, branches, params, x),
+        preferred_element_type=jnp.float32,
+      ),
+      scored,
     )
     none = jax.tree.map(jnp.zeros_like, (params, x))
     return (g, jnp.zeros_like(row).at[scored].add(scores), None, *none)

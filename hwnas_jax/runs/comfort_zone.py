@@ -189,7 +189,12 @@ def _record(
   )
 
 
-def measure_here(genotype: Genotype, batch_size: int, repeats: int) -> Measure:
+def measure_here(
+  genotype: Genotype,
+  batch_size: int,
+  repeats: int,
+  dtype: str = "float32",
+) -> Measure:
   """Makes a `Measure` for this device, GROUP networks at a time.
 
   The first network is in every group: its latencies show how the device drifts
@@ -203,7 +208,11 @@ def measure_here(genotype: Genotype, batch_size: int, repeats: int) -> Measure:
     with Progress(len(nets), "comfort zone") as progress:
       for start in starts:
         group = [first, *others[start : start + GROUP]]
-        rows = _measure(group, genotype, batch_size, repeats)
+        compiled = {
+          str(i): timing.compile_network(net, genotype, batch_size, dtype)
+          for i, net in enumerate(group)
+        }
+        rows = list(timing.measure_networks(compiled, repeats).values())
         ratio = latencies[0].median_ms / rows[0].median_ms if latencies else 1.0
         rows = [
           Measurement(ratio * m.median_ms, ratio * m.iqr_ms) for m in rows
@@ -213,16 +222,6 @@ def measure_here(genotype: Genotype, batch_size: int, repeats: int) -> Measure:
     return latencies
 
   return measure
-
-
-def _measure(
-  nets: Sequence[Spec], genotype: Genotype, batch_size: int, repeats: int
-) -> list[Measurement]:
-  compiled = {
-    str(i): timing.compile_network(net, genotype, batch_size)
-    for i, net in enumerate(nets)
-  }
-  return list(timing.measure_networks(compiled, repeats).values())
 
 
 def run(

@@ -64,7 +64,12 @@ def _measure(
     config, folder, dataset, nets.derived, genotypes, by
   )
   best = best_sample(members, accuracies)
-  bench = Bench(nets.derived, config.latency.batch_size, config.latency.repeats)
+  bench = Bench(
+    nets.derived,
+    config.latency.batch_size,
+    config.latency.repeats,
+    config.precision,
+  )
   beside, latencies = baselines.choose(
     problem,
     family,
@@ -157,6 +162,7 @@ class Bench:
   net: Spec
   batch_size: int
   repeats: int
+  dtype: str = "float32"
   compiled: dict[str, CompiledNetwork] = dataclasses.field(default_factory=dict)
 
   def __call__(self, networks: Sequence[Derived]) -> Mapping[str, Measurement]:
@@ -171,7 +177,9 @@ class Bench:
 
   def _compile(self, network: Derived) -> CompiledNetwork:
     net = scaled(self.net, network.width)
-    return timing.compile_network(net, network.genotype, self.batch_size)
+    return timing.compile_network(
+      net, network.genotype, self.batch_size, self.dtype
+    )
 
 
 def describe(

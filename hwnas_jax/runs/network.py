@@ -126,6 +126,7 @@ class Network:
       self.genotype,
       self.home.weights,
       self.run.folder.settings().origin.data,
+      self.run.config.precision,
     )
 
   @functools.cached_property
@@ -254,7 +255,12 @@ class Network:
         self.run.nets.derived,
         self.genotype,
         comfort_zone.Grid(tuple(widths), tuple(sides), tolerance),
-        comfort_zone.measure_here(self.genotype, part.batch_size, part.repeats),
+        comfort_zone.measure_here(
+          self.genotype,
+          part.batch_size,
+          part.repeats,
+          self.run.config.precision,
+        ),
       )
 
   def __repr__(self) -> str:

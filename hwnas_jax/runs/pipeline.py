@@ -185,7 +185,11 @@ def _table(
   if config.cost.name != "latency":
     return None
   table = sites.profile_space(
-    derived.space(), part.batch_size, folder.table, part.repeats
+    derived.space(),
+    part.batch_size,
+    folder.table,
+    part.repeats,
+    dtype=config.precision,
   )
   if not part.calibration_networks:
     return table

@@ -141,7 +141,11 @@ def measure(
     table = transfers.move(others[0], device)
   else:
     table = profile_space(
-      net.space(), config.latency.batch_size, path, effort.repeats
+      net.space(),
+      config.latency.batch_size,
+      path,
+      effort.repeats,
+      dtype=config.precision,
     )
   if not effort.networks:
     return table
@@ -243,6 +247,11 @@ def write_plan(
     The number of entries that the runner measures.
   """
   fields = problems.resolve(config)
+  if fields.precision != "float32":
+    raise ValueError(
+      "the programs of a plan are float32: set precision=float32, or profile"
+      " where JAX runs"
+    )
   paths.require_folder(paths.expand(folder))
   net = problems.make_nets(fields).derived
   require_sites(others, fields, net)
@@ -293,7 +302,7 @@ def fit_plan(
   table = fitted.table
   if others:
     table = transfers.move(others[0], table.device)
-  tables.require(table, net.space(), table.batch_size)
+  tables.require(table, net.space(), table.batch_size, dtype=fields.precision)
   measured = fitted.measured
   if measured.genotypes:
     table = measuring.calibrated(
@@ -343,4 +352,9 @@ def require_sites(
 ) -> None:
   """Raises ValueError unless each table has all sites of the space."""
   for table in others:
-    tables.require(table, net.space(), config.latency.batch_size)
+    tables.require(
+      table,
+      net.space(),
+      config.latency.batch_size,
+      dtype=config.precision,
+    )

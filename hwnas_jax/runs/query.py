@@ -108,7 +108,12 @@ class _Query:
     return self.finished.problem.nets.derived
 
   def answer(self) -> tuple[Genotype, Certificate]:
-    tables.require(self.table, self._net.space(), self.table.batch_size)
+    tables.require(
+      self.table,
+      self._net.space(),
+      self.table.batch_size,
+      dtype=self.finished.problem.config.precision,
+    )
     known, margin = self._known(), self._margin()
     factor = settle.correction(known)
     budget_ms = self._budget_ms(factor)
@@ -234,6 +239,7 @@ class _Query:
       measure_here,
       self._net,
       self.table.batch_size,
+      dtype=self.table.dtype,
       memory_mb=self.question.limits.get("memory_mb", np.inf),
     )
 
@@ -247,13 +253,18 @@ def reach_ms(net: Spec, table: LatencyTable, rule: str) -> tuple[float, float]:
 
 
 def measure_here(
-  net: Spec, batch_size: int, genotype: Genotype, *, memory_mb: float = np.inf
+  net: Spec,
+  batch_size: int,
+  genotype: Genotype,
+  *,
+  dtype: str = "float32",
+  memory_mb: float = np.inf,
 ) -> Measurement:
   """Compiles and times a network on this device.
 
   A network whose peak memory exceeds `memory_mb` gets an infinite latency.
   """
-  compiled = timing.compile_network(net, genotype, batch_size)
+  compiled = timing.compile_network(net, genotype, batch_size, dtype)
   name = architecture.identity(net.space(), genotype)
   if compiled.peak_memory_mb > memory_mb:
     logging.warning(

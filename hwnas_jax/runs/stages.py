@@ -30,6 +30,7 @@ _OF_TABLE = (
   "derive/channels",
   "derive/rule",
   "latency/",
+  "precision",
 )
 _REMEDIES = {
   "table": "use another --workdir, or delete the folder",
@@ -249,6 +250,8 @@ def training_identity(
     "data/pad": config.data.pad,
     "data/flip": config.data.flip,
   }
+  if config.precision != "float32":
+    fields["precision"] = config.precision
   # How many are trained does not matter, whether a tenth is held out does.
   if "derive/num_samples" in fields:
     fields["derive/num_samples"] = True

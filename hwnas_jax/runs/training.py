@@ -220,7 +220,12 @@ def _compile(setting: _Setting, sized: Sized) -> _Compiled:
   evaluate = jit(
     make_evaluate(
       make_network(net, genotype, "eval"),
-      functools.partial(normalise, mean=dataset.mean, std=dataset.std),
+      functools.partial(
+        normalise,
+        mean=dataset.mean,
+        std=dataset.std,
+        dtype=config.precision,
+      ),
       config.train.batch_size,
     )
   )

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.config import method
-from hwnas_jax.core import tree
+from hwnas_jax.core import precision, tree
 from hwnas_jax.core.compile import ahead, jit
 from hwnas_jax.core.types import Array, Genotype, Params
 from hwnas_jax.data.arrays import Split
@@ -69,7 +69,11 @@ def read(path: pathlib.Path, module: Module, image: tuple[int, ...]) -> Params:
 
 
 def infer_with(
-  net: Spec, genotype: Genotype, path: pathlib.Path, data: DataSet
+  net: Spec,
+  genotype: Genotype,
+  path: pathlib.Path,
+  data: DataSet,
+  dtype: str = "float32",
 ) -> Infer:
   """A network as a function of pixels, with its weights and normalisation.
 
@@ -78,6 +82,7 @@ def infer_with(
     genotype: the architecture.
     path: its weights.npz.
     data: its mean and standard deviation normalise the pixels.
+    dtype: what the network computes in (`core.precision`).
 
   Returns:
     float32[B, H, W, C] pixels in [0, 255] -> logits [B, num_classes].
@@ -87,11 +92,13 @@ def infer_with(
   """
   module = make_network(net, genotype, "eval")
   variables = read(path, module, net.image)
+  variables = precision.cast_variables(variables, dtype)
   mean, std = (np.asarray(v, np.float32) for v in (data.mean, data.std))
 
   def infer(images: Array) -> Array:
     x = images * np.float32(1 / 255) - mean[None, None, None]
-    return module.apply(variables, x / std[None, None, None])[0]
+    x = (x / std[None, None, None]).astype(dtype)
+    return module.apply(variables, x)[0]
 
   return infer
 
@@ -164,7 +171,12 @@ def inherited(
   shared = inherit(
     problem.nets.supernet, genotype, finished.searched.state.weights
   )
-  augment = functools.partial(normalise, mean=dataset.mean, std=dataset.std)
+  augment = functools.partial(
+    normalise,
+    mean=dataset.mean,
+    std=dataset.std,
+    dtype=problem.config.precision,
+  )
   estimate = make_estimate(network, augment, ESTIMATED)
 
   @jit

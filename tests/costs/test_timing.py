@@ -128,10 +128,8 @@ def quick(monkeypatch):
 def test_measure_sites(quick):
   none = Site("none", 6, 5, 4, 4, 1, kind="free")
   sites = [EDGES[1], none, FIXED[1]]
-  groups = []
-  entries = timing.measure_sites(
-    sites, 2, repeats=4, done={}, on_group=groups.append
-  )
+  groups = list(timing.measure_sites(sites, 2, repeats=4))
+  entries = [entry for group in groups for entry in group]
   assert [entry.site for entry in entries] == sites
   assert [len(group) for group in groups] == [2, 1]
   skip, nothing, classifier = entries
@@ -153,9 +151,7 @@ def test_sites_of_every_chain_are_timed_by_their_kind(name, quick):
   assert {s.kind for s in free} == {"free"}
   assert {s.kind for s in sites if s not in free} == {"layer"}
   assert {site.kind for site in space.fixed} == {"fixed"}
-  (entry,) = timing.measure_sites(
-    free[:1], 2, repeats=2, done={}, on_group=lambda _: None
-  )
+  ((entry,),) = timing.measure_sites(free[:1], 2, repeats=2)
   assert (entry.kind, entry.latency_ms, entry.samples_ms) == ("op", 0.0, ())
   assert timing.entry_of(space.fixed[0], [1.0]).kind == "fixed"
 
@@ -170,18 +166,6 @@ def test_a_site_of_no_kind_is_refused():
       ValueError, match="skip_connect 6x5x4->4 s1 has no kind"
     ):
       use()
-
-
-def test_what_is_done_is_not_measured_again(quick):
-  groups = []
-  first = timing.entry_of(EDGES[1], [1.0, 2.0, 4.0])
-  assert (first.latency_ms, first.iqr_ms) == (2.0, 1.5)
-  done = {EDGES[1].key: first}
-  entries = timing.measure_sites(
-    EDGES[1:2], 2, repeats=3, done=done, on_group=groups.append
-  )
-  assert entries == [first]
-  assert groups == []
 
 
 def test_networks_are_timed_in_turn():

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from hwnas_jax.core import precision
 from hwnas_jax.core.compile import jit
 from hwnas_jax.core.types import Array, Params
 from hwnas_jax.costs.measure.meter import LATENCY, Meter
@@ -56,7 +57,7 @@ def kind_of(site: Site) -> SiteKind:
   return site.kind
 
 
-def compile_chain(site: Site, batch_size: int) -> Chain:
+def compile_chain(site: Site, batch_size: int, dtype: str = "float32") -> Chain:
   """Compiles the loop in which a site is timed.
 
   Returns:
@@ -65,7 +66,7 @@ def compile_chain(site: Site, batch_size: int) -> Chain:
   """
   module = make_op(site, "eval")
   shape = (batch_size, site.height, site.width, site.channels_in)
-  variables, x = random_inputs(module, shape)
+  variables, x = random_inputs(module, shape, dtype=dtype)
   # A GPU's loop of unknown length asks the host before each iteration.
   inner = 1 if jax.default_backend() == "cpu" else 32
   loop = functools.partial(_loop, module, kind_of(site) == "added", inner)
@@ -101,7 +102,10 @@ def long_length(chain: Chain) -> int:
 
 
 def random_inputs(
-  module: Module, shape: tuple[int, ...], seed: int = 0
+  module: Module,
+  shape: tuple[int, ...],
+  seed: int = 0,
+  dtype: str = "float32",
 ) -> tuple[Params, Array]:
   """Random weights, running statistics of one, and a random batch.
 
@@ -109,9 +113,10 @@ def random_inputs(
     module: the operation or network.
     shape: of the batch, NHWC.
     seed: of the draw.
+    dtype: of images and weights; the statistics are float32.
 
   Returns:
-    (variables, float32[shape]), on the device.
+    (variables, dtype[shape]), on the device.
   """
   rng = np.random.default_rng(seed)
 
@@ -125,7 +130,8 @@ def random_inputs(
   variables = jax.eval_shape(module.init, jax.random.key(0), example)
   # By NumPy: JAX would compile a generator for every shape.
   x = rng.standard_normal(shape, np.float32)
-  return jax.device_put((jax.tree.map(value, variables), x))
+  variables, x = jax.device_put((jax.tree.map(value, variables), x))
+  return precision.cast_variables(variables, dtype), x.astype(dtype)
 
 
 def _difference(chain: Chain, length: int, meter: Meter) -> float:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import msgspec
 import numpy as np
 
+from hwnas_jax.core.precision import PRECISIONS
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.correct import calibration as calibrations
@@ -33,7 +34,7 @@ from hwnas_jax.spaces.spec import Spec
 
 GROUP = 5  # networks compiled, timed in turns and stored together
 SEED = 0  # of the choice of networks
-SCHEMA = 2
+SCHEMA = 3
 
 
 class StoredNetwork(Record, frozen=True):
@@ -55,6 +56,7 @@ class Stored(Record, frozen=True):
   batch_size: Count
   quantity: Text
   networks: tuple[StoredNetwork, ...] = ()
+  dtype: Annotated[str, document.one_of(*PRECISIONS)] = "float32"
   schema: Annotated[int, document.exactly(SCHEMA)] = SCHEMA
 
 
@@ -190,19 +192,21 @@ def _measure(
   net: Spec, genotypes: list[Genotype], table: LatencyTable, repeats: int
 ) -> list[Measurement]:
   named = {str(i): genotype for i, genotype in enumerate(genotypes)}
-  compiled = timing.compile_networks(net, named, table.batch_size)
+  compiled = timing.compile_networks(net, named, table.batch_size, table.dtype)
   meter = METERS[table.quantity]
   return list(timing.measure_networks(compiled, repeats, meter).values())
 
 
 def _stored(path: pathlib.Path, table: LatencyTable) -> Stored:
   """The stored measurements of this device."""
-  new = Stored(table.fingerprint, table.batch_size, table.quantity)
+  new = Stored(
+    table.fingerprint, table.batch_size, table.quantity, dtype=table.dtype
+  )
   if not path.exists():
     return new
   remedy = "delete the file to measure again"
   stored = document.read(path, Stored, remedy, _upgrade)
-  for name in ("fingerprint", "batch_size", "quantity"):
+  for name in ("fingerprint", "batch_size", "quantity", "dtype"):
     old, wanted = getattr(stored, name), getattr(new, name)
     if old != wanted:
       raise ValueError(
@@ -213,7 +217,8 @@ def _stored(path: pathlib.Path, table: LatencyTable) -> Stored:
 
 
 def _upgrade(contents: dict[str, Any]) -> dict[str, Any]:
-  """Contents of schema 1, which had only latency, in schema 2."""
-  if contents.get("schema") != 1:
+  """Contents of schema 1, of latency in float32, or 2, of float32, in 3."""
+  if contents.get("schema") not in (1, 2):
     return contents
-  return {"quantity": LATENCY.quantity, **contents, "schema": SCHEMA}
+  then = {"quantity": LATENCY.quantity, "dtype": "float32"}
+  return {**then, **contents, "schema": SCHEMA}

@@ -21,64 +21,56 @@ def profile_space(
   out: str | pathlib.Path,
   repeats: int = REPEATS,
   meter: Meter = LATENCY,
+  dtype: str = "float32",
 ) -> LatencyTable:
   """Measures the sites that the table at `out` lacks, and finishes it.
 
   Args:
     space: the sites to measure.
     batch_size: images a call.
-    out: the table's file: a new one, or a table of this device, batch size and
-      quantity.
+    out: the table's file: a new one, or a table of this device, batch size,
+      precision and quantity.
     repeats: samples of each site.
     meter: what to measure.
+    dtype: what is computed in: float32 or bfloat16.
 
   Returns:
     The finished table; it may hold sites of other spaces too.
 
   Raises:
-    ValueError: `out` is damaged, or of another device, batch size or quantity.
+    ValueError: `out` is damaged, or of another device, batch size, precision or
+      quantity.
   """
   out = pathlib.Path(out)
-  table = _start(out, batch_size, meter)
+  table = _start(out, tables.empty(batch_size, meter, dtype))
   sites = space.unique_sites()
   entries = {entry.site.key: entry for entry in table.entries}
-  done = dict(entries)
-  if table.finished and all(site.key in done for site in sites):
+  todo = [site for site in sites if site.key not in entries]
+  if table.finished and not todo:
     return table
   with Progress(len(sites), "profile") as progress:
-
-    def on_group(group: list[Entry], /) -> None:
+    for group in timing.measure_sites(todo, batch_size, repeats, meter, dtype):
       entries.update({entry.site.key: entry for entry in group})
       _save(out, table, entries, finished=False)
       progress.update(sum(site.key in entries for site in sites))
-
-    timing.measure_sites(
-      sites,
-      batch_size,
-      repeats=repeats,
-      done=done,
-      on_group=on_group,
-      meter=meter,
-    )
   return _save(out, table, entries, finished=True)
 
 
-def _start(out: pathlib.Path, batch_size: int, meter: Meter) -> LatencyTable:
-  """The table to go on with: the stored one, or an empty one."""
-  new = tables.empty(batch_size, meter)
+def _start(out: pathlib.Path, new: LatencyTable) -> LatencyTable:
+  """The table to go on with: the stored one, or the new one, which is empty."""
   if not out.exists():
     return new
   table = LatencyTable.read(out)
-  if (table.fingerprint, table.batch_size) != (new.fingerprint, batch_size):
+  remedy = "give another --out, or delete the file to measure again"
+  if not tables.same_device(table, new):
     raise ValueError(
-      f"{out} was measured on {table.fingerprint} with batches of "
-      f"{table.batch_size}, this is {new.fingerprint} with {batch_size}: give "
-      "another --out, or delete the file to measure again"
+      f"{out} was measured on {table.fingerprint} in {table.dtype} with batches"
+      f" of {table.batch_size}, this is {new.fingerprint} in {new.dtype} with"
+      f" {new.batch_size}: {remedy}"
     )
-  if table.quantity != meter.quantity:
+  if table.quantity != new.quantity:
     raise ValueError(
-      f"{out} has {table.quantity}, this measures {meter.quantity}: give "
-      "another --out, or delete the file to measure again"
+      f"{out} has {table.quantity}, this measures {new.quantity}: {remedy}"
     )
   return msgspec.structs.replace(table, versions=dict(versions.versions()))
 

@@ -7,7 +7,7 @@ interleaved, so that a slow spell of a shared machine falls on all of them.
 
 import dataclasses
 import functools
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -36,13 +36,6 @@ _Run = TypeVar("_Run")
 _Run_contra = TypeVar("_Run_contra", contravariant=True)
 
 
-class OnGroup(Protocol):
-  """Is called whenever a group of sites has been measured."""
-
-  def __call__(self, group: list[Entry], /) -> None:
-    """Takes the group's new entries."""
-
-
 class TakeSample(Protocol[_Run_contra]):
   """Takes one sample of a chain, or of a network."""
 
@@ -53,36 +46,31 @@ class TakeSample(Protocol[_Run_contra]):
 def measure_sites(
   sites: Sequence[Site],
   batch_size: int,
-  *,
   repeats: int,
-  done: Mapping[str, Entry],
-  on_group: OnGroup,
   meter: Meter = LATENCY,
-) -> list[Entry]:
-  """Measures the sites that were not measured before.
+  dtype: str = "float32",
+) -> Iterator[list[Entry]]:
+  """Measures sites, a group at a time.
 
   Args:
     sites: what to measure; a site of the kind `free` is not timed.
     batch_size: images a call.
     repeats: samples of each site.
-    done: entries measured before, by site key.
-    on_group: called with the new entries whenever a group of sites is done.
     meter: what to measure.
+    dtype: of images and weights.
 
-  Returns:
-    The entries of `sites`, in their order.
+  Yields:
+    The entries of each group, in the order of `sites`.
 
   Raises:
     ValueError: the machine is too busy to time a site.
   """
-  entries = dict(done)
-  todo = [site for site in sites if site.key not in done]
-  for start in range(0, len(todo), GROUP):
-    group = todo[start : start + GROUP]
-    measured = _measure_group(group, batch_size, repeats, meter)
-    entries.update({entry.site.key: entry for entry in measured})
-    on_group(measured)
-  return [entries[site.key] for site in sites]
+  for start in range(0, len(sites), GROUP):
+    group = sites[start : start + GROUP]
+    timed = [site for site in group if kind_of(site) != "free"]
+    compiled = list(ahead(lambda s: compile_chain(s, batch_size, dtype), timed))
+    slopes = _slopes(dict(zip(timed, compiled, strict=True)), repeats, meter)
+    yield [entry_of(site, slopes.get(site, [])) for site in group]
 
 
 def measure_networks(
@@ -129,11 +117,19 @@ class CompiledNetwork:
 
 
 def compile_network(
-  net: Spec, genotype: Genotype, batch_size: int
+  net: Spec, genotype: Genotype, batch_size: int, dtype: str = "float32"
 ) -> CompiledNetwork:
-  """Compiles inference of a derived network, with random weights."""
+  """Compiles inference of a derived network, with random weights.
+
+  Args:
+    net: the networks' dimensions.
+    genotype: the architecture.
+    batch_size: images a call.
+    dtype: of images and weights (`core.precision`).
+  """
   module = make_network(net, genotype, "eval")
-  variables, images = random_inputs(module, (batch_size, *net.image))
+  shape = (batch_size, *net.image)
+  variables, images = random_inputs(module, shape, dtype=dtype)
   infer = jit(lambda v, x: module.apply(v, x)[0])
   compiled = infer.lower(variables, images).compile()
   memory = compiled.memory_analysis()
@@ -146,10 +142,15 @@ def compile_network(
 
 
 def compile_networks(
-  net: Spec, genotypes: Mapping[_Name, Genotype], batch_size: int
+  net: Spec,
+  genotypes: Mapping[_Name, Genotype],
+  batch_size: int,
+  dtype: str = "float32",
 ) -> dict[_Name, CompiledNetwork]:
   """`compile_network` of each."""
-  one = functools.partial(compile_network, net, batch_size=batch_size)
+  one = functools.partial(
+    compile_network, net, batch_size=batch_size, dtype=dtype
+  )
   return dict(zip(genotypes, ahead(one, genotypes.values()), strict=True))
 
 
@@ -164,29 +165,20 @@ def entry_of(site: Site, samples_ms: Sequence[float]) -> Entry:
   )
 
 
-def _measure_group(
-  sites: Sequence[Site], batch_size: int, repeats: int, meter: Meter
-) -> list[Entry]:
-  timed = [site for site in sites if kind_of(site) != "free"]
-  compiled = list(ahead(lambda s: compile_chain(s, batch_size), timed))
-  lengths = {chain: chains.long_length(chain) for chain in compiled}
+def _slopes(
+  compiled: Mapping[Site, Chain], repeats: int, meter: Meter
+) -> dict[Site, list[float]]:
+  """Samples each site, again where a busy machine gave a median <= 0."""
+  lengths = {chain: chains.long_length(chain) for chain in compiled.values()}
 
   def sample(chain: Chain) -> float:
     return chains.slope(chain, lengths[chain], meter)
 
-  slopes = _slopes(dict(zip(timed, compiled, strict=True)), sample, repeats)
-  return [entry_of(site, slopes.get(site, [])) for site in sites]
-
-
-def _slopes(
-  chains: Mapping[Site, Chain], sample: TakeSample[Chain], repeats: int
-) -> dict[Site, list[float]]:
-  """Samples each site, again where a busy machine gave a median <= 0."""
   slopes: dict[Site, list[float]] = {}
-  todo = dict(chains)
+  todo = dict(compiled)
   for _ in range(1 + RETRIES):
     slopes |= _interleave(todo, sample, repeats)
-    todo = {s: c for s, c in chains.items() if np.median(slopes[s]) <= 0}
+    todo = {s: c for s, c in compiled.items() if np.median(slopes[s]) <= 0}
     if not todo:
       return slopes
   raise ValueError(
