@@ -64,6 +64,10 @@ def _behind() -> dict[str, Mapping[Any, Any]]:
       "exact": "Through the weights' next step, reverse over reverse.",
       "difference": "The same by a finite difference, same noise (DARTS).",
     },
+    "precision": {
+      "float32": "Everything in float32.",
+      "bfloat16": "Networks compute in it; weights and statistics are float32.",
+    },
     "controller.sign": {
       -1: "Near pivots count, as the paper's text has it.",
       1: "Far pivots count, as its code has it.",

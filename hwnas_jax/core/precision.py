@@ -20,7 +20,7 @@ def cast(params: Params, dtype: jax.typing.DTypeLike) -> Params:
   >>> cast({"kernel": jnp.ones(2)}, "bfloat16")["kernel"].dtype
   dtype(bfloat16)
   """
-  return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
+  return jax.tree.map(lambda leaf: leaf.astype(jnp.dtype(dtype)), params)
 
 
 def cast_variables(variables: Params, dtype: jax.typing.DTypeLike) -> Params:

@@ -64,12 +64,8 @@ def _measure(
     config, folder, dataset, nets.derived, genotypes, by
   )
   best = best_sample(members, accuracies)
-  bench = Bench(
-    nets.derived,
-    config.latency.batch_size,
-    config.latency.repeats,
-    config.precision,
-  )
+  part = config.latency
+  bench = Bench(nets.derived, part.batch_size, part.repeats, config.precision)
   beside, latencies = baselines.choose(
     problem,
     family,

@@ -43,7 +43,7 @@ def compiled(monkeypatch):
   """Networks that are not compiled; calling one takes no time."""
   log = []
 
-  def compile_network(net, genotype, batch_size):
+  def compile_network(net, genotype, batch_size, dtype="float32"):
     log.append(genotype)
     return lambda: None
 
@@ -110,11 +110,17 @@ def test_what_is_not_of_the_table_is_refused(
     profile(tmp_path / "t.json")
 
 
-def test_networks_of_schema_1_are_read(compiled, tmp_path):
+@pytest.mark.parametrize(
+  ("schema", "later"), [(1, ("quantity", "dtype")), (2, ("dtype",))]
+)
+def test_networks_of_an_older_schema_are_read(
+  compiled, tmp_path, schema, later
+):
   first = profile(tmp_path / "t.json")
   path = tmp_path / "t.networks.json"
-  document = json.loads(path.read_text()) | {"schema": 1}
-  del document["quantity"]
+  document = json.loads(path.read_text()) | {"schema": schema}
+  for name in later:
+    del document[name]
   document["digest"] = documents.digest(document)
   path.write_text(json.dumps(document))
   assert profile(tmp_path / "t.json") == first

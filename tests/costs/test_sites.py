@@ -22,14 +22,15 @@ def measured(monkeypatch):
   """Sites in the order they were measured; the third group stops."""
   log: list[str] = []
 
-  def measure_group(sites, batch_size, repeats, meter):
-    if len(log) >= 8 and "stop" in log:
-      raise Stopped
-    log.extend(site.key for site in sites)
-    return [timing.entry_of(site, [1.0] * repeats) for site in sites]
+  def measure_sites(sites, batch_size, repeats, meter, dtype):
+    for start in range(0, len(sites), 4):
+      if len(log) >= 8 and "stop" in log:
+        raise Stopped
+      group = sites[start : start + 4]
+      log.extend(site.key for site in group)
+      yield [timing.entry_of(site, [1.0] * repeats) for site in group]
 
-  monkeypatch.setattr(timing, "_measure_group", measure_group)
-  monkeypatch.setattr(timing, "GROUP", 4)
+  monkeypatch.setattr(timing, "measure_sites", measure_sites)
   return log
 
 
@@ -114,3 +115,14 @@ def test_a_damaged_table_is_refused(measured, tmp_path):
   with pytest.raises(ValueError, match="table.json is not valid JSON"):
     sites.profile_space(make_space(), 16, path, repeats=3)
   assert measured == []
+
+
+def test_another_precision_is_refused(measured, tmp_path):
+  space, path = make_space(), tmp_path / "table.json"
+  table = sites.profile_space(space, 16, path, repeats=3, dtype="bfloat16")
+  assert LatencyTable.load(path).dtype == table.dtype == "bfloat16"
+  with pytest.raises(ValueError, match="in bfloat16 with batches of 16, this"):
+    sites.profile_space(space, 16, path, repeats=3)
+  tables.require(table, space, 16, dtype="bfloat16")
+  with pytest.raises(ValueError, match="is of bfloat16, not float32: set conf"):
+    tables.require(table, space, 16)

@@ -49,7 +49,7 @@ HEAD = [
   ("versions", [], "Expected `object`, got `array` - at `$.versions`"),
   ("batch_size", 0, "Expected `int` >= 1 - at `$.batch_size`"),
   ("batch_size", 16.0, "Expected `int`, got `float` - at `$.batch_size`"),
-  ("dtype", "bfloat16", "'^(float32)$' - at `$.dtype`"),
+  ("dtype", "float16", "'^(float32|bfloat16)$' - at `$.dtype`"),
   ("layout", "NCHW", "'^(NHWC)$' - at `$.layout`"),
   ("mode", "train", "'^(eval)$' - at `$.mode`"),
   ("finished", 1, "Expected `bool`, got `int` - at `$.finished`"),

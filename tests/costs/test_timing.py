@@ -106,8 +106,10 @@ def test_the_long_chain_of_nothing_ends():
 def slopes(*samples_ms):
   """Of a site whose samples are these, one a round."""
   samples = iter(samples_ms)
-  chain = chains.Chain(lambda n: None, 1)
-  return timing._slopes({EDGES[0]: chain}, lambda _: next(samples), repeats=1)
+  site = {EDGES[0]: chains.Chain(lambda n: None, 1)}
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(chains, "slope", lambda *_: next(samples))
+    return timing._slopes(site, 1, LATENCY)
 
 
 def test_a_site_that_took_no_time_is_timed_again():
