@@ -116,7 +116,7 @@ def query(base: pathlib.Path, workdir: pathlib.Path, count: int) -> None:
   """`count` queries, on a made-up device: each network takes 1 us more."""
   shutil.copytree(base, workdir)
   run = hw.load(workdir)
-  ticks = itertools.count()
+  ticks = itertools.count(1)
   measure = lambda genotype: Measurement(1e-3 * next(ticks), 0.0)  # noqa: E731
   for percent in np.linspace(100, 101, count):
     run.query(f"{percent:.4f}%", measure=measure)

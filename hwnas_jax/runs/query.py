@@ -234,7 +234,7 @@ class _Query:
   def _device(self) -> Measure:
     """What measures a candidate; too much memory counts as too slow."""
     if self.question.measure is not None:
-      return self.question.measure
+      return functools.partial(_measured_by, self.question.measure)
     return functools.partial(
       measure_here,
       self._net,
@@ -242,6 +242,17 @@ class _Query:
       dtype=self.table.dtype,
       memory_mb=self.question.limits.get("memory_mb", np.inf),
     )
+
+
+def _measured_by(measure: Measure, genotype: Genotype) -> Measurement:
+  """What a user's function measures, checked."""
+  measured = measure(genotype)
+  if not measured.median_ms > 0:  # NaN is not
+    raise ValueError(
+      f"measure gave a latency of {measured.median_ms} ms for {genotype}: it has"
+      " to give a number above 0, or infinity for a network that cannot run"
+    )
+  return measured
 
 
 def reach_ms(net: Spec, table: LatencyTable, rule: str) -> tuple[float, float]:
