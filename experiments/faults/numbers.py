@@ -33,6 +33,16 @@ CORNERS: dict[str, list[str]] = {
   "temperature 1e-3": ["temperature.start=1e-3", "temperature.end=1e-3"],
   "temperature 1e3": ["temperature.start=1e3", "temperature.end=1e3"],
   "logits of 1e4": ["controller.reference_std=1e4"],
+  "bfloat16": ["precision=bfloat16"],
+  "bfloat16, temperature 1e-3": [
+    "precision=bfloat16",
+    "temperature.start=1e-3",
+    "temperature.end=1e-3",
+  ],
+  "bfloat16, logits of 1e4": [
+    "precision=bfloat16",
+    "controller.reference_std=1e4",
+  ],
   "one class": ["data.name=npz:{data}"],
   "one operation": ["space.model={model}:Net"],
   "search batch of 1": ["search.batch_size=1"],

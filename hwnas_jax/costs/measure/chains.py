@@ -165,5 +165,5 @@ def _tie(x: Array, outputs: Any) -> Array:
   """Makes x depend on the outputs without changing it, in place."""
   first = (0,) * x.ndim
   term = sum(y[(0,) * y.ndim] for y in jax.tree.leaves(outputs))
-  value = (x[first] + 1e-30 * term).reshape((1,) * x.ndim)
-  return lax.dynamic_update_slice(x, value, first)
+  value = (x[first] + 1e-30 * term).astype(x.dtype)
+  return lax.dynamic_update_slice(x, value.reshape((1,) * x.ndim), first)
