@@ -2,10 +2,10 @@
 
   python -m experiments.precision.run [--only digits cifar]
 
-From the repository root. Each config's variant `smoke` is searched for 200 steps
-in both precisions, from the same weights, with the same examples and samples; its
-cost is multiply-accumulates, so that no table is needed. Then both programs are
-timed in turns. Rows that results.json has are not made again.
+From the repository root. Each config's variant `smoke` is searched for 200
+steps in both precisions, from the same weights, with the same examples and
+samples; dispatches of both are in turns. Its cost is multiply-accumulates, so
+that no table is needed. Rows that results.json has are not made again.
 """
 
 import argparse
@@ -100,7 +100,9 @@ def main() -> None:
       rows["versions"] = versions.versions()
       rows["device"] = jax.devices()[0].device_kind
       writers.write_json(args.json, rows)
-    print(name, rows[name]["difference"], rows[name]["step_seconds"], flush=True)
+    print(
+      name, rows[name]["difference"], rows[name]["step_seconds"], flush=True
+    )
 
 
 if __name__ == "__main__":

@@ -60,6 +60,7 @@ def check(config: Config) -> None:
     numbers.faults,
     _resize,
     _tensorboard,
+    recipe.devices,
     recipe.dispatches,
     recipe.helpers,
     _space,

@@ -213,6 +213,7 @@ class Config(_Part, frozen=True, kw_only=True):
   # What networks compute in, as they are searched, trained and measured:
   # float32, or bfloat16 with parameters and statistics in float32.
   precision: str = "float32"
+  devices: int = 1  # that each batch of a search or training is split over
   tensorboard: bool = False  # also writes TensorBoard events of the search
   space: dict[str, Value] = {}
   data: Data = Data()

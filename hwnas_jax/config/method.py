@@ -10,10 +10,11 @@ import optax
 
 from hwnas_jax.config.fields import Config
 from hwnas_jax.config.problem import Problem
+from hwnas_jax.core import devices
 from hwnas_jax.core.compile import jit, repeat
 from hwnas_jax.core.types import Array
 from hwnas_jax.data import arrays, augment
-from hwnas_jax.data.augment import Augment, Augmentation
+from hwnas_jax.data.augment import Augment, Augmentation, Normalise
 from hwnas_jax.derive import collapse
 from hwnas_jax.method import controllers, phases, price
 from hwnas_jax.method.conditioned import Fold, conditioned, plain
@@ -101,14 +102,38 @@ def _make_supernet(
 def make_augment(
   config: Config, dataset: arrays.Dataset, cutout: int = 0
 ) -> Augment:
-  """(key, uint8 images) -> images of config.precision, normalised."""
-  return functools.partial(
-    augment.augment,
-    augmentation=Augmentation(config.data.pad, config.data.flip, cutout),
-    mean=dataset.mean,
-    std=dataset.std,
-    dtype=config.precision,
-  )
+  """(key, uint8 images) -> images of config.precision, normalised.
+
+  They are split over config.devices, and so is all that is computed of them.
+  """
+  augmentation = Augmentation(config.data.pad, config.data.flip, cutout)
+  mesh = devices.make_mesh(config.devices)
+
+  def split_and_augment(key: Array, images: Array, /) -> Array:
+    images = augment.augment(
+      key,
+      devices.split(images, mesh),
+      augmentation,
+      dataset.mean,
+      dataset.std,
+      config.precision,
+    )
+    return devices.split(images, mesh)
+
+  return split_and_augment
+
+
+def make_normalise(config: Config, dataset: arrays.Dataset) -> Normalise:
+  """As `make_augment`, without anything random."""
+  mesh = devices.make_mesh(config.devices)
+
+  def split_and_normalise(images: Array, /) -> Array:
+    images = augment.normalise(
+      devices.split(images, mesh), dataset.mean, dataset.std, config.precision
+    )
+    return devices.split(images, mesh)
+
+  return split_and_normalise
 
 
 def make_parts(
@@ -222,9 +247,12 @@ def make_search(
   """
   spans = make_phases(config)
   count = config.search.steps_per_dispatch
+  placed = devices.everywhere(devices.make_mesh(config.devices))
   compiled = {
     phase: jit(
-      repeat(make_step(parts, settings, phase), count), donate_argnums=0
+      repeat(make_step(parts, settings, phase), count),
+      donate_argnums=0,
+      **placed,
     )
     for phase in phases.different(spans)
   }
@@ -235,7 +263,7 @@ def make_search(
     phase = phases.current(spans, int(state.step))
     return compiled[phase](state, data, table)
 
-  return jit(functools.partial(init_state, parts, spans)), dispatch
+  return jit(functools.partial(init_state, parts, spans), **placed), dispatch
 
 
 def make_search_data(

@@ -53,6 +53,7 @@ IMAGES = Range(0, 1_000_000, open_low=True)
 
 RANGES: Mapping[str, Range] = {
   "seed": Range(0, 2**32 - 1),  # a PRNG key has 32 bits of it
+  "devices": COUNT,
   "data.pad": COUNT_OR_NONE,
   "derive.num_cells": Range(0, MOST),
   "derive.channels": Range(0, MOST_CHANNELS),

@@ -25,6 +25,18 @@ def dispatches(config: Config) -> list[str]:
   return problems
 
 
+def devices(config: Config) -> list[str]:
+  """Faults of `devices`: it divides every batch."""
+  count = config.devices
+  if count < 1:  # which `numbers` says
+    return []
+  return [
+    f"{part}.batch_size ({size}) must be a multiple of devices ({count})"
+    for part in ("search", "train")
+    if (size := getattr(config, part).batch_size) % count
+  ]
+
+
 def helpers(config: Config) -> list[str]:
   """Faults of train.teacher and train.inherit."""
   part, problems = config.train, []

@@ -249,8 +249,8 @@ def _measured_by(measure: Measure, genotype: Genotype) -> Measurement:
   measured = measure(genotype)
   if not measured.median_ms > 0:  # NaN is not
     raise ValueError(
-      f"measure gave a latency of {measured.median_ms} ms for {genotype}: it has"
-      " to give a number above 0, or infinity for a network that cannot run"
+      f"measure gave {measured.median_ms} ms for {genotype}: a latency is above"
+      " 0, and infinity for a network that cannot run"
     )
   return measured
 

@@ -7,7 +7,7 @@ import jax
 
 from hwnas_jax.config import method
 from hwnas_jax.config.problem import Problem
-from hwnas_jax.core import tree
+from hwnas_jax.core import devices, tree
 from hwnas_jax.core.rng import stream
 from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.derive.shared import SharedWeights
@@ -42,11 +42,13 @@ def search(problem: Problem, folder: RunFolder, dataset: Dataset) -> Searched:
   config = problem.config
   parts, settings = method.make_parts(problem, dataset)
   data, split_digest = method.make_search_data(config, dataset)
+  mesh = devices.make_mesh(config.devices)
+  data, costs = devices.place((data, problem.costs), mesh)
   init, steps = method.make_search(config, parts, settings)
   cost = "expected_latency_ms" if config.cost.name == "latency" else "cost"
 
   def dispatch(state: SearchState) -> tuple[SearchState, dict[str, Any]]:
-    state, metrics = steps(state, data, problem.costs)
+    state, metrics = steps(state, data, costs)
     metrics[cost] = metrics.pop("expected_cost")
     return state, metrics
 
@@ -65,17 +67,18 @@ def search(problem: Problem, folder: RunFolder, dataset: Dataset) -> Searched:
   key = stream(config.seed, "search")
   state = loop.finished(job, jax.eval_shape(init, key))
   if state is not None:
-    return Searched(parts, state)
+    return Searched(parts, devices.gather(state, mesh))
   state = init(key)
   if config.quality.name == "surrogate":
     if method.trains_weights(config):
       warmup = dataclasses.replace(job, num_steps=config.search.warmup_steps)
       state = loop.run(warmup, dispatch, state)
-    shared = shared_weights(problem, dataset, Searched(parts, state))
-    data = data._replace(
-      surrogate=judging.judge(problem, folder, dataset, shared)
-    )
-  return Searched(parts, loop.run(job, dispatch, state))
+    searched = Searched(parts, devices.gather(state, mesh))
+    shared = shared_weights(problem, dataset, searched)
+    surrogate = judging.judge(problem, folder, dataset, shared)
+    data = data._replace(surrogate=devices.place(surrogate, mesh))
+  state = loop.run(job, dispatch, state)
+  return Searched(parts, devices.gather(state, mesh))
 
 
 def shared_weights(

@@ -23,7 +23,13 @@ from hwnas_jax.spaces.spec import Spec
 # First the stages that others read.
 STAGES = ("table", "search", "training", "family")
 # Where something is, whose digest is compared, or what changes no number.
-_ANYWHERE = ("data/name", "data/data_dir", "latency/table", "tensorboard")
+_ANYWHERE = (
+  "data/name",
+  "data/data_dir",
+  "devices",
+  "latency/table",
+  "tensorboard",
+)
 _OF_TABLE = (
   "space/",
   "derive/num_cells",

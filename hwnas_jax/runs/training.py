@@ -14,13 +14,14 @@ import numpy as np
 
 from hwnas_jax.config import data_checks
 from hwnas_jax.config.fields import Config
+from hwnas_jax.config.method import make_normalise
 from hwnas_jax.config.training import make_training
-from hwnas_jax.core import tree
+from hwnas_jax.core import devices, tree
 from hwnas_jax.core.compile import ahead, jit, repeat
+from hwnas_jax.core.devices import Mesh
 from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Genotype, Params
 from hwnas_jax.data import arrays
-from hwnas_jax.data.augment import normalise
 from hwnas_jax.io import loop, readers, writers
 from hwnas_jax.io.records import Accuracies, Network, Teacher
 from hwnas_jax.io.run_folder import NetworkFolder, RunFolder
@@ -58,6 +59,11 @@ class _Setting(NamedTuple):
   supernet: Params | None
   digest: str | None
   lesson: Lesson | None = None
+
+  @property
+  def mesh(self) -> Mesh | None:
+    """The devices that batches are split over; None of one."""
+    return devices.make_mesh(self.config.devices)
 
   @property
   def teacher(self) -> Teacher | None:
@@ -137,9 +143,9 @@ def train_sized(
   if not config.train.num_steps:
     return [Accuracies() for _ in networks]
   digest = None if by.supernet is None else tree.digest(by.supernet)
-  setting = _Setting(
-    config, *_hold_out(config, dataset), net, by.supernet, digest
-  )
+  mesh = devices.make_mesh(config.devices)
+  held = _hold_out(config, dataset)
+  setting = _Setting(config, *_placed(*held, mesh), net, by.supernet, digest)
   for network in first:
     home = folders[network]
     _train_all(setting, {network: home})
@@ -201,37 +207,45 @@ def _hold_out(
   return dataclasses.replace(dataset, train=train), {"held_out": rest}
 
 
+def _placed(
+  dataset: arrays.Dataset, held_out: dict[str, arrays.Split], mesh: Mesh | None
+) -> tuple[arrays.Dataset, dict[str, arrays.Split]]:
+  """The examples on each device of the mesh."""
+  splits = dataset.train, dataset.test, held_out
+  train, test, held_out = devices.place(splits, mesh)
+  return dataclasses.replace(dataset, train=train, test=test), held_out
+
+
 def _compile(setting: _Setting, sized: Sized) -> _Compiled:
   config, dataset, genotype = setting.config, setting.dataset, sized.genotype
   net = scaled(setting.net, sized.width)
   teacher, variables = None, None
   if setting.lesson is not None:
     teacher = make_network(setting.net, setting.lesson.genotype, "eval")
-    variables = setting.lesson.variables
+    variables = devices.place(setting.lesson.variables, setting.mesh)
   network, optimiser, one = make_training(
     config, dataset, net, genotype, teacher
   )
   inherited = None
   if setting.supernet is not None:
     inherited = inherit(net, genotype, setting.supernet)
+    inherited = devices.place(inherited, setting.mesh)
+  placed = devices.everywhere(setting.mesh)
   init = functools.partial(train_step.init_state, network, optimiser)
   state = jax.eval_shape(init, jax.random.key(0), inherited)
-  steps = jit(repeat(one, config.train.steps_per_dispatch), donate_argnums=0)
+  several = repeat(one, config.train.steps_per_dispatch)
+  steps = jit(several, donate_argnums=0, **placed)
   evaluate = jit(
     make_evaluate(
       make_network(net, genotype, "eval"),
-      functools.partial(
-        normalise,
-        mean=dataset.mean,
-        std=dataset.std,
-        dtype=config.precision,
-      ),
+      make_normalise(config, dataset),
       config.train.batch_size,
-    )
+    ),
+    **placed,
   )
   on = {"test": dataset.test, **setting.held_out}
   return _Compiled(
-    jit(init).lower(jax.random.key(0), inherited).compile(),
+    jit(init, **placed).lower(jax.random.key(0), inherited).compile(),
     steps.lower(state, dataset.train, variables).compile(),
     {
       name: (evaluate.lower(state.params, state.stats, split).compile(), split)
@@ -261,13 +275,17 @@ def _job(setting: _Setting, home: NetworkFolder, seed: int) -> loop.Job:
 def _train(setting: _Setting, home: NetworkFolder, programs: _Compiled) -> None:
   """Trains the network of a folder and writes its weights and accuracies."""
   config, dataset = setting.config, setting.dataset
-  variables = setting.lesson.variables if setting.lesson else None
+  taught_by = setting.lesson.variables if setting.lesson else None
+  variables = devices.place(taught_by, setting.mesh)
   accuracies: dict[str, list[float]] = {name: [] for name in programs.evaluate}
   for seed in range(config.train.num_seeds):
     state = loop.run(
       _job(setting, home, seed),
       lambda state: programs.steps(state, dataset.train, variables),
-      programs.init(stream(config.seed, f"train {seed}"), programs.inherited),
+      programs.init(
+        devices.place(stream(config.seed, f"train {seed}"), setting.mesh),
+        programs.inherited,
+      ),
     )
     for name, (evaluate, split) in programs.evaluate.items():
       accuracy = evaluate(state.params, state.stats, split)
