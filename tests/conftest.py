@@ -27,6 +27,7 @@ from absl import flags
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
+jax.config.update("jax_num_cpu_devices", 8)  # for tests of several devices
 # Tracing makes millions of small objects that stay: to look for garbage among
 # them after each 700, Python's default, takes some 10 to 20 % of its time.
 gc.set_threshold(50_000, 20, 50)

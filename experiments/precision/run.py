@@ -4,8 +4,8 @@
 
 From the repository root. Each config's variant `smoke` is searched for 200
 steps in both precisions, from the same weights, with the same examples and
-samples; dispatches of both are in turns. Its cost is multiply-accumulates, so
-that no table is needed. Rows that results.json has are not made again.
+samples, dispatches in turns. Multiply-accumulates stand for latency,
+so that no table is needed. Rows that results.json has are not made again.
 """
 
 import argparse
@@ -36,8 +36,9 @@ class Search:
   def __init__(self, name: str, precision: str) -> None:
     config = hw.load_config(f"{name}:smoke")
     config.precision = precision
-    config.cost.update(name="macs", predictor="")
-    config.penalty.target = ""
+    if config.cost.name == "latency":
+      config.cost.update(name="macs", predictor="")
+      config.penalty.target = ""
     config.search.update(
       num_steps=STEPS,
       warmup_steps=0,
