@@ -208,11 +208,7 @@ def measure_here(
     with Progress(len(nets), "comfort zone") as progress:
       for start in starts:
         group = [first, *others[start : start + GROUP]]
-        compiled = {
-          str(i): timing.compile_network(net, genotype, batch_size, dtype)
-          for i, net in enumerate(group)
-        }
-        rows = list(timing.measure_networks(compiled, repeats).values())
+        rows = _measure(group, genotype, batch_size, repeats, dtype)
         ratio = latencies[0].median_ms / rows[0].median_ms if latencies else 1.0
         rows = [
           Measurement(ratio * m.median_ms, ratio * m.iqr_ms) for m in rows
@@ -222,6 +218,20 @@ def measure_here(
     return latencies
 
   return measure
+
+
+def _measure(
+  nets: Sequence[Spec],
+  genotype: Genotype,
+  batch_size: int,
+  repeats: int,
+  dtype: str,
+) -> list[Measurement]:
+  compiled = {
+    str(i): timing.compile_network(net, genotype, batch_size, dtype)
+    for i, net in enumerate(nets)
+  }
+  return list(timing.measure_networks(compiled, repeats).values())
 
 
 def run(

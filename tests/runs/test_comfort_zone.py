@@ -167,7 +167,7 @@ def test_a_network_is_measured_beside_itself(monkeypatch):
   """A device that slows down from group to group is seen through."""
   slow = iter([1.0, 2.0])
 
-  def fake(nets, genotype, batch_size, repeats):
+  def fake(nets, genotype, batch_size, repeats, dtype):
     factor = next(slow)
     return [Measurement(factor * m.median_ms, 0.1) for m in device(nets)]
 

@@ -133,7 +133,7 @@ def test_too_much_memory_is_infinitely_slow(finished):
 def test_a_fraction_is_of_what_the_largest_takes_here(finished, monkeypatch):
   """A table that is not calibrated may be off by any factor."""
 
-  def slow(net, batch_size, genotype, *, memory_mb):
+  def slow(net, batch_size, genotype, *, dtype, memory_mb):
     return Measurement(1.6 * predicted_ms(finished, genotype), 0.01)
 
   monkeypatch.setattr(query, "measure_here", slow)
