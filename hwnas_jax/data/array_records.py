@@ -162,7 +162,8 @@ def open_records(path: pathlib.Path) -> Opened:
         " write all again."
       )
     readers.append(reader)
-  return Opened(*readers, index.class_names, None, sha.hexdigest())
+  train, test = readers
+  return Opened(train, test, index.class_names, None, sha.hexdigest())
 
 
 def _read_index(path: pathlib.Path) -> _Index:

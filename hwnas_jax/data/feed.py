@@ -9,10 +9,11 @@ step): a feed can begin at any step, and the number of workers changes nothing.
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.data.arrays import Split, Window, round_keys
@@ -71,7 +72,7 @@ def draw(key: jax.Array, split: Streamed, length: Length) -> Drawn:
   """
   count, batch_size = len(split), length.batch_size
   epochs = -(-length.num_steps // (count // batch_size))
-  keys = jax.vmap(round_keys, (None, 0))(key, np.arange(epochs))
+  keys = jax.vmap(round_keys, (None, 0))(key, jnp.arange(epochs))
   # An epoch that is never reached.
   seed = int(round_keys(key, 2**31 - 1)[0])
   order = Order(np.asarray(keys).tolist(), count, batch_size)
@@ -161,7 +162,10 @@ class Feed:
 def _in_workers(batches: Any, workers: int) -> Any:
   """Batches, made by processes that have two ready each; 0: by threads."""
   import grain
+  from absl import flags
 
+  if not flags.FLAGS.is_parsed():  # grain's own, in a notebook or a script
+    flags.FLAGS.mark_as_parsed()
   options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
   made = batches.to_iter_dataset(options)
   if not workers:
@@ -182,7 +186,7 @@ class _Rows:
     return self.split.reader[int(self.split.rows[row])]
 
 
-def in_order(split: Streamed, batch_size: int) -> Iterator[Split]:
+def in_order(split: Streamed, batch_size: int) -> Generator[Split]:
   """Every example of a split once, without anything random.
 
   All batches have one size: the last one is filled up with black images of the
@@ -193,7 +197,8 @@ def in_order(split: Streamed, batch_size: int) -> Iterator[Split]:
     batch_size: Examples at once.
 
   Yields:
-    Images uint8[batch_size, H, W, C] and labels int32[batch_size].
+    Images uint8[batch_size, H, W, C] and labels int32[batch_size], on the
+    device.
   """
   import grain
 
@@ -209,8 +214,8 @@ def in_order(split: Streamed, batch_size: int) -> Iterator[Split]:
     for images, labels in iterator:
       lacks = batch_size - len(labels)
       yield Split(
-        np.pad(images, ((0, lacks), (0, 0), (0, 0), (0, 0))),
-        np.pad(labels, (0, lacks), constant_values=-1),
+        jnp.asarray(np.pad(images, ((0, lacks), (0, 0), (0, 0), (0, 0)))),
+        jnp.asarray(np.pad(labels, (0, lacks), constant_values=-1)),
       )
   finally:
     iterator.close()

@@ -113,7 +113,8 @@ def open_folder(path: pathlib.Path) -> Opened:
         np.array([label for _, label in listed], np.int32),
       )
     )
-  return Opened(*readers, tuple(classes), None, sha.hexdigest())
+  train, test = readers
+  return Opened(train, test, tuple(classes), None, sha.hexdigest())
 
 
 def _classes(path: pathlib.Path) -> list[str]:

@@ -162,10 +162,10 @@ def _to_stream(
 
 def _require_grain(name: str, opened: Opened, view: View) -> None:
   if importlib.util.find_spec("grain") is None:
+    gib = streamed.gibibytes(opened, view)
     raise ValueError(
-      f"{name} has {streamed.gibibytes(opened, view):.1f} GiB of images, decoded,"
-      " and is streamed by grain: pip install 'hwnas_jax[streaming]', or raise"
-      " data.in_memory_gib"
+      f"{name} has {gib:.1f} GiB of images, decoded, and is streamed by grain:"
+      " pip install 'hwnas_jax[streaming]', or raise data.in_memory_gib"
     )
 
 

@@ -155,7 +155,8 @@ def open_prepared(name: str, data_dir: pathlib.Path) -> Opened:
     sha.update(f"{file.name} {file.stat().st_size}\n".encode())
   channels = features[opened.image].shape[-1]
   names = tuple(features[opened.label].names)
-  return Opened(*readers, names, channels, sha.hexdigest())
+  train, test = readers
+  return Opened(train, test, names, channels, sha.hexdigest())
 
 
 def _open(name: str, data_dir: pathlib.Path) -> _Opened:

@@ -103,7 +103,9 @@ class Streamed:
 
 def spread(count: int, limit: int) -> np.ndarray:
   """At most `limit` rows of `count`, evenly spread: int32, sorted, distinct."""
-  return np.unique(np.linspace(0, count - 1, min(count, limit)).astype(np.int32))
+  return np.unique(
+    np.linspace(0, count - 1, min(count, limit)).astype(np.int32)
+  )
 
 
 def find_view(name: str, opened: Opened, size: Size | None) -> View:

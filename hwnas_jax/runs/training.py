@@ -25,7 +25,7 @@ from hwnas_jax.io import loop, readers, writers
 from hwnas_jax.io.records import Accuracies, Network, Teacher
 from hwnas_jax.io.run_folder import NetworkFolder, RunFolder
 from hwnas_jax.nets.models import inherit, make_network, scaled
-from hwnas_jax.runs import helpers, stages
+from hwnas_jax.runs import feeding, helpers, stages
 from hwnas_jax.runs.helpers import ALONE, Helpers, Lesson
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
@@ -44,7 +44,7 @@ class _Setting(NamedTuple):
   """What the networks of a run are trained with.
 
   dataset: to train and test on.
-  held_out: {name of a further split to evaluate on: split}.
+  held_out: {name of a further split to evaluate on: its examples}.
   net: the networks' dimensions.
   supernet: its weights, which networks start from, or None.
   digest: of these weights.
@@ -53,7 +53,7 @@ class _Setting(NamedTuple):
 
   config: Config
   dataset: arrays.Dataset
-  held_out: dict[str, arrays.Split]
+  held_out: dict[str, arrays.Examples]
   net: Spec
   supernet: Params | None
   digest: str | None
@@ -74,7 +74,7 @@ class _Compiled(NamedTuple):
 
   init: Any
   steps: Any
-  evaluate: dict[str, tuple[Any, arrays.Split]]
+  evaluate: dict[str, tuple[Any, arrays.Examples]]
   inherited: Params | None
 
 
@@ -189,15 +189,13 @@ def _trained(setting: _Setting, home: NetworkFolder) -> bool:
 
 def _hold_out(
   config: Config, dataset: arrays.Dataset
-) -> tuple[arrays.Dataset, dict[str, arrays.Split]]:
+) -> tuple[arrays.Dataset, dict[str, arrays.Examples]]:
   """(the data set to train on, {"held_out": the rest} or {})."""
   if not config.derive.num_samples:
     return dataset, {}
-  count = dataset.train.labels.shape[0]
+  count = arrays.size(dataset.train)
   rows = arrays.halves(count, data_checks.KEPT, config.seed)
-  train, rest = (
-    arrays.Split(dataset.train.images[r], dataset.train.labels[r]) for r in rows
-  )
+  train, rest = (arrays.subset(dataset.train, r) for r in rows)
   return dataclasses.replace(dataset, train=train), {"held_out": rest}
 
 
@@ -224,12 +222,18 @@ def _compile(setting: _Setting, sized: Sized) -> _Compiled:
       config.train.batch_size,
     )
   )
-  on = {"test": dataset.test, **setting.held_out}
+  on: dict[str, arrays.Examples] = {"test": dataset.test, **setting.held_out}
+  train = feeding.shapes(config, dataset.train)
   return _Compiled(
     jit(init).lower(jax.random.key(0), inherited).compile(),
-    steps.lower(state, dataset.train, variables).compile(),
+    steps.lower(state, train, variables).compile(),
     {
-      name: (evaluate.lower(state.params, state.stats, split).compile(), split)
+      name: (
+        evaluate.lower(
+          state.params, state.stats, feeding.evaluated(config, split)
+        ).compile(),
+        split,
+      )
       for name, split in on.items()
     },
     inherited,
@@ -259,14 +263,22 @@ def _train(setting: _Setting, home: NetworkFolder, programs: _Compiled) -> None:
   variables = setting.lesson.variables if setting.lesson else None
   accuracies: dict[str, list[float]] = {name: [] for name in programs.evaluate}
   for seed in range(config.train.num_seeds):
-    state = loop.run(
-      _job(setting, home, seed),
-      lambda state: programs.steps(state, dataset.train, variables),
-      programs.init(stream(config.seed, f"train {seed}"), programs.inherited),
+    state = programs.init(
+      stream(config.seed, f"train {seed}"), programs.inherited
     )
+    feed = feeding.TrainFeed(config, dataset.train, state.key)
+
+    def dispatch(state: Any, feed: feeding.TrainFeed = feed) -> tuple:
+      given = feed.at(int(state.step))
+      state, metrics = programs.steps(state, given.data, variables)
+      return state, {**metrics, **given.metrics}
+
+    with contextlib.closing(feed):
+      state = loop.run(_job(setting, home, seed), dispatch, state)
     for name, (evaluate, split) in programs.evaluate.items():
-      accuracy = evaluate(state.params, state.stats, split)
-      accuracies[name].append(float(accuracy))
+      accuracies[name].append(
+        feeding.accuracy(config, evaluate, state.params, state.stats, split)
+      )
     if seed == 0:
       weights = {"params": state.params, "stats": state.stats}
       writers.write_arrays(home.weights, weights)
