@@ -8,6 +8,7 @@ step): a feed can begin at any step, and the number of workers changes nothing.
 """
 
 import dataclasses
+import gc
 import time
 from collections.abc import Generator
 from typing import Any, NamedTuple
@@ -136,7 +137,7 @@ class Feed:
   def close(self) -> None:
     """Ends the workers."""
     if self._open is not None:
-      self._open.close()
+      _close(self._open)
     self._open = self._at = None
 
   def _pipeline(self, step: int, levels: tuple[int, ...]) -> Any:
@@ -171,6 +172,16 @@ def _in_workers(batches: Any, workers: int) -> Any:
   if not workers:
     return made
   return made.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+
+
+def _close(iterator: Any) -> None:
+  """Ends an iterator's workers, and frees the memory that they shared.
+
+  Exceptions that ended them refer to the last batches; at exit it would be too
+  late, and Python would warn of leaked memory.
+  """
+  iterator.close()
+  gc.collect()
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -218,4 +229,4 @@ def in_order(split: Streamed, batch_size: int) -> Generator[Split]:
         jnp.asarray(np.pad(labels, (0, lacks), constant_values=-1)),
       )
   finally:
-    iterator.close()
+    _close(iterator)

@@ -5,6 +5,7 @@
 | `digits` | 8x8x1, 10 classes; a part of the package |
 | `cifar10`, `fashion_mnist` | of TFDS; prepared by `python -m hwnas_jax.data` |
 | `mock_cifar10`, `mock_fashion_mnist` | generated images of that shape |
+| `mock_imagenet` | 128 generated photos, written as ArrayRecord files |
 | `folder:PATH` | PATH/train/CLASS/*.png, PATH/test/CLASS/*.png |
 | `npz:PATH` | x_train, y_train, x_test, y_test |
 | `records:PATH` | ArrayRecord files: see `hwnas_jax.data.array_records` |
@@ -46,7 +47,10 @@ _SHAPES = {
   "cifar10": ((32, 32, 3), 10),
   "fashion_mnist": ((28, 28, 1), 10),
 }
-_NAMES = ("digits", *originals.CHECKSUMS, *embedded.MOCK_SHAPES)
+_NAMES = (
+  *("digits", *originals.CHECKSUMS),
+  *(*embedded.MOCK_SHAPES, embedded.STAND_IN),
+)
 
 
 def require(name: str, data_dir: str | os.PathLike[str] | None = None) -> None:
@@ -86,12 +90,21 @@ def require(name: str, data_dir: str | os.PathLike[str] | None = None) -> None:
 
 def is_resizable(name: str) -> bool:
   """Whether images of this data set are in files: converted, or streamed."""
-  return name.startswith(("folder:", "records:")) or _is_prepared(name)
+  in_files = name.startswith(("folder:", "records:"))
+  return in_files or _is_prepared(name) or name == embedded.STAND_IN
 
 
 def _is_prepared(name: str) -> bool:
   kind, _, path = name.partition(":")
   return name in originals.CHECKSUMS or (kind == "tfds" and bool(path))
+
+
+def _kind(name: str) -> tuple[str, str]:
+  """What comes before a colon, and after it."""
+  if name == embedded.STAND_IN:
+    return "records", str(embedded.stand_in_folder())
+  kind, _, path = name.partition(":")
+  return kind, path
 
 
 # Everything is kept in memory.
@@ -121,7 +134,7 @@ def load(
   """
   require(name, data_dir)
   size = images.parse_size(resize)
-  kind, _, path = name.partition(":")
+  kind, path = _kind(name)
   opened = _to_stream(name, data_dir, size, streaming)
   if opened is not None:
     _require_grain(name, opened[0], opened[1])
@@ -146,7 +159,7 @@ def _to_stream(
   """The opened files of a data set that is to be streamed, and their view."""
   if streaming.in_memory_gib == math.inf or not is_resizable(name):
     return None
-  kind, _, path = name.partition(":")
+  kind, path = _kind(name)
   if kind == "folder":
     opened = folder.open_folder(paths.expand(path))
   elif kind == "records":
