@@ -137,8 +137,11 @@ class Feed:
   def close(self) -> None:
     """Ends the workers."""
     if self._open is not None:
-      _close(self._open)
+      self._open.close()
     self._open = self._at = None
+    # Exceptions that ended threads refer to the last batches, which are in
+    # shared memory. At exit it would be too late to free that.
+    gc.collect()
 
   def _pipeline(self, step: int, levels: tuple[int, ...]) -> Any:
     import grain
@@ -154,9 +157,10 @@ class Feed:
     )
     workers = self._levels[0][1].workers
     read = _in_workers(steps, workers).batch(self._length.steps_per_dispatch)
-    device = jax.local_devices()[0]
+    # No device is named: arrays that are bound to one would make the steps
+    # compile again when the state that they return is bound to it too.
     return grain.experimental.device_put(
-      read, device, cpu_buffer_size=1, device_buffer_size=1
+      read, None, cpu_buffer_size=1, device_buffer_size=1
     )
 
 
@@ -172,16 +176,6 @@ def _in_workers(batches: Any, workers: int) -> Any:
   if not workers:
     return made
   return made.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
-
-
-def _close(iterator: Any) -> None:
-  """Ends an iterator's workers, and frees the memory that they shared.
-
-  Exceptions that ended them refer to the last batches; at exit it would be too
-  late, and Python would warn of leaked memory.
-  """
-  iterator.close()
-  gc.collect()
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -229,4 +223,6 @@ def in_order(split: Streamed, batch_size: int) -> Generator[Split]:
         jnp.asarray(np.pad(labels, (0, lacks), constant_values=-1)),
       )
   finally:
-    _close(iterator)
+    iterator.close()
+    del iterator
+    gc.collect()  # as in `Feed.close`

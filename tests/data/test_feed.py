@@ -36,6 +36,7 @@ def test_any_step_gives_what_an_uninterrupted_run_sees(tmp_path):
   whole = fed(train, 0, (0, 1))
   assert whole[0][0].images.shape == (4, 10, 8, 8, 3)
   assert whole[0][0].images.dtype == np.uint8
+  assert not whole[0][0].images.committed  # steps would be compiled twice
   again = fed(train, 12, (0, 1))
   jax.tree.map(np.testing.assert_array_equal, whole[3:], again)
   # One level alone, and another one after it, are the same too.

@@ -95,10 +95,8 @@ def test_a_streamed_search_is_that_of_data_on_the_device(
     *(s.weights | s.controller for s in (whole, streamed)),
   )
   rows = readers.read_jsonl(tmp_path / "b/search/metrics.jsonl")
-  assert (
-    len(rows) == 2
+  assert len(rows) == 2
   assert all(0 <= row["data_wait_share"] <= 1 for row in rows)
-  )
   rows = readers.read_jsonl(tmp_path / "a/search/metrics.jsonl")
   assert not any("data_wait_share" in row for row in rows)
 
