@@ -51,9 +51,7 @@ def main() -> None:
   parser.add_argument("--batch", type=int, default=32, help="of the feed")
   parser.add_argument("--step_batch", type=int, default=8)
   parser.add_argument("--dispatches", type=int, default=12)
-  parser.add_argument(
-    "--smoke", action="store_true", help="256 images of 64, tiny chain"
-  )
+  parser.add_argument("--smoke", action="store_true", help="256 images")
   args = parser.parse_args()
   if args.smoke:
     args.images, args.size, args.dispatches, args.step_batch = 256, 64, 3, 4
