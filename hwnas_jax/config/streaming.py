@@ -21,7 +21,7 @@ def streaming(config: Config) -> Streaming:
 def faults(config: Config) -> list[str]:
   """Faults of a config alone: a crop has to be resized to something."""
   part = config.data
-  if part.crop_area < 1 and not part.resize:
+  if 0 < part.crop_area < 1 and not part.resize:
     return [
       "data.crop_area below 1 needs data.resize=HEIGHTxWIDTH, the size of the"
       f" crops, got {part.crop_area:g} without it"
