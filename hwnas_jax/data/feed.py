@@ -9,6 +9,9 @@ step): a feed can begin at any step, and the number of workers changes nothing.
 
 import dataclasses
 import gc
+import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Generator
 from typing import Any, NamedTuple
@@ -175,7 +178,23 @@ def _in_workers(batches: Any, workers: int) -> Any:
   made = batches.to_iter_dataset(options)
   if not workers:
     return made
-  return made.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+  return made.mp_prefetch(
+    grain.MultiprocessingOptions(num_workers=workers),
+    worker_init_fn=_end_with_parent,
+  )
+
+
+def _end_with_parent(worker: int, workers: int) -> None:
+  """Ends a worker when the main process was killed and could not end it."""
+  del worker, workers
+  parent = multiprocessing.parent_process()
+
+  def watch() -> None:
+    if parent is not None:
+      parent.join()
+      os._exit(1)
+
+  threading.Thread(target=watch, daemon=True).start()
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)

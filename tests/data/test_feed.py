@@ -1,8 +1,13 @@
 """What the steps are fed: a function of (key, step) alone."""
 
 import contextlib
+import pathlib
+import subprocess
+import sys
+import time
 
 import jax
+import jobs
 import numpy as np
 import pytest
 from toy_files import as_records, encoded
@@ -117,3 +122,48 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path, workers, monkeypatch):
     pytest.raises(ValueError, match=r"record \d+ of .* cannot be read"),
   ):
     made.windows(0)
+
+
+FEEDS = """
+import sys, jax
+from hwnas_jax.data import feed, load
+from hwnas_jax.data.streamed import Streaming
+
+if __name__ == "__main__":
+  train = load.load(sys.argv[1], None, "", Streaming(0.0, workers=2)).train
+  made = feed.Feed((jax.random.key(0),), (train,), feed.Length(9999, 1, 8))
+  made.windows(0)
+  print("fed", flush=True)
+  sys.stdin.read()
+"""
+
+
+def test_workers_end_with_a_killed_process(tmp_path):
+  script = tmp_path / "feeds.py"
+  script.write_text(FEEDS)
+  arguments = [sys.executable, script, as_records(tmp_path / "files")]
+  with subprocess.Popen(
+    arguments,
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.DEVNULL,
+    env=jobs.environment(),
+  ) as process:
+    assert process.stdout.readline() == b"fed\n"
+    tasks = pathlib.Path(f"/proc/{process.pid}/task").glob("*/children")
+    children = [int(p) for task in tasks for p in task.read_text().split()]
+    process.kill()
+  assert len(children) >= 2
+  give_up_s = time.monotonic() + 30
+  while any(map(runs, children)):
+    assert time.monotonic() < give_up_s, children
+    time.sleep(0.05)
+
+
+def runs(process):
+  """Whether a process is there and has not ended."""
+  try:
+    stat = pathlib.Path(f"/proc/{process}/stat").read_text()
+  except OSError:
+    return False
+  return stat.rpartition(")")[2].split()[0] != "Z"
