@@ -4,7 +4,7 @@ import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
-from hwnas_jax.config import fitted, numbers, recipe
+from hwnas_jax.config import fitted, numbers, recipe, streaming
 from hwnas_jax.config.derive_checks import derive_faults
 from hwnas_jax.config.fields import Config, value
 from hwnas_jax.core import budget, precision
@@ -59,6 +59,7 @@ def check(config: Config) -> None:
   for faults in (
     numbers.faults,
     _resize,
+    streaming.faults,
     _tensorboard,
     recipe.devices,
     recipe.dispatches,
@@ -97,8 +98,8 @@ def _resize(config: Config) -> list[str]:
     return [str(error)]
   if size and not load.is_resizable(part.name):
     return [
-      "data.resize is for folder:PATH and data sets of TFDS: leave it out with"
-      f" data.name={part.name}, got {part.resize!r}"
+      "data.resize is for folder:PATH, records:PATH and data sets of TFDS:"
+      f" leave it out with data.name={part.name}, got {part.resize!r}"
     ]
   return []
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from hwnas_jax.config import streaming
 from hwnas_jax.config.fields import Config
 from hwnas_jax.data import arrays
 from hwnas_jax.data.arrays import Dataset
@@ -16,13 +17,17 @@ def require(config: Config, dataset: Dataset) -> None:
     config: checked.
     dataset: its data set.
   """
-  faults = [*_batches(config, dataset), *_images(config, dataset)]
+  faults = [
+    *_batches(config, dataset),
+    *_images(config, dataset),
+    *streaming.data_faults(config, dataset),
+  ]
   if faults:
     raise ValueError("the config is wrong: " + "; ".join(faults))
 
 
 def _batches(config: Config, dataset: Dataset) -> Iterator[str]:
-  count, part = len(dataset.train.labels), config.search
+  count, part = arrays.size(dataset.train), config.search
   try:
     halves = arrays.halves(count, part.weights_fraction, config.seed)
   except ValueError as error:
@@ -51,7 +56,7 @@ def training_faults(
     dataset: its data set.
     held_out: whether the training holds some examples out, to compare networks.
   """
-  count, batch_size = len(dataset.train.labels), config.train.batch_size
+  count, batch_size = arrays.size(dataset.train), config.train.batch_size
   size = round(count * KEPT) if held_out else count
   if batch_size > size:
     yield (

@@ -23,11 +23,19 @@ class Data(_Part, frozen=True, kw_only=True):
 
   name: str = "digits"  # digits, cifar10, ...: see `hwnas_jax.data.load`
   data_dir: str = ""  # folder of prepared TFDS data; "": TFDS's default
-  # HxW: converts images of folder:PATH and tfds:NAME to this size and to 8-bit
-  # greyscale or RGB; "": they have to be alike.
+  # HxW: converts images of folder:, records: and tfds: to this size and to
+  # 8-bit greyscale or RGB; "": they have to be alike.
   resize: str = ""
   pad: int = 0  # pixels added at each side, then cropped away at random
   flip: bool = False  # mirrors images left to right at random
+  # GiB, decoded, up to which images of folder:, records: and tfds: are kept on
+  # the device; larger data are streamed from files (docs/data.md).
+  in_memory_gib: float = 4.0
+  workers: int = 2  # processes that read streamed data; 0: the main one reads
+  # Smallest share of an image that a random crop covers, which is then resized;
+  # 1: no crop. Of streamed data alone, as jitter.
+  crop_area: float = 1.0
+  jitter: float = 0.0  # largest change of brightness, contrast and saturation
 
 
 class Derive(_Part, frozen=True, kw_only=True):

@@ -18,7 +18,10 @@ from hwnas_jax.spaces import rules
 # Fields that switch something on by a number or a text, with what they do.
 SWITCHES = {
   "data.name": "digits, cifar10, fashion_mnist, mock_*, tfds:NAME, folder:PATH,"
-  " npz:PATH",
+  " npz:PATH, records:PATH",
+  "data.in_memory_gib": "larger data are streamed from their files",
+  "data.crop_area": "streamed images are random crops, resized",
+  "data.jitter": "streamed images change in brightness, contrast, saturation",
   "controller.classifier": "also generates the supernet's classifier",
   "derive.num_trained": "trains so many members, from fastest to slowest",
   "derive.references": "trains the space's reference, scaled in width, too",

@@ -15,6 +15,7 @@ from hwnas_jax.core.compile import jit, repeat
 from hwnas_jax.core.types import Array
 from hwnas_jax.data import arrays, augment
 from hwnas_jax.data.augment import Augment, Augmentation, Normalise
+from hwnas_jax.data.streamed import Streamed
 from hwnas_jax.derive import collapse
 from hwnas_jax.method import controllers, phases, price
 from hwnas_jax.method.conditioned import Fold, conditioned, plain
@@ -269,11 +270,17 @@ def make_search(
 def make_search_data(
   config: Config, dataset: arrays.Dataset
 ) -> tuple[SearchData, str]:
-  """(arguments of the step, digest of the split that was drawn)."""
-  count = dataset.train.labels.shape[0]
-  halves = arrays.halves(count, config.search.weights_fraction, config.seed)
+  """(arguments of the step, digest of the split that was drawn).
+
+  Of streamed data they have no examples: `windows` are added at each dispatch.
+  """
+  halves = level_rows(config, dataset)
   indices = [jnp.asarray(index, jnp.int32) for index in halves]
-  data = SearchData(*dataset.train, indices[0], indices[1])
+  if isinstance(dataset.train, Streamed):
+    none = jnp.zeros((0, *dataset.image), jnp.uint8), jnp.zeros(0, jnp.int32)
+    data = SearchData(*none, none[1], none[1])
+  else:
+    data = SearchData(*dataset.train, indices[0], indices[1])
   smallest = min(len(h) for h in halves if len(h) or config.search.bilevel)
   if smallest < config.search.batch_size:
     raise ValueError(
@@ -290,10 +297,15 @@ def held_out(
 
   If the weights were trained on the whole split, it is a batch of that.
   """
-  data, _ = make_search_data(config, dataset)
-  unseen = data.controller_index
-  rows = np.asarray(unseen if len(unseen) else data.weights_index)[:count]
-  # By NumPy: JAX would compile a gather for each shape.
-  images = jnp.asarray(np.asarray(data.images)[rows])
-  labels = jnp.asarray(np.asarray(data.labels)[rows])
+  weights, unseen = level_rows(config, dataset)
+  rows = (unseen if len(unseen) else weights)[:count]
+  images, labels = arrays.take(dataset.train, rows)
   return augment.normalise(images, dataset.mean, dataset.std), labels
+
+
+def level_rows(
+  config: Config, dataset: arrays.Dataset
+) -> tuple[np.ndarray, np.ndarray]:
+  """Training examples of the weights, and of the controller: int32, sorted."""
+  count = arrays.size(dataset.train)
+  return arrays.halves(count, config.search.weights_fraction, config.seed)

@@ -55,6 +55,10 @@ RANGES: Mapping[str, Range] = {
   "seed": Range(0, 2**32 - 1),  # a PRNG key has 32 bits of it
   "devices": COUNT,
   "data.pad": COUNT_OR_NONE,
+  "data.in_memory_gib": NOT_NEGATIVE,
+  "data.workers": Range(0, 256),
+  "data.crop_area": Range(0, 1, open_low=True),
+  "data.jitter": Range(0, 1),
   "derive.num_cells": Range(0, MOST),
   "derive.channels": Range(0, MOST_CHANNELS),
   "derive.num_scales": COUNT,

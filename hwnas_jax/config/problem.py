@@ -15,6 +15,7 @@ import numpy as np
 from hwnas_jax.config import checks, files, pricing
 from hwnas_jax.config.fields import Config
 from hwnas_jax.config.files import AnyConfig
+from hwnas_jax.config.streaming import streaming
 from hwnas_jax.core.rng import stream
 from hwnas_jax.costs.predict.predictor import Predictor
 from hwnas_jax.costs.table import LatencyTable, raw_costs, require
@@ -130,7 +131,10 @@ def make_nets(config: Config, data: Shaped | None = None) -> Nets:
   """
   if data is None:
     image, num_classes = data_load.shape(
-      config.data.name, config.data.data_dir or None, config.data.resize
+      config.data.name,
+      config.data.data_dir or None,
+      config.data.resize,
+      streaming(config),
     )
   else:
     image, num_classes = data.image, data.num_classes

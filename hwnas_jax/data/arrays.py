@@ -1,8 +1,8 @@
-"""Data sets as arrays on the device.
+"""Data sets: arrays on the device, or streamed from files.
 
-All data sets here fit into a device's memory. Images stay uint8 until
-`augment.normalise`. The order of the examples is a pure function of (key,
-step), so a checkpoint need not store it.
+Images stay uint8 until `augment.normalise`. The order of the examples is a pure
+function of (key, step), so a checkpoint need not store it. It does not depend
+on where the examples are.
 """
 
 import dataclasses
@@ -14,7 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.data import validate
+from hwnas_jax.data import streamed, validate
+from hwnas_jax.data.streamed import SAMPLED, Opened, Streamed, spread
+from hwnas_jax.data.view import View
 
 _ROUNDS = 8
 
@@ -31,6 +33,60 @@ class Split(NamedTuple):
   labels: jax.Array
 
 
+class Window(NamedTuple):
+  """The examples of the steps of one dispatch, on the device.
+
+  Attributes:
+    images: uint8[S, B, H, W, C]; step number t uses those of t % S.
+    labels: int32[S, B].
+  """
+
+  images: jax.Array
+  labels: jax.Array
+
+  def batch(self, step: jax.Array) -> Split:
+    """The B examples of a step."""
+    at = step % self.labels.shape[0]
+    return Split(self.images[at], self.labels[at])
+
+
+Examples = Split | Streamed
+
+
+def size(examples: Examples) -> int:
+  """How many examples there are."""
+  if isinstance(examples, Streamed):
+    return len(examples)
+  return examples.labels.shape[0]
+
+
+def take(examples: Examples, rows: np.ndarray) -> Split:
+  """The examples of rows int[M], on the device and without anything random.
+
+  Raises:
+    ValueError: See `Streamed.read`.
+  """
+  if isinstance(examples, Streamed):
+    images, labels = examples.read(rows)
+  else:  # by NumPy: JAX would compile a gather for each shape
+    images, labels = (np.asarray(array)[rows] for array in examples)
+  return Split(jnp.asarray(images), jnp.asarray(labels))
+
+
+def on_device(examples: Examples, limit: int) -> Split:
+  """All examples, or of streamed ones at most `limit`, evenly spread."""
+  if isinstance(examples, Streamed):
+    return take(examples, spread(len(examples), limit))
+  return examples
+
+
+def subset(examples: Examples, rows: np.ndarray) -> Examples:
+  """The examples of some rows; streamed ones stay in their files."""
+  if isinstance(examples, Streamed):
+    return examples.subset(rows)
+  return Split(examples.images[rows], examples.labels[rows])
+
+
 @dataclasses.dataclass(frozen=True)
 class Dataset:
   """A data set and its statistics.
@@ -40,15 +96,17 @@ class Dataset:
     train: The training split.
     test: The test split; a search does not use it.
     num_classes: K, labels are 0..K-1.
-    mean: Of each channel over the training split, in units of [0, 1].
-    std: Of each channel over the training split, in units of [0, 1].
-    digest: SHA-256 of all four arrays, as hexadecimal digits.
+    mean: Of each channel over the training split, in units of [0, 1]; where it
+      is streamed, over SAMPLED evenly spread images of it.
+    std: Of each channel, as the mean.
+    digest: SHA-256 of all four arrays, as hexadecimal digits; of streamed data
+      see `streamed.digest`.
     class_names: The K names in the order of the labels; None without names.
   """
 
   name: str
-  train: Split
-  test: Split
+  train: Examples
+  test: Examples
   num_classes: int
   mean: tuple[float, ...]
   std: tuple[float, ...]
@@ -58,6 +116,8 @@ class Dataset:
   @property
   def image(self) -> tuple[int, int, int]:
     """(height, width, channels) of an image."""
+    if isinstance(self.train, Streamed):
+      return self.train.image
     height, width, channels = self.train.images.shape[1:]
     return height, width, channels
 
@@ -117,6 +177,41 @@ def make_dataset(
   )
 
 
+def stream_dataset(
+  name: str, opened: Opened, view: View, workers: int
+) -> Dataset:
+  """A data set that stays in files; SAMPLED images of it are read.
+
+  Args:
+    name: Names the data set, also in errors.
+    opened: Its files.
+    view: What is made of an image.
+    workers: Processes that read in training.
+
+  Raises:
+    ValueError: A sampled image is not as expected; or one channel of them is
+      constant; or there is only one class.
+  """
+  if len(opened.class_names) < 2:
+    raise ValueError(f"{name}: there is only one class, but at least 2 needed.")
+  train, test = (
+    Streamed(reader, np.arange(len(reader), dtype=np.int32), view, workers)
+    for reader in (opened.train, opened.test)
+  )
+  sample = train.read(spread(len(train), SAMPLED))
+  mean, std = _statistics(name, sample[0])
+  return Dataset(
+    name=name,
+    train=train,
+    test=test,
+    num_classes=len(opened.class_names),
+    mean=mean,
+    std=std,
+    digest=streamed.digest(opened, view, sample),
+    class_names=opened.class_names,
+  )
+
+
 def _statistics(
   name: str, images: np.ndarray
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -170,29 +265,33 @@ def batch_indices(
     )
   steps_per_epoch = num_examples // batch_size
   epoch, batch = jnp.divmod(jnp.asarray(step, jnp.int32), steps_per_epoch)
-  round_keys = jax.random.bits(jax.random.fold_in(key, epoch), (_ROUNDS,))
   position = batch * batch_size + jnp.arange(batch_size, dtype=jnp.int32)
-  return _permute(round_keys, position, num_examples)
+  return _permute(round_keys(key, epoch), position, num_examples)
 
 
-def _permute(round_keys: jax.Array, position: jax.Array, n: int) -> jax.Array:
+def round_keys(key: jax.Array, epoch: jax.Array | int) -> jax.Array:
+  """What the order of an epoch is made of: uint32[8]."""
+  return jax.random.bits(jax.random.fold_in(key, epoch), (_ROUNDS,))
+
+
+def _permute(keys: jax.Array, position: jax.Array, n: int) -> jax.Array:
   side = math.isqrt(n - 1) + 1
 
   def walk(x: jax.Array) -> jax.Array:
-    return jnp.where(x < n, x, _feistel(round_keys, x, side))
+    return jnp.where(x < n, x, _feistel(keys, x, side))
 
-  first = _feistel(round_keys, position.astype(jnp.uint32), side)
+  first = _feistel(keys, position.astype(jnp.uint32), side)
   inside = jax.lax.while_loop(lambda x: (x >= n).any(), walk, first)
   return inside.astype(jnp.int32)
 
 
-def _feistel(round_keys: jax.Array, x: jax.Array, side: int) -> jax.Array:
+def _feistel(keys: jax.Array, x: jax.Array, side: int) -> jax.Array:
   """A keyed bijection of [0, side**2): uint32 -> uint32."""
 
   def body(index: jax.Array, pair: tuple) -> tuple:
     left, right = pair
     # `% side` before adding, so that the sum cannot overflow.
-    mixed = (left + _hash(right ^ round_keys[index]) % side) % side
+    mixed = (left + _hash(right ^ keys[index]) % side) % side
     return right, mixed
 
   left, right = jax.lax.fori_loop(0, _ROUNDS, body, (x // side, x % side))

@@ -1,13 +1,18 @@
 """A user's own data: a folder of images for each class, or one .npz file."""
 
+import dataclasses
+import hashlib
 import pathlib
 import zipfile
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from hwnas_jax.data import arrays, images
 from hwnas_jax.data.images import Size
+from hwnas_jax.data.streamed import Opened
+from hwnas_jax.data.view import Encoded
 from hwnas_jax.io import readers
 
 _NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
@@ -47,14 +52,7 @@ def load_folder(
       not greyscale or RGB with 8 bits a channel, or of another size or mode
       than the first. The message names the first such file.
   """
-  check_folder(path)
-  classes = _folders(path / "train")
-  if classes != _folders(path / "test"):
-    differing = sorted(set(classes) ^ set(_folders(path / "test")))
-    raise ValueError(
-      f"{path}: train and test must have the same class folders, but "
-      f"{differing} are in one of them only."
-    )
+  classes = _classes(path)
   train, test = (
     _read_split(path / split, classes, resize) for split in ("train", "test")
   )
@@ -66,6 +64,70 @@ def load_folder(
     *test.stacked(channels),
     class_names=tuple(classes),
   )
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class FolderReader:
+  """The image files of a split, not read.
+
+  Attributes:
+    path: The split's folder.
+    files: [N] names below it, CLASS/FILE.
+    labels: int32[N].
+  """
+
+  path: pathlib.Path
+  files: list[str]
+  labels: np.ndarray
+
+  def __len__(self) -> int:
+    """How many images there are."""
+    return len(self.files)
+
+  def __getitem__(self, row: int, /) -> Encoded:
+    """The content of a file, and its label."""
+    file = self.path / self.files[row]
+    return Encoded(file.read_bytes(), int(self.labels[row]), str(file))
+
+
+def open_folder(path: pathlib.Path) -> Opened:
+  """Lists the files that `load_folder` reads.
+
+  Args:
+    path: As for `load_folder`.
+
+  Raises:
+    FileNotFoundError, ValueError: See `load_folder`; images are not read.
+  """
+  classes = _classes(path)
+  readers, sha = [], hashlib.sha256()
+  for split in ("train", "test"):
+    listed = list(_files(path / split, classes))
+    for file, _ in listed:
+      name = file.relative_to(path)
+      sha.update(f"{name} {file.stat().st_size}\n".encode())
+    readers.append(
+      FolderReader(
+        path / split,
+        ["/".join(file.parts[-2:]) for file, _ in listed],
+        np.array([label for _, label in listed], np.int32),
+      )
+    )
+  train, test = readers
+  return Opened(train, test, tuple(classes), None, sha.hexdigest())
+
+
+def _classes(path: pathlib.Path) -> list[str]:
+  """The names of the classes, sorted, the same of train and test."""
+  check_folder(path)
+  classes = _folders(path / "train")
+  if classes != _folders(path / "test"):
+    differing = sorted(set(classes) ^ set(_folders(path / "test")))
+    raise ValueError(
+      f"{path}: train and test must have the same class folders, but "
+      f"{differing} are in one of them only."
+    )
+  return classes
 
 
 def check_folder(path: pathlib.Path) -> None:
@@ -91,6 +153,22 @@ def _read_split(
 ) -> _Examples:
   pixels: list[np.ndarray] = []
   labels: list[int] = []
+  for file, label in _files(path, classes):
+    pixels.append(images.read(file, resize))
+    labels.append(label)
+    if not resize and pixels[-1].shape != pixels[0].shape:
+      raise ValueError(
+        f"{file} is {list(pixels[-1].shape)} (height, width, channels), the "
+        f"first image of {path} is {list(pixels[0].shape)}: make all images "
+        "one size and mode, or give data.resize=HEIGHTxWIDTH."
+      )
+  return _Examples(pixels, np.array(labels))
+
+
+def _files(
+  path: pathlib.Path, classes: list[str]
+) -> Iterator[tuple[pathlib.Path, int]]:
+  """(file, label) of every image of a split, in order."""
   for label, name in enumerate(classes):
     files = sorted(
       f for f in (path / name).iterdir() if not f.name.startswith(".")
@@ -99,21 +177,12 @@ def _read_split(
       raise FileNotFoundError(
         f"{path / name} has no images: add some or remove the folder."
       )
-    for file in files:
-      pixels.append(images.read(file, resize))
-      labels.append(label)
-      if not resize and pixels[-1].shape != pixels[0].shape:
-        raise ValueError(
-          f"{file} is {list(pixels[-1].shape)} (height, width, channels), the "
-          f"first image of {path} is {list(pixels[0].shape)}: make all images "
-          "one size and mode, or give data.resize=HEIGHTxWIDTH."
-        )
-  if not pixels:
+    yield from ((file, label) for file in files)
+  if not classes:
     raise FileNotFoundError(
       f"{path} has no class folders: put each class's images in a folder of "
       "their own."
     )
-  return _Examples(pixels, np.array(labels))
 
 
 def load_npz(name: str, path: pathlib.Path) -> arrays.Dataset:

@@ -3,7 +3,7 @@
 import pathlib
 import re
 import warnings
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -59,22 +59,49 @@ def read(file: pathlib.Path, resize: Size | None = None) -> np.ndarray:
     raise ValueError(
       f"{file} does not end in one of {SUFFIXES}: convert or remove it."
     )
+  image = decode(file, str(file), convert=resize is not None)
+  return to_pixels(in_size(image, resize) if resize else image)
+
+
+def decode(
+  source: pathlib.Path | IO[bytes], where: str, convert: bool
+) -> Image.Image:
+  """Reads an image, without a change of its size.
+
+  Args:
+    source: The path or the content of a PNG or JPEG file.
+    where: Names it in errors.
+    convert: Whether it is turned upright and converted, as `read` does.
+
+  Returns:
+    An image of mode L or RGB, decoded.
+
+  Raises:
+    ValueError: See `read`.
+  """
   try:
     with warnings.catch_warnings():
       warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-      with Image.open(file, formats=("PNG", "JPEG")) as image:
+      with Image.open(source, formats=("PNG", "JPEG")) as image:
         mode = image.mode
-        pixels = np.asarray(_convert(image, resize) if resize else image)
+        image.load()
+        made = _upright(image) if convert else image
   except Exception as error:  # Pillow has no one type for a damaged file.
     reason = (str(error) or type(error).__name__).splitlines()[0]
     raise ValueError(
-      f"{file} cannot be read as an image ({reason}): replace or remove it."
+      f"{where} cannot be read as an image ({reason}): replace or remove it."
     ) from error
-  if not resize and mode not in ("L", "RGB"):
+  if not convert and mode not in ("L", "RGB"):
     raise ValueError(
-      f"{file} has mode {mode}: convert it to 8-bit greyscale (L) or RGB, or "
+      f"{where} has mode {mode}: convert it to 8-bit greyscale (L) or RGB, or "
       "give data.resize=HEIGHTxWIDTH, which converts all images."
     )
+  return made
+
+
+def to_pixels(image: Image.Image) -> np.ndarray:
+  """uint8[H, W, 1] of an image of mode L, uint8[H, W, 3] of mode RGB."""
+  pixels = np.asarray(image)
   return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
@@ -82,16 +109,16 @@ def resized(pixels: np.ndarray, size: Size) -> np.ndarray:
   """An image uint8[H, W, C] in another size, bilinear, where C is 1 or 3."""
   squeezed = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
   image = Image.fromarray(np.asarray(squeezed))
-  made = np.asarray(_in_size(image, size))
-  return made[..., None] if made.ndim == 2 else made
+  return to_pixels(in_size(image, size))
 
 
-def _in_size(image: Image.Image, size: Size) -> Image.Image:
+def in_size(image: Image.Image, size: Size) -> Image.Image:
+  """An image of mode L or RGB in another size, bilinear."""
   return image.resize((size.width, size.height), Image.Resampling.BILINEAR)
 
 
-def _convert(image: Image.Image, size: Size) -> Image.Image:
-  """Upright, 8-bit greyscale or RGB, in another size."""
+def _upright(image: Image.Image) -> Image.Image:
+  """Upright, 8-bit greyscale or RGB."""
   image = ImageOps.exif_transpose(image)
   if image.mode.startswith("I"):  # 16 bits; Pillow would clip them at 255
     high = np.asarray(image).astype(np.int64) >> 8
@@ -105,4 +132,4 @@ def _convert(image: Image.Image, size: Size) -> Image.Image:
     image = image.convert("L")
   else:
     image = image.convert("RGB")
-  return _in_size(image, size)
+  return image

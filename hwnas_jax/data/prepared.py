@@ -4,6 +4,8 @@ Only the data set's folder is read; the code that prepared it is not needed. The
 features of image and label are found by their types.
 """
 
+import dataclasses
+import hashlib
 import pathlib
 from typing import Any, NamedTuple
 
@@ -12,6 +14,8 @@ from absl import logging
 
 from hwnas_jax.data import arrays, locate
 from hwnas_jax.data.images import Size, resized
+from hwnas_jax.data.streamed import Opened
+from hwnas_jax.data.view import Encoded
 
 _FORMAT = "array_record"
 _CHUNK = 2_000
@@ -84,6 +88,75 @@ def load(
     *_decode(name, opened, opened.test, resize),
     class_names=tuple(label.names) if label.num_classes else None,
   )
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class PreparedReader:
+  """A split as `tfds.data_source` gives it, with images not decoded.
+
+  Attributes:
+    source: The data source.
+    image, label: Keys of these features.
+    where: Names the split in errors.
+  """
+
+  source: Any
+  image: str
+  label: str
+  where: str
+
+  def __len__(self) -> int:
+    """How many examples there are."""
+    return len(self.source)
+
+  def __getitem__(self, row: int, /) -> Encoded:
+    """The example of a row, in TFDS's order."""
+    example = self.source[row]
+    label = int(example[self.label])
+    return Encoded(example[self.image], label, f"image {row} of {self.where}")
+
+
+def open_prepared(name: str, data_dir: pathlib.Path) -> Opened:
+  """Opens a prepared data set without decoding its images.
+
+  Args:
+    name: As for `locate.find`.
+    data_dir: As for `locate.find`.
+
+  Raises:
+    FileNotFoundError, ValueError: See `require`; or images are neither PNG nor
+      JPEG files.
+  """
+  import tensorflow_datasets as tfds
+
+  opened = _open(name, data_dir)
+  features = opened.builder.info.features
+  if features[opened.image].encoding_format not in ("png", "jpeg", None):
+    raise ValueError(
+      f"{name}: images are stored as {features[opened.image].encoding_format},"
+      " expected png or jpeg: raise data.in_memory_gib, or write them to a"
+      " folder ('folder:PATH')."
+    )
+  readers = [
+    PreparedReader(
+      opened.builder.as_data_source(
+        split,
+        decoders={opened.image: tfds.decode.SkipDecoding()},
+        file_format=_FORMAT,
+      ),
+      opened.image,
+      opened.label,
+      f"the split {split} of {name}",
+    )
+    for split in ("train", opened.test)
+  ]
+  sha, folder = hashlib.sha256(), pathlib.Path(opened.builder.data_dir)
+  for file in sorted(folder.glob(f"*.{_FORMAT}*")):
+    sha.update(f"{file.name} {file.stat().st_size}\n".encode())
+  channels = features[opened.image].shape[-1]
+  names = tuple(features[opened.label].names)
+  train, test = readers
+  return Opened(train, test, names, channels, sha.hexdigest())
 
 
 def _open(name: str, data_dir: pathlib.Path) -> _Opened:

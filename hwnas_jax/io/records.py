@@ -215,9 +215,10 @@ class MadeWith(Record, frozen=True):
 class DataSet(Record, frozen=True, kw_only=True):
   """The data set of a run: all that its networks need to know of it.
 
-  digest: SHA-256 of its images and labels.
+  digest: SHA-256 of its images and labels; of streamed data see docs/data.md.
   image: (height, width, channels).
-  mean, std: of each channel over the training split, in units of [0, 1].
+  mean, std: of each channel over the training split, or where it is streamed a
+    sample of it, in units of [0, 1].
   class_names: in the order of the labels; None without names.
   num_train, num_test: examples.
   """

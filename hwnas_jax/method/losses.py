@@ -156,13 +156,26 @@ def draw_batch(
   static: Static, state: SearchState, data: SearchData, level: int
 ) -> Batch:
   """The step's batch of level 0 (weights) or 1 (controller), augmented."""
+  order, noise = _keys(state.key, level)
+  key = jax.random.fold_in(noise, state.step)
+  if data.windows is not None:
+    images, labels = data.windows[level].batch(state.step)
+    return Batch(static.parts.augment(key, images), labels)
   index = data.controller_index if level else data.weights_index
-  order, noise = jax.random.split(jax.random.fold_in(state.key, level))
   batch_size = static.settings.batch_size
   rows = index[batch_indices(order, state.step, index.shape[0], batch_size)]
-  key = jax.random.fold_in(noise, state.step)
   images = static.parts.augment(key, data.images[rows])
   return Batch(images, data.labels[rows])
+
+
+def order_key(key: Array, level: int) -> Array:
+  """The key of the order of a level's examples, of the run's key."""
+  return _keys(key, level)[0]
+
+
+def _keys(key: Array, level: int) -> Array:
+  """Typed keys [2]: of the order of a level's examples, of their noise."""
+  return jax.random.split(jax.random.fold_in(key, level))
 
 
 def level_gradients(

@@ -118,6 +118,17 @@ def current(spans: Sequence[Span], step: int) -> Phase:
   return next(span.phase for span in spans if step < span.end)
 
 
+def levels(phase: Phase) -> tuple[int, ...]:
+  """Whose examples a phase reads: 0, the weights', and 1, the controller's."""
+  if phase.surrogate:
+    return ()
+  if phase.joint:
+    return (0,)
+  weights = phase.weights or phase.order != "first"
+  read = (weights, phase.controller)
+  return tuple(level for level, reads in enumerate(read) if reads)
+
+
 def different(spans: Sequence[Span]) -> list[Phase]:
   """Each phase once, in the order in which they come."""
   return list(dict.fromkeys(span.phase for span in spans))

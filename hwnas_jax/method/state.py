@@ -9,6 +9,7 @@ import optax
 from hwnas_jax.core.types import Array, Params
 from hwnas_jax.costs.predict import predictor as predictors
 from hwnas_jax.costs.predict.predictor import Predictor
+from hwnas_jax.data.arrays import Window
 from hwnas_jax.method.surrogate import Surrogate
 
 
@@ -41,6 +42,9 @@ class SearchData(NamedTuple):
   weights_index, controller_index: int32[.], the rows that each is trained on;
     a one-level search does not read the second.
   surrogate: takes the cross-entropy's place where the phase says so.
+  windows: of streamed data: the examples of this dispatch, of weights and of
+    controller, in place of all images; one that a phase does not read may be
+    any.
   """
 
   images: Array
@@ -48,6 +52,7 @@ class SearchData(NamedTuple):
   weights_index: Array
   controller_index: Array
   surrogate: Surrogate | None = None
+  windows: tuple[Window, Window] | None = None
 
 
 class CostTable(NamedTuple):

@@ -13,6 +13,7 @@ from hwnas_jax.costs import counts
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import timing
 from hwnas_jax.costs.measure.timing import CompiledNetwork
+from hwnas_jax.data import arrays
 from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.derive.family import Derived
 from hwnas_jax.io import records
@@ -102,7 +103,7 @@ def _measure(
       records.Baseline(b.kind, name(b.member), name(b.network)) for b in beside
     ),
     cost="latency" if problem.table else config.cost.name,
-    num_test=len(dataset.test.labels),
+    num_test=arrays.size(dataset.test),
   )
 
 

@@ -16,6 +16,8 @@ import numpy as np
 
 from hwnas_jax.core.compile import jit
 from hwnas_jax.core.types import Array, Genotype
+from hwnas_jax.data import arrays
+from hwnas_jax.data.streamed import SAMPLED, Streamed
 from hwnas_jax.io import lock, paths
 from hwnas_jax.io.certificates import (
   Certificate,
@@ -211,7 +213,11 @@ class Network:
     return deploy.write(network, out, count)
 
   def _examples(self) -> tuple[np.ndarray, np.ndarray | None]:
-    """The test split, or random pixels where the run's data are not here."""
+    """The test split, or random pixels where the run's data are not here.
+
+    Of streamed data it is a sample without labels, for its accuracy is not that
+    of the whole split.
+    """
     try:
       test = self.run.dataset.test
     except (FileNotFoundError, ValueError) as error:
@@ -219,6 +225,10 @@ class Network:
       shape = (RANDOM, *self.net.image)
       pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
       return pixels, None
+    if isinstance(test, Streamed):
+      images = arrays.on_device(test, SAMPLED).images
+      print(f"checked on {len(images)} of the {len(test)} test images")
+      return np.asarray(images), None
     return np.asarray(test.images), np.asarray(test.labels)
 
   def scale(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from hwnas_jax.config import data_checks
+from hwnas_jax.config import data_checks, streaming
 from hwnas_jax.config import problem as problems
 from hwnas_jax.config.fields import Config
 from hwnas_jax.config.files import AnyConfig, typed
@@ -75,6 +75,7 @@ def run(
     problems.make(fields, nets, table, _given_predictor(fields))
   dataset = dataset or load_dataset(fields)
   data_checks.require(fields, dataset)
+  print(streaming.place(dataset))
   if table is None:
     profile.require_networks(
       fields, nets.derived, fields.latency.calibration_networks
@@ -112,7 +113,9 @@ def _run(
 def load_dataset(config: Config) -> Dataset:
   """The data set that a config names; see `data.load` for errors."""
   part = config.data
-  return data_load.load(part.name, part.data_dir or None, part.resize)
+  return data_load.load(
+    part.name, part.data_dir or None, part.resize, streaming.streaming(config)
+  )
 
 
 def begin(

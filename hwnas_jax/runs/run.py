@@ -298,6 +298,7 @@ def search(
   A folder with an unfinished run of the same config is resumed.
 
   >>> run = hw.search(config, table=table, workdir="runs/digits")
+  digits: 1437 training images on the device
   reachable: ... ms smallest, ... ms typical, ... ms largest of ...
   >>> run.report.path.name
   'report.html'

@@ -1,5 +1,6 @@
 """The search of a run: supernet and controller, or controller and surrogate."""
 
+import contextlib
 import dataclasses
 from typing import Any, NamedTuple
 
@@ -13,9 +14,9 @@ from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.derive.shared import SharedWeights
 from hwnas_jax.io import loop
 from hwnas_jax.io.run_folder import RunFolder
-from hwnas_jax.method.state import SearchState
+from hwnas_jax.method.state import SearchData, SearchState
 from hwnas_jax.method.step import Parts
-from hwnas_jax.runs import judging, stages
+from hwnas_jax.runs import feeding, judging, stages
 
 HELD_OUT = 512  # examples that architectures are compared on
 
@@ -47,10 +48,17 @@ def search(problem: Problem, folder: RunFolder, dataset: Dataset) -> Searched:
   init, steps = method.make_search(config, parts, settings)
   cost = "expected_latency_ms" if config.cost.name == "latency" else "cost"
 
-  def dispatch(state: SearchState) -> tuple[SearchState, dict[str, Any]]:
-    state, metrics = steps(state, data, costs)
-    metrics[cost] = metrics.pop("expected_cost")
-    return state, metrics
+  def run(job: loop.Job, data: SearchData, state: SearchState) -> SearchState:
+    feed = feeding.SearchFeed(config, dataset, data, state.key)
+
+    def dispatch(state: SearchState) -> tuple[SearchState, dict[str, Any]]:
+      given = feed.at(int(state.step))
+      state, metrics = steps(state, devices.place(given.data, mesh), costs)
+      metrics[cost] = metrics.pop("expected_cost")
+      return state, {**metrics, **given.metrics}
+
+    with contextlib.closing(feed):
+      return loop.run(job, dispatch, state)
 
   job = loop.Job(
     num_steps=config.search.num_steps,
@@ -72,12 +80,12 @@ def search(problem: Problem, folder: RunFolder, dataset: Dataset) -> Searched:
   if config.quality.name == "surrogate":
     if method.trains_weights(config):
       warmup = dataclasses.replace(job, num_steps=config.search.warmup_steps)
-      state = loop.run(warmup, dispatch, state)
+      state = run(warmup, data, state)
     searched = Searched(parts, devices.gather(state, mesh))
     shared = shared_weights(problem, dataset, searched)
     surrogate = judging.judge(problem, folder, dataset, shared)
     data = data._replace(surrogate=devices.place(surrogate, mesh))
-  state = loop.run(job, dispatch, state)
+  state = run(job, data, state)
   return Searched(parts, devices.gather(state, mesh))
 
 

@@ -13,6 +13,7 @@ from hwnas_jax.config import files
 from hwnas_jax.config import problem as problems
 from hwnas_jax.config.fields import Config
 from hwnas_jax.config.problem import Nets
+from hwnas_jax.data import arrays
 from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.io import checkpoint, records
 from hwnas_jax.io.records import DataSet, Origin
@@ -24,11 +25,8 @@ from hwnas_jax.spaces.spec import Spec
 STAGES = ("table", "search", "training", "family")
 # Where something is, whose digest is compared, or what changes no number.
 _ANYWHERE = (
-  "data/name",
-  "data/data_dir",
-  "devices",
-  "latency/table",
-  "tensorboard",
+  *("data/name", "data/data_dir", "data/in_memory_gib", "data/workers"),
+  *("devices", "latency/table", "tensorboard"),
 )
 _OF_TABLE = (
   "space/",
@@ -88,8 +86,8 @@ def origin(dataset: Dataset, nets: Nets) -> Origin:
     mean=dataset.mean,
     std=dataset.std,
     class_names=dataset.class_names,
-    num_train=len(dataset.train.labels),
-    num_test=len(dataset.test.labels),
+    num_train=arrays.size(dataset.train),
+    num_test=arrays.size(dataset.test),
   )
   return Origin(data, nets_digests(nets))
 
@@ -258,6 +256,10 @@ def training_identity(
   }
   if config.precision != "float32":
     fields["precision"] = config.precision
+  chosen = _chosen(config, "search")
+  fields |= {
+    f: chosen[f] for f in ("data/crop_area", "data/jitter") if f in chosen
+  }
   # How many are trained does not matter, whether a tenth is held out does.
   if "derive/num_samples" in fields:
     fields["derive/num_samples"] = True

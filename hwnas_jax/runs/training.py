@@ -26,7 +26,7 @@ from hwnas_jax.io import loop, readers, writers
 from hwnas_jax.io.records import Accuracies, Network, Teacher
 from hwnas_jax.io.run_folder import NetworkFolder, RunFolder
 from hwnas_jax.nets.models import inherit, make_network, scaled
-from hwnas_jax.runs import helpers, stages
+from hwnas_jax.runs import feeding, helpers, stages
 from hwnas_jax.runs.helpers import ALONE, Helpers, Lesson
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
@@ -45,7 +45,7 @@ class _Setting(NamedTuple):
   """What the networks of a run are trained with.
 
   dataset: to train and test on.
-  held_out: {name of a further split to evaluate on: split}.
+  held_out: {name of a further split to evaluate on: its examples}.
   net: the networks' dimensions.
   supernet: its weights, which networks start from, or None.
   digest: of these weights.
@@ -54,7 +54,7 @@ class _Setting(NamedTuple):
 
   config: Config
   dataset: arrays.Dataset
-  held_out: dict[str, arrays.Split]
+  held_out: dict[str, arrays.Examples]
   net: Spec
   supernet: Params | None
   digest: str | None
@@ -80,7 +80,7 @@ class _Compiled(NamedTuple):
 
   init: Any
   steps: Any
-  evaluate: dict[str, tuple[Any, arrays.Split]]
+  evaluate: dict[str, tuple[Any, arrays.Examples]]
   inherited: Params | None
 
 
@@ -143,9 +143,13 @@ def train_sized(
   if not config.train.num_steps:
     return [Accuracies() for _ in networks]
   digest = None if by.supernet is None else tree.digest(by.supernet)
-  mesh = devices.make_mesh(config.devices)
-  held = _hold_out(config, dataset)
-  setting = _Setting(config, *_placed(*held, mesh), net, by.supernet, digest)
+  setting = _Setting(
+    config,
+    *_placed(config, *_hold_out(config, dataset)),
+    net,
+    by.supernet,
+    digest,
+  )
   for network in first:
     home = folders[network]
     _train_all(setting, {network: home})
@@ -195,25 +199,33 @@ def _trained(setting: _Setting, home: NetworkFolder) -> bool:
 
 def _hold_out(
   config: Config, dataset: arrays.Dataset
-) -> tuple[arrays.Dataset, dict[str, arrays.Split]]:
+) -> tuple[arrays.Dataset, dict[str, arrays.Examples]]:
   """(the data set to train on, {"held_out": the rest} or {})."""
   if not config.derive.num_samples:
     return dataset, {}
-  count = dataset.train.labels.shape[0]
+  count = arrays.size(dataset.train)
   rows = arrays.halves(count, data_checks.KEPT, config.seed)
-  train, rest = (
-    arrays.Split(dataset.train.images[r], dataset.train.labels[r]) for r in rows
-  )
+  train, rest = (arrays.subset(dataset.train, r) for r in rows)
   return dataclasses.replace(dataset, train=train), {"held_out": rest}
 
 
 def _placed(
-  dataset: arrays.Dataset, held_out: dict[str, arrays.Split], mesh: Mesh | None
-) -> tuple[arrays.Dataset, dict[str, arrays.Split]]:
-  """The examples on each device of the mesh."""
-  splits = dataset.train, dataset.test, held_out
-  train, test, held_out = devices.place(splits, mesh)
-  return dataclasses.replace(dataset, train=train, test=test), held_out
+  config: Config,
+  dataset: arrays.Dataset,
+  held_out: dict[str, arrays.Examples],
+) -> tuple[arrays.Dataset, dict[str, arrays.Examples]]:
+  """Examples in memory on each device; streamed ones are placed later."""
+  mesh = devices.make_mesh(config.devices)
+
+  def place(examples: arrays.Examples) -> arrays.Examples:
+    if not isinstance(examples, arrays.Split):
+      return examples
+    return devices.place(examples, mesh)
+
+  placed = dataclasses.replace(
+    dataset, train=place(dataset.train), test=place(dataset.test)
+  )
+  return placed, {name: place(split) for name, split in held_out.items()}
 
 
 def _compile(setting: _Setting, sized: Sized) -> _Compiled:
@@ -243,16 +255,27 @@ def _compile(setting: _Setting, sized: Sized) -> _Compiled:
     ),
     **placed,
   )
-  on = {"test": dataset.test, **setting.held_out}
+  on: dict[str, arrays.Examples] = {"test": dataset.test, **setting.held_out}
+  train = feeding.shapes(config, dataset.train)
   return _Compiled(
     jit(init, **placed).lower(jax.random.key(0), inherited).compile(),
-    steps.lower(state, dataset.train, variables).compile(),
+    steps.lower(state, train, variables).compile(),
     {
-      name: (evaluate.lower(state.params, state.stats, split).compile(), split)
+      name: (
+        evaluate.lower(
+          state.params, state.stats, feeding.evaluated(config, split)
+        ).compile(),
+        split,
+      )
       for name, split in on.items()
     },
     inherited,
   )
+
+
+def _on_all(program: Any, mesh: Mesh | None) -> Any:
+  """A compiled program whose arguments may lie on one device alone."""
+  return lambda *arguments: program(*devices.place(arguments, mesh))
 
 
 def _job(setting: _Setting, home: NetworkFolder, seed: int) -> loop.Job:
@@ -279,17 +302,25 @@ def _train(setting: _Setting, home: NetworkFolder, programs: _Compiled) -> None:
   variables = devices.place(taught_by, setting.mesh)
   accuracies: dict[str, list[float]] = {name: [] for name in programs.evaluate}
   for seed in range(config.train.num_seeds):
-    state = loop.run(
-      _job(setting, home, seed),
-      lambda state: programs.steps(state, dataset.train, variables),
-      programs.init(
-        devices.place(stream(config.seed, f"train {seed}"), setting.mesh),
-        programs.inherited,
-      ),
+    state = programs.init(
+      devices.place(stream(config.seed, f"train {seed}"), setting.mesh),
+      programs.inherited,
     )
+    feed = feeding.TrainFeed(config, dataset.train, state.key)
+
+    def dispatch(state: Any, feed: feeding.TrainFeed = feed) -> tuple:
+      given = feed.at(int(state.step))
+      data = devices.place(given.data, setting.mesh)
+      state, metrics = programs.steps(state, data, variables)
+      return state, {**metrics, **given.metrics}
+
+    with contextlib.closing(feed):
+      state = loop.run(_job(setting, home, seed), dispatch, state)
     for name, (evaluate, split) in programs.evaluate.items():
-      accuracy = evaluate(state.params, state.stats, split)
-      accuracies[name].append(float(accuracy))
+      on_all = _on_all(evaluate, setting.mesh)
+      accuracies[name].append(
+        feeding.accuracy(config, on_all, state.params, state.stats, split)
+      )
     if seed == 0:
       weights = {"params": state.params, "stats": state.stats}
       writers.write_arrays(home.weights, weights)

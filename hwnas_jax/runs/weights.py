@@ -12,6 +12,7 @@ from hwnas_jax.config import method
 from hwnas_jax.core import precision, tree
 from hwnas_jax.core.compile import ahead, jit
 from hwnas_jax.core.types import Array, Genotype, Params
+from hwnas_jax.data import arrays
 from hwnas_jax.data.arrays import Split
 from hwnas_jax.data.augment import normalise
 from hwnas_jax.io import readers, writers
@@ -19,6 +20,7 @@ from hwnas_jax.io.records import Accuracies, DataSet
 from hwnas_jax.io.run_folder import NetworkFolder
 from hwnas_jax.nets.models import inherit, make_network
 from hwnas_jax.nets.ops import Module
+from hwnas_jax.runs import feeding
 from hwnas_jax.spaces.spec import Spec
 from hwnas_jax.train import step as train_step
 from hwnas_jax.train.evaluate import make_estimate, make_evaluate
@@ -161,7 +163,8 @@ def inherited(
   """(params, BN statistics, test accuracy) of a network with shared weights.
 
   The network has the supernet's weights under its own names. BN has scale 1,
-  and its statistics are estimated on the training split. In the supernet a BN
+  and its statistics are estimated on the training split, of
+  streamed data on a fixed sample of it. In the supernet a BN
   follows each pool, in a network it does not, so a network with many pools
   loses much accuracy here.
   """
@@ -192,11 +195,16 @@ def inherited(
       problem.config.train.batch_size,
     )
   )
-  first = complete.lower(shared, dataset.train)
+  train = arrays.on_device(dataset.train, ESTIMATED * 128)
+  first = complete.lower(shared, train)
   shapes = jax.tree.map(
     lambda info: jax.ShapeDtypeStruct(info.shape, info.dtype), first.out_info
   )
-  lowered = first, evaluate.lower(*shapes, dataset.test)
+  test = feeding.evaluated(problem.config, dataset.test)
+  lowered = first, evaluate.lower(*shapes, test)
   complete, evaluate = ahead(lambda program: program.compile(), lowered)
-  params, stats = complete(shared, dataset.train)
-  return params, stats, float(evaluate(params, stats, dataset.test))
+  params, stats = complete(shared, train)
+  accuracy = feeding.accuracy(
+    problem.config, evaluate, params, stats, dataset.test
+  )
+  return params, stats, accuracy

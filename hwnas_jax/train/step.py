@@ -17,7 +17,7 @@ import optax
 
 from hwnas_jax.core import tree
 from hwnas_jax.core.types import Array, Params
-from hwnas_jax.data.arrays import Split, batch_indices
+from hwnas_jax.data.arrays import Split, Window, batch_indices
 from hwnas_jax.data.augment import Augment
 from hwnas_jax.nets.init import draw
 from hwnas_jax.nets.models import kind_of
@@ -82,13 +82,17 @@ class TrainStep(Protocol):
   """One step of a training, to be jitted."""
 
   def __call__(
-    self, state: TrainState, data: Split, teacher: Params | None = None, /
+    self,
+    state: TrainState,
+    data: Split | Window,
+    teacher: Params | None = None,
+    /,
   ) -> tuple[TrainState, Metrics]:
     """Returns (the next state, scalars `loss` and `train_accuracy`).
 
     Args:
       state: of the training.
-      data: the training split.
+      data: the training split, or the dispatch's window of a streamed one.
       teacher: the flax variables of the teacher; None where there is none.
     """
 
@@ -214,6 +218,21 @@ def _make_loss(network: Module, recipe: Recipe) -> Callable:
   return loss
 
 
+def order_key(key: Array) -> Array:
+  """The key of the order of the examples, of the run's key."""
+  return jax.random.fold_in(key, 0)
+
+
+def _batch(state: TrainState, data: Split | Window, batch_size: int) -> Split:
+  """The step's examples, not augmented."""
+  if isinstance(data, Window):
+    return data.batch(state.step)
+  rows = batch_indices(
+    order_key(state.key), state.step, data.labels.shape[0], batch_size
+  )
+  return Split(data.images[rows], data.labels[rows])
+
+
 def make_train_step(
   network: Module,
   optimiser: optax.GradientTransformation,
@@ -233,23 +252,21 @@ def make_train_step(
   loss = _make_loss(network, recipe)
 
   def step(
-    state: TrainState, data: Split, taught_by: Params | None = None, /
+    state: TrainState, data: Split | Window, taught_by: Params | None = None, /
   ) -> tuple[TrainState, Metrics]:
-    order, noise = (jax.random.fold_in(state.key, name) for name in (0, 1))
-    rows = batch_indices(
-      order, state.step, data.labels.shape[0], recipe.batch_size
-    )
+    noise = jax.random.fold_in(state.key, 1)
     augment_key, path_key = jax.random.split(
       jax.random.fold_in(noise, state.step)
     )
-    images = augment(augment_key, data.images[rows])
+    pixels, labels = _batch(state, data, recipe.batch_size)
+    images = augment(augment_key, pixels)
     logits = None
     if teacher is not None:
       logits, _ = teacher.apply(taught_by or {}, images)
     grads, (stats, metrics) = jax.grad(loss, has_aux=True)(
       state.params,
       state.stats,
-      _Batch(images, data.labels[rows], logits),
+      _Batch(images, labels, logits),
       path_key,
       state.step / recipe.num_steps,
     )

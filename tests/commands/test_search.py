@@ -87,7 +87,7 @@ def test_a_wrong_override_is_refused(folder, capsys, flag, message):
     ("data.pad=8", "data.pad must be < 8, got 8"),
     ("seed=-1", "seed must be >= 0, got -1"),
     ("condition.high=inf", "condition.high must be a finite number, got inf"),
-    ("data.resize=9x9", "data.resize is for folder:PATH and data sets of TFDS"),
+    ("data.resize=9x9", "data.resize is for folder:PATH, records:PATH and"),
     ("latency.table=.", r"\.: is a folder, and a file is needed"),
   ],
 )

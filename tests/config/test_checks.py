@@ -42,7 +42,11 @@ AIMED = {
 }
 
 
-POSITIVE = [p for p, r in RANGES.items() if (r.low, r.open_low) == (0, True)]
+POSITIVE = [
+  p
+  for p, r in RANGES.items()
+  if (r.low, r.open_low) == (0, True) and r.high > 1
+]
 NOT_NEGATIVE = [
   p
   for p, r in RANGES.items()
