@@ -9,9 +9,18 @@ statistics, the classifier, logits, softmaxes and losses (Micikevicius et al.
 import jax
 import jax.numpy as jnp
 
-from hwnas_jax.core.types import Params
+from hwnas_jax.core.types import Array, Params
 
 PRECISIONS = ("float32", "bfloat16")
+
+
+def wide(x: Array) -> Array:
+  """x in float32, or in its own type where that is wider.
+
+  >>> wide(jnp.ones(2, "bfloat16")).dtype
+  dtype('float32')
+  """
+  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def cast(params: Params, dtype: jax.typing.DTypeLike) -> Params:

@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from hwnas_jax.core.precision import wide
 from hwnas_jax.core.types import Array
 
 # `with tracing_for(platform):` traces for another platform than JAX's default,
@@ -96,9 +97,9 @@ def sums(terms: Sequence[Array]) -> list[Array]:
   Summing the pixels of an example first makes smaller rounding errors.
 
   Returns:
-    float32, whatever the terms are.
+    float32 of bfloat16 terms, else their own type.
   """
-  terms = [term.astype(jnp.float32) for term in terms]
+  terms = [wide(term) for term in terms]
   zeros = tuple(np.zeros((), t.dtype) for t in terms)
   add = lambda a, b: tuple(p + q for p, q in zip(a, b, strict=True))  # noqa: E731
   return [s.sum(0) for s in lax.reduce(tuple(terms), zeros, add, (1, 2))]

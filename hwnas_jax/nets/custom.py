@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from hwnas_jax.core import precision
+from hwnas_jax.core.precision import wide
 from hwnas_jax.core.types import ABSENT, Array, Genotype, Params, Paths
 from hwnas_jax.io.source import blaming
 from hwnas_jax.nets import choice as choices
@@ -53,19 +54,19 @@ class Network(nn.Module):
 
 
 def _in_type_of(images: Array, model: nn.Module) -> Array:
-  """A user's model, which computes in the type of its images: float32 logits.
+  """A user's model, which computes in the type of its images; its logits.
 
   Flax's modules take the wider type of images and weights, so these are
   converted first.
   """
-  if images.dtype == jnp.float32:
+  if wide(images).dtype == images.dtype:
     return model(images)
   run = nn.map_variables(
     lambda model, x: model(x),
     "params",
     functools.partial(precision.cast, dtype=images.dtype),
   )
-  return run(model, images).astype(jnp.float32)
+  return wide(run(model, images))
 
 
 def _chosen(net: Custom, genotype: Genotype) -> dict[str, str]:
@@ -101,7 +102,7 @@ def make_supernet(net: Custom) -> Net:
     with choices.running(run):
       params = precision.cast(weights, images.dtype)
       logits: Any = module.apply({"params": params}, images)
-      return logits.astype(jnp.float32)
+      return wide(logits)
 
   return Net(init, apply)
 

@@ -1,6 +1,6 @@
 """Batch normalisation in the three modes that all of `nets` has.
 
-It computes in float32; its output has the type of its input.
+It computes in float32 at least; its output has the type of its input.
 
 search  batch statistics; nothing is stored, so `apply` is pure. Scale and
         shift only outside the choices, as in DARTS and NAS-Bench-201: at a
@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from hwnas_jax.core.precision import wide
 from hwnas_jax.core.types import Array
 from hwnas_jax.nets.conv import per_channel, sums
 from hwnas_jax.nets.probe import norm_is_off
@@ -37,13 +38,13 @@ def normalise(x: Array) -> tuple[Array, Array, Array]:
 def _normalise_fwd(
   x: Array,
 ) -> tuple[tuple[Array, Array, Array], tuple[Array, Array, Array]]:
-  count, wide = x.size // x.shape[-1], x.astype(jnp.float32)
-  total, squares = sums([wide, wide * wide])
+  count, exact = x.size // x.shape[-1], wide(x)
+  total, squares = sums([exact, exact * exact])
   mean = total / count
   # Of a constant channel rounding can give a value just below zero.
   variance = jnp.maximum(squares / count - mean * mean, 0.0)
   inverse = lax.rsqrt(variance + EPSILON)
-  normalised = (wide - per_channel(mean)) * per_channel(inverse)
+  normalised = (exact - per_channel(mean)) * per_channel(inverse)
   return (normalised.astype(x.dtype), mean, variance), (x, mean, inverse)
 
 
@@ -65,7 +66,7 @@ normalise.defvjp(_normalise_fwd, _normalise_bwd)
 
 def affine(x: Array, scale: Array, shift: Array) -> Array:
   """X [B, H, W, C] times scale [C] plus shift [C], in the type of x."""
-  y = x.astype(jnp.float32) * per_channel(scale) + per_channel(shift)
+  y = wide(x) * per_channel(scale) + per_channel(shift)
   return y.astype(x.dtype)
 
 

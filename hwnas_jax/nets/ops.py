@@ -13,6 +13,7 @@ from typing import Protocol
 import flax.linen as nn
 import jax.numpy as jnp
 
+from hwnas_jax.core.precision import wide
 from hwnas_jax.core.types import Array
 from hwnas_jax.nets import conv
 from hwnas_jax.nets.mbconv import make_mobile_op
@@ -167,15 +168,14 @@ class ResidualBlock(nn.Module):
 
 
 class Classifier(nn.Module):
-  """Global average pool and linear layer, which computes in float32."""
+  """Global average pool; linear layer, which computes in float32 at least."""
 
   num_classes: int
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """x [B, H, W, C] -> class logits [B, num_classes]."""
-    linear = nn.Dense(self.num_classes, dtype=jnp.float32, name="linear")
-    return linear(x.mean((1, 2)))
+    return nn.Dense(self.num_classes, name="linear")(wide(x.mean((1, 2))))
 
 
 class NormClassifier(nn.Module):

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from hwnas_jax.core.precision import wide
 from hwnas_jax.core.types import Array, Params, Paths
 
 
@@ -30,11 +31,11 @@ class Branch(Protocol):
 def weigh(x: Array, weight: Array) -> Array:
   """x [B, ...] times a weight: [], or [B] with one for each example.
 
-  The output has the type of x. The product is float32, and so is the sum over x
-  that the weight's gradient is.
+  The output has the type of x. The product is float32 at least, and so is the
+  sum over x that the weight's gradient is.
   """
   weight = weight.reshape(weight.shape + (1,) * (x.ndim - 1) * weight.ndim)
-  return (x.astype(jnp.float32) * weight).astype(x.dtype)
+  return (wide(x) * weight).astype(x.dtype)
 
 
 def mix_all(
@@ -130,7 +131,7 @@ def _score(
       lambda o: jnp.vdot(
         g,
         lax.switch(o, branches, params, x),
-        preferred_element_type=jnp.float32,
+        preferred_element_type=row.dtype,
       ),
       scored,
     )
