@@ -16,6 +16,17 @@ from hwnas_jax.core.types import Array
 _EXAMPLES = "examples"  # the mesh's one axis
 
 
+def require(count: int) -> None:
+  """Refuses more devices than there are, and says where more could be used.
+
+  Raises:
+    ValueError: JAX has fewer than `count`.
+  """
+  make_mesh(count)
+  if count < (present := jax.device_count()) and jax.default_backend() != "cpu":
+    print(f"uses {count} of {present} devices; --config.devices={present}: all")
+
+
 def make_mesh(count: int) -> Mesh | None:
   """The first `count` devices that JAX has; None of one device.
 

@@ -14,6 +14,7 @@ from hwnas_jax.config import problem as problems
 from hwnas_jax.config.fields import Config
 from hwnas_jax.config.files import AnyConfig, typed
 from hwnas_jax.config.problem import Nets
+from hwnas_jax.core import devices
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import convertible, networks, sites
 from hwnas_jax.costs.predict import fit, predictor
@@ -58,6 +59,7 @@ def run(
     named = msgspec.structs.replace(fields.data, name=ARRAYS)
     fields = msgspec.structs.replace(fields, data=named)
   fields = problems.resolve(fields)
+  devices.require(fields.devices)
   if given.data is None:
     data_load.require(fields.data.name, fields.data.data_dir or None)
   folder = RunFolder.at(workdir)
