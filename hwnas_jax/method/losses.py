@@ -57,7 +57,7 @@ class Given(NamedTuple):
 
 
 class Batch(NamedTuple):
-  """images: float32[B, H, W, C]. labels: int32[B]."""
+  """images: [B, H, W, C], of config.precision. labels: int32[B]."""
 
   images: Array
   labels: Array

@@ -43,7 +43,7 @@ class Network(nn.Module):
     """Class logits [B, num_classes], and None: no auxiliary head.
 
     Args:
-      images: float32[B, H, W, C].
+      images: [B, H, W, C], in whose type it computes.
       drop_rate: not read: the model decides what it drops.
     """
     del drop_rate

@@ -127,7 +127,7 @@ class Network(nn.Module):
     """Class logits [B, num_classes], and the auxiliary head's or None.
 
     Args:
-      images: float32[B, H, W, C].
+      images: [B, H, W, C], in whose type it computes.
       drop_rate: [], the probability of drop-path, which draws from the random
         stream "drop_path"; None drops nothing.
     """

@@ -248,7 +248,7 @@ class Network(nn.Module):
     """Class logits [B, num_classes], and None: no auxiliary head.
 
     Args:
-      images: float32[B, H, W, C].
+      images: [B, H, W, C], in whose type it computes.
       drop_rate: not read: the published recipe has no drop-path.
     """
     del drop_rate

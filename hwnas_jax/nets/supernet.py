@@ -36,7 +36,7 @@ class Apply(Protocol):
       weights: as `Init` gives them.
       mix: [E, O], or [B, E, O] with a row for each example: what each
         operation's output is multiplied with.
-      images: float32[B, H, W, C], normalised.
+      images: [B, H, W, C], normalised; in their type it computes.
       paths: which operations run; None runs all of them.
       identity: [], how much of its input each choice adds to its output; None
         adds nothing.

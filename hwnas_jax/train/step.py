@@ -175,7 +175,7 @@ def distillation(logits: Array, teacher: Array, temperature: float) -> Array:
 class _Batch(NamedTuple):
   """What one step learns from.
 
-  images: float32[B, H, W, C], augmented.
+  images: [B, H, W, C], augmented, of config.precision.
   labels: int32[B].
   teacher: the teacher's logits [B, num_classes]; None where there is none.
   """
