@@ -10,6 +10,7 @@ or in `config.method`; the folders below `config` see only objects.
 import dataclasses
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 
 from hwnas_jax.config import checks, files, pricing
@@ -90,7 +91,9 @@ def resolve(config: AnyConfig | dict[str, Any]) -> Config:
 
 
 def read_run(folder: RunFolder) -> Config:
-  """The checked config of a run folder.
+  """The checked config of a run folder, on one device.
+
+  A run is read where there may be fewer devices than it was searched on.
 
   Raises:
     FileNotFoundError: the folder holds no run.
@@ -98,7 +101,7 @@ def read_run(folder: RunFolder) -> Config:
   """
   settings = folder.settings()
   try:
-    return resolve(settings.config)
+    return msgspec.structs.replace(resolve(settings.config), devices=1)
   except (ValueError, KeyError) as error:
     raise ValueError(
       f"{folder.path / 'config.json'} is not a config of this version of"

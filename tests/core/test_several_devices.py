@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import msgspec
 import numpy as np
 import pytest
 from toy_config import small
@@ -13,7 +14,8 @@ from hwnas_jax.config import method, training
 from hwnas_jax.config import problem as problems
 from hwnas_jax.core import devices
 from hwnas_jax.data import embedded
-from hwnas_jax.io import checkpoint
+from hwnas_jax.io import checkpoint, records
+from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.train import step as train_step
 
 
@@ -142,6 +144,18 @@ def test_a_batch_lies_on_all_devices():
 def test_more_devices_than_there_are_is_refused():
   with pytest.raises(ValueError, match="config.devices is 9, and JAX has 8"):
     devices.make_mesh(9)
+
+
+def test_a_run_of_more_devices_is_read_on_one(example_run):
+  folder = example_run / "runs" / "digits"
+  before = hw.load(folder).query("1000ms").network.genotype
+  stored = RunFolder(folder).settings()
+  config = {**stored.config, "devices": 16}
+  changed = msgspec.structs.replace(stored, config=config)
+  records.write(folder / "config.json", changed)
+  run = hw.load(folder)
+  assert run.config.devices == 1
+  assert run.query("1000ms").network.genotype == before
 
 
 def test_more_devices_than_there_are_stop_a_run_before_it_begins(tmp_path):
