@@ -1,4 +1,4 @@
-"""Our search steps, compiled: the configs, bfloat16, and programs by kind."""
+"""Our search steps, compiled: the configs, and programs by kind."""
 
 import concurrent.futures
 import functools
@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import hwnas_jax as hw
@@ -20,8 +19,6 @@ from hwnas_jax.core.compile import jit, repeat
 from hwnas_jax.core.rng import stream
 from hwnas_jax.data import load
 from hwnas_jax.method.step import init_state, make_step
-from hwnas_jax.nets import conv
-from hwnas_jax.nets.supernet import Net
 
 TWINS = (*benchmark.SMALL, *benchmark.BIG)  # kinds with a step in PyTorch
 
@@ -33,7 +30,7 @@ class Way(NamedTuple):
   about: Record
 
 
-def make_config(kind: str, args: Any) -> Config:
+def make_config(kind: str, args: Any, bfloat16: bool = False) -> Config:
   """The config of a kind of step; mock images, only their shape matters."""
   if kind in TWINS:
     config = benchmark.make_config(kind, 64, args.block)
@@ -50,6 +47,7 @@ def make_config(kind: str, args: Any) -> Config:
   if not config.data.name.startswith("mock_"):
     config.data.name = f"mock_{config.data.name}"
   config.search.steps_per_dispatch = args.block
+  config.precision = "bfloat16" if bfloat16 else "float32"
   if args.smoke:
     shrink(config)
   return problems.resolve(config)
@@ -67,37 +65,12 @@ def shrink(config: Any) -> None:
     config.derive.update(num_cells=0, channels=0)
 
 
-def in_bfloat16(net: Net) -> Net:
-  """The supernet computed in bfloat16 on float32 weights.
-
-  For timing alone: batch statistics are in bfloat16 too.
-  """
-  # Its constant is float32 and would make what follows float32; where the
-  # input is float32, the cast does nothing.
-  conv.POOLS["avg_pool_3x3"] = lambda x, stride: conv.avg_pool_3x3(
-    x, stride
-  ).astype(x.dtype)
-
-  def cast(tree: Any) -> Any:
-    return jax.tree.map(
-      lambda a: a.astype(jnp.bfloat16) if a.dtype == jnp.float32 else a, tree
-    )
-
-  def apply(weights: Any, mix: Any, images: Any, **options: Any) -> Any:
-    out = net.apply(cast(weights), cast(mix), cast(images), **options)
-    return out.astype(jnp.float32)
-
-  return Net(net.init, apply)
-
-
-def ours(config: Config, bfloat16: bool = False) -> Way:
+def ours(config: Config) -> Way:
   """Compiles `steps_per_dispatch` steps in one dispatch."""
   dataset = load.load(config.data.name, config.data.data_dir or None)
   nets = problems.make_nets(config, dataset)
   problem = problems.make(config, nets, None)
   parts, settings = method.make_parts(problem, dataset)
-  if bfloat16:
-    parts = parts._replace(net=in_bfloat16(parts.net))
   data, _ = method.make_search_data(config, dataset)
   (span,) = spans = method.make_phases(config)
   key = stream(0, "search")
@@ -140,8 +113,8 @@ class Programs:
     """Compiles beside what runs; compile seconds then are of a busy host."""
     name = kind, bfloat16
     if name not in self._futures:
-      config = make_config(kind, self._args)
-      self._futures[name] = self._pool.submit(ours, config, bfloat16)
+      config = make_config(kind, self._args, bfloat16)
+      self._futures[name] = self._pool.submit(ours, config)
     return self._futures[name]
 
   def wait(self, timeout_s: float | None = None) -> None:

@@ -131,6 +131,7 @@ def main() -> None:
       for kind in steps.AHEAD:
         if done.get(kind, {}).get("state") != "done":
           programs.start(kind)
+          programs.start(kind, bfloat16=True)
 
   stages = {
     "a": lambda: checks.pieces(args),

@@ -3,9 +3,8 @@
 A block is `steps` steps between two synchronisations. Ours runs them in one
 dispatch, gathering and cropping its images from the device; PyTorch gets one
 batch that lies on the device, and waits for nothing inside a block. TF32 is
-allowed on both sides. The bfloat16 ways: ours casts weights, mix and images to
-bfloat16 where the supernet is applied and its logits back (the cast's gradient
-is float32); PyTorch's is `torch.autocast`, its parameters float32 too.
+allowed on both sides. The bfloat16 ways: ours is `precision=bfloat16`,
+PyTorch's is `torch.autocast`; parameters are float32 in both.
 """
 
 import functools
@@ -138,12 +137,11 @@ def _rounds(kind: str, args: Any) -> int:
 
 
 def compare(
-  save: Save, kind: str, reduced: bool, programs: Programs, args: Any
+  save: Save, kind: str, compiled: bool, programs: Programs, args: Any
 ) -> Record:
-  """Ours and PyTorch's ways of one kind; reduced: bfloat16 and compiled."""
+  """Ours and PyTorch's ways of one kind; compiled: by torch.compile alone."""
   config, record = make_config(kind, args), {"memory_before": _device_memory()}
   ways, about = {}, {}
-  rounds = _rounds(kind, args)
   record["prepared"] = about
 
   def add(name: str, make: Callable[..., Way], *arguments: Any) -> None:
@@ -156,40 +154,39 @@ def compare(
     save(record)
 
   add("ours float32", programs.get, kind)
+  add("ours bfloat16", programs.get, kind, True)
   record["memory_after_ours"] = _device_memory()
-  if kind in TWINS and HAS_TORCH:
-    backend = "eager" if args.smoke else "inductor"
-    torch_ways = {
-      "torch eager": (False, False, ""),
-      "torch channels_last": (True, False, ""),
-      "torch channels_last amp": (True, True, ""),
-    }
-    if reduced:
-      torch_ways = {"torch channels_last amp compile": (True, True, backend)}
-    for name, flags in torch_ways.items():
-      add(name, torch_way, kind, config, *flags)
-      if len(ways) > 1 and reduced:
-        programs.wait()
-        record["turns_first"] = take_turns(ways, rounds, args.block)
-        save(record)
-  elif kind in TWINS:
+  if kind not in TWINS:
+    record["torch"] = "no twin of this supernet exists"
+  elif not HAS_TORCH:
     record["torch"] = "not installed"
   else:
-    record["torch"] = "no twin of this supernet exists"
-  if reduced:
-    add("ours bfloat16", programs.get, kind, True)
+    for name, flags in _torch_ways(compiled, args).items():
+      add(name, torch_way, kind, config, *flags)
   programs.wait()
   if ways:
-    record["turns"] = take_turns(ways, rounds, args.block)
+    record["turns"] = take_turns(ways, _rounds(kind, args), args.block)
   record["memory_after"] = _device_memory()
   return record
 
 
+def _torch_ways(compiled: bool, args: Any) -> dict[str, tuple[bool, bool, str]]:
+  """{name: (channels_last, autocast, backend of torch.compile)}."""
+  if compiled:
+    backend = "eager" if args.smoke else "inductor"
+    return {"torch channels_last amp compile": (True, True, backend)}
+  return {
+    "torch eager": (False, False, ""),
+    "torch channels_last": (True, False, ""),
+    "torch channels_last amp": (True, True, ""),
+  }
+
+
 def _piece(
-  kind: str, reduced: bool, expected_s: float, programs: Programs, args: Any
+  kind: str, compiled: bool, expected_s: float, programs: Programs, args: Any
 ) -> Piece:
   run = functools.partial(
-    compare, kind=kind, reduced=reduced, programs=programs, args=args
+    compare, kind=kind, compiled=compiled, programs=programs, args=args
   )
   config = make_config(kind, args)
   settings = {
@@ -202,17 +199,17 @@ def _piece(
     "tf32": "allowed for both",
     "cudnn_benchmark": "on for PyTorch",
   }
-  name = f"{kind}{'_reduced' if reduced else ''}"
+  name = f"{kind}{'_compiled' if compiled else ''}"
   return Piece(name, expected_s, run, settings)
 
 
 def small_pieces(programs: Programs, args: Any) -> list[Piece]:
-  """The simplex experiment's step in float32."""
-  return [_piece("simplex_one_level", False, 30, programs, args)]
+  """The simplex experiment's step."""
+  return [_piece("simplex_one_level", False, 45, programs, args)]
 
 
 def compiled_pieces(programs: Programs, args: Any) -> list[Piece]:
-  """The same step in bfloat16, and compiled by PyTorch."""
+  """The same step beside PyTorch's compiled one."""
   return [_piece("simplex_one_level", True, 45, programs, args)]
 
 
@@ -221,7 +218,6 @@ BIG_S = {  # expected seconds, in the order in which they run
   ("darts_one_level", False): 75,
   ("nasbench201", False): 30,
   ("fbnet_path", False): 90,
-  ("nasbench201", True): 60,
   ("darts_bilevel_first_order", True): 200,
   ("darts_one_level", True): 200,
   ("fbnet_mixture", False): 240,
