@@ -6,7 +6,7 @@
 - largest: the network of most multiply-accumulates whose measured latency keeps
   the budget;
 - random: a random living network whose measured latency is within 10 % below
-  the budget.
+  the budget, or 20 % where no random one is.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ from hwnas_jax.spaces import architecture, rules
 SHARES = (1 / 7, 2 / 7, 3 / 7, 4 / 7, 5 / 7, 6 / 7)
 ABOVE = 2.0  # of the budget, the largest predicted latency that is looked at
 NEAR = 1.02  # of the budget, the largest expected latency that is measured
-BAND = 0.9  # of the budget, what a random network takes at least
+BANDS = (0.9, 0.8)  # of the budget, what a random network takes at least
 FINALISTS = 5
 LIMITS = (1.0, 0.9, 0.8)  # predicted, where too few keep the budget as measured
 FITTED = 12  # random networks measured first
@@ -178,16 +178,17 @@ def finalists(
 
 
 def random_at(device: Device, budget_ms: float, seed: int) -> Genotype:
-  """A random living network that takes BAND to all of the budget."""
+  """A random living network that takes most of the budget: see BANDS."""
   net, rule = device.run.nets.derived, device.run.config.derive.rule
-  rng = np.random.default_rng([sizes.SEED, seed])
-  for _ in range(20_000):
-    genotype = rules.random(net.space(), rule, rng)
-    near = BAND * budget_ms <= device.expected_ms(genotype) <= budget_ms
-    if not near or not net.alive(genotype):
-      continue
-    if BAND * budget_ms <= device.measured_ms(genotype) <= budget_ms:
-      return genotype
+  for band in BANDS:
+    rng = np.random.default_rng([sizes.SEED, seed])
+    for _ in range(20_000):
+      genotype = rules.random(net.space(), rule, rng)
+      near = band * budget_ms <= device.expected_ms(genotype) <= budget_ms
+      if not near or not net.alive(genotype):
+        continue
+      if band * budget_ms <= device.measured_ms(genotype) <= budget_ms:
+        return genotype
   raise ValueError(f"no random network takes {budget_ms:.3g} ms")
 
 
