@@ -154,6 +154,7 @@ class Search(_Part, frozen=True, kw_only=True):
   num_steps: int = 1000
   warmup_steps: int = 0  # first steps, of the weights alone
   batch_size: int = 64
+  conditions_per_step: int = 1  # drawn at a step, each for a part of the batch
   # False: one gradient for both. True: the controller steps on its own
   # examples, then the weights on theirs.
   bilevel: bool = False

@@ -184,6 +184,8 @@ def make_parts(
     batch_size=part.batch_size,
     warmup_steps=part.warmup_steps,
     price_sample=config.penalty.on == "sampled",
+    conditions=part.conditions_per_step,
+    mesh=devices.make_mesh(config.devices),
   )
   return parts, settings
 
@@ -200,8 +202,9 @@ def _make_penalty(problem: Problem, space: Space) -> Penalty:
 
 
 def _make_estimator(config: Config, name: str) -> Estimator:
-  part = config.sampler
-  rows = config.search.batch_size if part.per_example else None
+  part, search = config.sampler, config.search
+  share = search.batch_size // search.conditions_per_step
+  rows = share if part.per_example else None
   return make_estimator(SAMPLERS[name], rows, part.num_samples)
 
 

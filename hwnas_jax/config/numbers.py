@@ -84,6 +84,7 @@ RANGES: Mapping[str, Range] = {
   "search.num_steps": STEPS,
   "search.warmup_steps": FINITE,  # against num_steps: `checks`
   "search.batch_size": IMAGES,
+  "search.conditions_per_step": COUNT,
   "search.every": STEPS,
   "search.epoch_steps": STEPS_OR_NONE,
   "search.controller_epoch_steps": STEPS_OR_NONE,

@@ -4,6 +4,7 @@ import msgspec
 
 from hwnas_jax.config.fields import Config
 from hwnas_jax.method.conditions import CONDITIONS
+from hwnas_jax.method.samplers import SAMPLERS
 from hwnas_jax.nets.models import SPACES
 
 
@@ -35,6 +36,31 @@ def devices(config: Config) -> list[str]:
     for part in ("search", "train")
     if (size := getattr(config, part).batch_size) % count
   ]
+
+
+def conditions(config: Config) -> list[str]:
+  """Faults of search.conditions_per_step."""
+  count, size = config.search.conditions_per_step, config.search.batch_size
+  problems, name = [], f"search.conditions_per_step ({count})"
+  if count <= 1 or config.devices < 1:  # below 1: which `numbers` says
+    return []
+  if size % count:
+    problems.append(f"search.batch_size ({size}) must be a multiple of {name}")
+  if count % config.devices:
+    problems.append(
+      f"{name} must be 1 or a multiple of devices ({config.devices})"
+    )
+  if CONDITIONS[config.condition.name].several_devices:
+    problems.append(
+      f"{name} must be 1 with condition.name={config.condition.name}: a step"
+      " draws a condition for each device of it"
+    )
+  if SAMPLERS[config.sampler.name].moves_logits:
+    problems.append(
+      f"{name} must be 1 with sampler.name={config.sampler.name}: it changes"
+      " the logits that one sample was drawn from"
+    )
+  return problems
 
 
 def helpers(config: Config) -> list[str]:

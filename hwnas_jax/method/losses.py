@@ -1,4 +1,4 @@
-"""The loss of a mix on a batch, and its gradients on each level's examples.
+"""The loss of a mix on a batch, and its gradients.
 
     loss(weights, mix) = CE + penalty(CE, cost of the mix)
 
@@ -16,6 +16,7 @@ import optax
 
 from hwnas_jax.core.types import Array, Condition, Mix, Params
 from hwnas_jax.data.arrays import batch_indices
+from hwnas_jax.method.draws import Batch
 from hwnas_jax.method.estimators import (
   BatchGradients,
   Estimator,
@@ -56,13 +57,6 @@ class Given(NamedTuple):
   progress: Array
 
 
-class Batch(NamedTuple):
-  """images: [B, H, W, C], of config.precision. labels: int32[B]."""
-
-  images: Array
-  labels: Array
-
-
 def priced_mix(mix: Mix, sample: bool) -> Array:
   """The mix [E, O] that the cost reads: the mean over a batch of samples."""
   if not sample:
@@ -99,9 +93,10 @@ class QualityLoss(Protocol):
 
 
 def cross_entropy_of_mix(
-  static: Static, given: Given, batch: Batch, weights: Params, mix: Mix
+  static: Static, given: Given, batch: Batch | None, weights: Params, mix: Mix
 ) -> tuple[Array, Metrics]:
-  """The supernet's cross-entropy on a batch."""
+  """The supernet's cross-entropy on a batch that the phase reads."""
+  assert batch is not None
   parts = static.parts
   options: dict[str, Any] = {}
   if mix.paths is not None:
@@ -178,29 +173,36 @@ def _keys(key: Array, level: int) -> Array:
   return jax.random.split(jax.random.fold_in(key, level))
 
 
-def level_gradients(
+def gradients_on(
   static: Static,
   given: Given,
-  state: SearchState,
-  data: SearchData,
-  level: int,
+  examples: Batch | Surrogate | None,
   key: Array,
+  estimator_state: State,
 ) -> BatchGradients:
-  """The gradients on a level's batch, all with the sample of one key."""
+  """The gradients on a batch, or by a surrogate; each with the key's sample.
+
+  Args:
+    static: of the step.
+    given: with one condition.
+    examples: None where the gradients are never asked for.
+    key: typed.
+    estimator_state: of the phase's estimator.
+  """
   estimator: Estimator = static.phase.estimator
   quality_loss: QualityLoss
-  if static.phase.surrogate:
-    assert data.surrogate is not None
-    quality_loss = functools.partial(minus_quality_of_mix, data.surrogate)
+  if isinstance(examples, Surrogate):
+    quality_loss = functools.partial(minus_quality_of_mix, examples)
   else:
-    batch = draw_batch(static, state, data, level)
-    quality_loss = functools.partial(cross_entropy_of_mix, static, given, batch)
+    quality_loss = functools.partial(
+      cross_entropy_of_mix, static, given, examples
+    )
   loss = functools.partial(loss_of_mix, static, given, quality_loss)
 
   def gradients(
     wrt: tuple[int, ...], variables: Variables
   ) -> tuple[Grads, Metrics, State]:
     sampling = Sampling(jax.random.clone(key), given.temperature)
-    return estimator.grads(loss, wrt, variables, sampling, state.estimator)
+    return estimator.grads(loss, wrt, variables, sampling, estimator_state)
 
   return gradients

@@ -3,6 +3,7 @@
 from typing import NamedTuple, Protocol
 
 import optax
+from jax.sharding import Mesh
 
 from hwnas_jax.core.types import Array
 from hwnas_jax.data.augment import Augment
@@ -56,9 +57,13 @@ class Settings(NamedTuple):
   warmup_steps: first steps, of the weights alone; meanwhile the temperature and
     the identity term stay at their start.
   price_sample: whether the cost reads the sample, not its expectation.
+  conditions: how many a step draws.
+  mesh: of the devices that several conditions are spread over; None is one.
   """
 
   num_steps: int
   batch_size: int
   warmup_steps: int = 0
   price_sample: bool = False
+  conditions: int = 1
+  mesh: Mesh | None = None

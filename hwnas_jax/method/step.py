@@ -1,9 +1,9 @@
 """The search step: one function a phase, compiled once, for every method.
 
-Each step draws a condition, the controller turns it into logits, an estimator
-draws mixes from them and gives the gradients of the loss (`losses`). The phase
-says whether weights, controller or both are updated, and on which examples
-(`phases`, `turns`).
+Each step draws conditions (`draws`), the controller turns each into logits, an
+estimator draws mixes from them and gives the gradients of the loss (`losses`).
+The phase says whether weights, controller or both are updated, and on which
+examples (`phases`, `turns`).
 """
 
 import dataclasses
@@ -14,15 +14,17 @@ import jax
 import jax.numpy as jnp
 
 from hwnas_jax.core.types import Array
-from hwnas_jax.method import phases
+from hwnas_jax.method import draws, phases
+from hwnas_jax.method.draws import Batch, Draw
 from hwnas_jax.method.entropy import entropy
-from hwnas_jax.method.estimators import BatchGradients, Metrics
-from hwnas_jax.method.losses import Given, Static, level_gradients
+from hwnas_jax.method.estimators import Metrics
+from hwnas_jax.method.losses import Given, Static, draw_batch, gradients_on
 from hwnas_jax.method.parts import Parts, Settings
 from hwnas_jax.method.phases import Phase, Span
 from hwnas_jax.method.state import CostTable, SearchData, SearchState
 from hwnas_jax.method.turns import (
   Levels,
+  Turn,
   controller_turn,
   joint_turn,
   weights_turn,
@@ -81,7 +83,10 @@ def make_step(parts: Parts, settings: Settings, phase: Phase) -> Step:
 
   All randomness of a step is a function of the state's key and step number.
   """
-  static = Static(parts, settings, phase)
+  static, read = Static(parts, settings, phase), phases.levels(phase)
+
+  def batch(state: SearchState, data: SearchData, level: int) -> Batch | None:
+    return draw_batch(static, state, data, level) if level in read else None
 
   def step(
     state: SearchState, data: SearchData, table: CostTable
@@ -93,32 +98,39 @@ def make_step(parts: Parts, settings: Settings, phase: Phase) -> Step:
     start = settings.warmup_steps
     progress = (state.step - start) / (settings.num_steps - start)
     progress = jnp.maximum(progress, 0.0)
+    drawn = draws.draw(
+      parts.conditions,
+      settings.conditions,
+      condition_key,
+      (weights_key, controller_key),
+      (batch(state, data, 0), batch(state, data, 1)),
+    )
     given = Given(
-      condition=parts.conditions.draw(condition_key),
+      condition=draws.first(drawn, settings.conditions),
       penalty=state.penalty,
       table=table,
       temperature=parts.temperature(progress),
       progress=progress,
     )
 
-    def level(given: Given, number: int) -> BatchGradients:
-      key = controller_key if number else weights_key
-      return level_gradients(static, given, state, data, number, key)
+    def levels(given: Given, drawn: Draw) -> Levels:
+      sources = (data.surrogate,) * 2 if phase.surrogate else drawn.batches
+      # The state before the controller moves: its estimator reads the old one.
+      return Levels(
+        *(
+          gradients_on(static, given, source, sample_key, state.estimator)
+          for source, sample_key in zip(sources, drawn.keys, strict=True)
+        )
+      )
 
-    def levels_under(given: Given) -> Levels:
-      return Levels(level(given, 0), level(given, 1))
-
-    # Made before the controller moves: its estimator reads the old state.
-    on_weights = level(given, 0)
+    turn = Turn(static, given, drawn, levels)
     moved, metrics = state, Metrics()
     if phase.joint:
-      moved, metrics = joint_turn(static, given, on_weights, state, weights_key)
+      moved, metrics = joint_turn(turn, state, weights_key)
     elif phase.controller:
-      moved, metrics = controller_turn(
-        static, given, levels_under, state, controller_key
-      )
+      moved, metrics = controller_turn(turn, state, controller_key)
     if phase.weights and not phase.joint:
-      moved, metrics = weights_turn(static, given, on_weights, moved)
+      moved, metrics = weights_turn(turn, moved)
     metrics = _with_logits(parts, given, moved, metrics)
     return dataclasses.replace(moved, step=state.step + 1), metrics
 

@@ -11,6 +11,7 @@ from jax import lax
 
 from hwnas_jax.core.types import Array, Params
 from hwnas_jax.method import hypergradient, min_norm
+from hwnas_jax.method.draws import Draw, Gradients, mean_over
 from hwnas_jax.method.estimators import (
   BOTH,
   LOGITS,
@@ -36,8 +37,38 @@ class Levels(NamedTuple):
 class LevelsUnder(Protocol):
   """Both levels' gradients under a condition."""
 
-  def __call__(self, given: Given, /) -> Levels:
-    """What the losses share -> the gradients."""
+  def __call__(self, given: Given, drawn: Draw, /) -> Levels:
+    """(what the losses share, one condition's draw) -> the gradients."""
+
+
+class Turn(NamedTuple):
+  """What an update reads besides the state.
+
+  given: with the first of the step's conditions.
+  drawn: all of the step's conditions.
+  levels: gives the gradients under one of them.
+  """
+
+  static: Static
+  given: Given
+  drawn: Draw
+  levels: LevelsUnder
+
+  def mean(self, gradients: Gradients) -> Any:
+    """The mean of gradients over the step's conditions."""
+    settings = self.static.settings
+    return mean_over(gradients, self.drawn, settings.conditions, settings.mesh)
+
+  def logits(self, drawn: Draw, controller: Params) -> Array:
+    """The controller's logits under a condition."""
+    parts = self.static.parts
+    features = parts.conditions.features(drawn.condition)
+    return parts.controller.apply(controller, features)
+
+  def under(self, drawn: Draw) -> tuple[Given, Levels]:
+    """(what the losses share, the gradients) under a condition."""
+    given = self.given._replace(condition=drawn.condition)
+    return given, self.levels(given, drawn)
 
 
 def move(
@@ -150,83 +181,84 @@ def _moved_fields(state: SearchState) -> dict[str, Any]:
 
 
 def controller_turn(
-  static: Static,
-  given: Given,
-  levels_under: LevelsUnder,
-  state: SearchState,
-  key: Array,
+  turn: Turn, state: SearchState, key: Array
 ) -> tuple[SearchState, Metrics]:
   """The controller's step on its own examples, if it is due at this step.
 
   Metrics are {} if the phase has steps without it: every step must have the
   same metrics, and only those of the weights' examples exist at each.
   """
-  parts, _, phase = static
+  parts, _, phase = static = turn.static
 
-  def gradient(given: Given) -> tuple[Params, Metrics, State]:
-    features = parts.conditions.features(given.condition)
-    logits = parts.controller.apply(state.controller, features)
+  def gradient(drawn: Draw) -> tuple[Params, Metrics, State]:
+    given, levels = turn.under(drawn)
+    logits = turn.logits(drawn, state.controller)
     d_logits, metrics, estimator = _logits_gradient(
-      static, levels_under(given), state, logits
+      static, levels, state, logits
     )
     grads = controller_gradient(parts, given, state.controller, d_logits)
     return grads, metrics, estimator
 
-  def turn(state: SearchState) -> tuple[SearchState, Metrics]:
+  def stepped(state: SearchState) -> tuple[SearchState, Metrics]:
     if parts.conditions.each is None:
-      grads, metrics, estimator = gradient(given)
+      grads, metrics, estimator = turn.mean(gradient)
     else:
       # Another key than the one that draws the sample.
       devices = parts.conditions.each(jax.random.fold_in(key, 1))
       grads, metrics, estimator = lax.map(
-        lambda c: gradient(given._replace(condition=c)), devices
+        lambda c: gradient(turn.drawn._replace(condition=c)), devices
       )
       metrics, estimator = jax.tree.map(
         lambda a: a.mean(0), (metrics, estimator)
       )
       grads = min_norm.combine(grads)
     state = dataclasses.replace(state, estimator=estimator)
-    return move_controller(static, given, state, grads, key), metrics
+    return move_controller(static, turn.given, state, grads, key), metrics
 
   if phase.every == 1 and not phase.start:
-    return turn(state)
+    return stepped(state)
   moved = lax.cond(
     is_due(phase, state.step),
-    lambda: _moved_fields(turn(state)[0]),
+    lambda: _moved_fields(stepped(state)[0]),
     lambda: _moved_fields(state),
   )
   return dataclasses.replace(state, **moved), {}
 
 
 def joint_turn(
-  static: Static,
-  given: Given,
-  gradients: BatchGradients,
-  state: SearchState,
-  key: Array,
+  turn: Turn, state: SearchState, key: Array
 ) -> tuple[SearchState, Metrics]:
   """One gradient for both: weights always move, the controller if it is due."""
-  parts, _, phase = static
-  features = parts.conditions.features(given.condition)
-  logits = parts.controller.apply(state.controller, features)
-  grads, metrics, estimator = gradients(BOTH, Variables(state.weights, logits))
-  d_controller = controller_gradient(
-    parts, given, state.controller, grads.logits
-  )
-  moved = move_controller(static, given, state, d_controller, key)
+  parts, _, phase = static = turn.static
+
+  def gradient(drawn: Draw) -> tuple[Params, Params, Metrics, State]:
+    given, levels = turn.under(drawn)
+    logits = turn.logits(drawn, state.controller)
+    variables = Variables(state.weights, logits)
+    grads, metrics, estimator = levels.weights(BOTH, variables)
+    d_controller = controller_gradient(
+      parts, given, state.controller, grads.logits
+    )
+    return grads.weights, d_controller, metrics, estimator
+
+  d_weights, d_controller, metrics, estimator = turn.mean(gradient)
+  moved = move_controller(static, turn.given, state, d_controller, key)
   moved = dataclasses.replace(moved, estimator=estimator)
   where_due = functools.partial(jnp.where, is_due(phase, state.step))
   fields = jax.tree.map(where_due, _moved_fields(moved), _moved_fields(state))
   state = dataclasses.replace(state, **fields)
-  return move_weights(parts, state, grads.weights), metrics
+  return move_weights(parts, state, d_weights), metrics
 
 
-def weights_turn(
-  static: Static, given: Given, gradients: BatchGradients, state: SearchState
-) -> tuple[SearchState, Metrics]:
+def weights_turn(turn: Turn, state: SearchState) -> tuple[SearchState, Metrics]:
   """The weights' step, with the controller's current logits."""
-  parts = static.parts
-  features = parts.conditions.features(given.condition)
-  logits = parts.controller.apply(state.controller, features)
-  grads, metrics, _ = gradients((WEIGHTS,), Variables(state.weights, logits))
-  return move_weights(parts, state, grads.weights), metrics
+
+  def gradient(drawn: Draw) -> tuple[Params, Metrics]:
+    _, levels = turn.under(drawn)
+    logits = turn.logits(drawn, state.controller)
+    variables = Variables(state.weights, logits)
+    grads, metrics, _ = levels.weights((WEIGHTS,), variables)
+    return grads.weights, metrics
+
+  d_weights, metrics = turn.mean(gradient)
+  return move_weights(turn.static.parts, state, d_weights), metrics
