@@ -97,8 +97,16 @@ def _autocast(model: Any, device: str) -> Any:
   return Autocast()
 
 
-def take_turns(ways: dict[str, Way], rounds: int, steps: int) -> Record:
-  """Rounds of a block of each: seconds a step, and over ours of the round."""
+def take_turns(
+  ways: dict[str, Way],
+  rounds: int,
+  steps: int,
+  save: Callable[[Record], None],
+) -> Record:
+  """Rounds of a block of each: seconds a step, and over ours of the round.
+
+  Saved after each round: PyTorch's blocks may take most of a piece's limit.
+  """
   for way in ways.values():
     way.block()  # not counted
   seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -107,21 +115,28 @@ def take_turns(ways: dict[str, Way], rounds: int, steps: int) -> Record:
       start = time.perf_counter()
       way.block()
       seconds[name].append((time.perf_counter() - start) / steps)
-  base = np.asarray(next(iter(seconds.values())))
-  summaries = {}
+    summaries = _summaries(seconds)
+    save(summaries)
+  first = next(iter(ways))
+  for name, row in summaries.items():
+    say(
+      f"   {name:28}{1e3 * row['median_s']:9.3f} ms a step (IQR"
+      f" {1e3 * row['iqr_s']:.3f}), {row['ratio_to_first']:.2f} of {first}"
+    )
+  return summaries
+
+
+def _summaries(seconds: dict[str, list[float]]) -> Record:
+  """Median, interquartile range and ratio of each way."""
+  base, summaries = np.asarray(next(iter(seconds.values()))), {}
   for name, values in seconds.items():
     low, median, high = np.percentile(values, (25, 50, 75))
-    ratio = float(np.median(np.asarray(values) / base))
     summaries[name] = {
       "median_s": float(median),
       "iqr_s": float(high - low),
-      "ratio_to_first": ratio,
+      "ratio_to_first": float(np.median(np.asarray(values) / base)),
       "step_s": values,
     }
-    say(
-      f"   {name:28}{1e3 * median:9.3f} ms a step (IQR"
-      f" {1e3 * (high - low):.3f}), {ratio:.2f} of {next(iter(ways))}"
-    )
   return summaries
 
 
@@ -165,7 +180,12 @@ def compare(
       add(name, torch_way, kind, config, *flags)
   programs.wait()
   if ways:
-    record["turns"] = take_turns(ways, _rounds(kind, args), args.block)
+    record["turns"] = take_turns(
+      ways,
+      _rounds(kind, args),
+      args.block,
+      lambda turns: save({**record, "turns": turns}),
+    )
   record["memory_after"] = _device_memory()
   return record
 
@@ -214,8 +234,8 @@ def compiled_pieces(programs: Programs, args: Any) -> list[Piece]:
 
 
 BIG_S = {  # expected seconds, in the order in which they run
-  ("darts_bilevel_first_order", False): 90,
-  ("darts_one_level", False): 75,
+  ("darts_bilevel_first_order", False): 400,
+  ("darts_one_level", False): 300,
   ("nasbench201", False): 30,
   ("fbnet_path", False): 90,
   ("darts_bilevel_first_order", True): 200,
