@@ -34,6 +34,18 @@ def define_flags() -> None:
   flags.DEFINE_bool(
     "list", False, "prints every component that a config may name"
   )
+  flags.DEFINE_bool(
+    "distributed",
+    False,
+    "joins the processes of a SLURM, MPI, Cloud TPU or GKE job",
+  )
+  flags.DEFINE_string(
+    "coordinator", "", "joins processes: HOST:PORT of the first one"
+  )
+  flags.DEFINE_integer("num_processes", None, "with --coordinator: how many")
+  flags.DEFINE_integer(
+    "process_id", None, "with --coordinator: which this is, from 0"
+  )
 
 
 def arguments(argv: Sequence[str]) -> list[str]:
@@ -101,8 +113,12 @@ def main(argv: Sequence[str]) -> None:
   import pathlib
 
   import hwnas_jax as hw
+  from hwnas_jax.core import hosts
   from hwnas_jax.io.cache import use_compilation_cache
 
+  place = values.coordinator, values.num_processes, values.process_id
+  if values.distributed or place != ("", None, None):
+    hosts.join(*place)
   use_compilation_cache()
   spec = config_flags.get_config_filename(values["config"])
   name = pathlib.Path(spec.partition(":")[0]).stem
@@ -111,5 +127,7 @@ def main(argv: Sequence[str]) -> None:
     workdir=values.workdir or f"runs/{name}",
     command=shlex.join(["python", "-m", "hwnas_jax.main", *sys.argv[1:]]),
   )
+  if not hosts.leads():
+    return
   print(run.verdict)
   print(f"report: {run.report.path}")

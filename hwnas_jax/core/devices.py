@@ -5,12 +5,20 @@ statistics and gradients are those of the whole batch, and random numbers do not
 depend on the number of devices. The result is one device's, up to rounding.
 """
 
+import functools
 from typing import Any
 
 import jax
 from jax import lax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import (
+  AxisType,
+  Mesh,
+  NamedSharding,
+  PartitionSpec,
+  Sharding,
+)
 
+from hwnas_jax.core import hosts
 from hwnas_jax.core.types import Array
 
 _EXAMPLES = "examples"  # the mesh's one axis
@@ -20,9 +28,14 @@ def require(count: int) -> None:
   """Refuses more devices than there are, and says where more could be used.
 
   Raises:
-    ValueError: JAX has fewer than `count`.
+    ValueError: JAX has fewer than `count`, or several processes have more.
   """
   make_mesh(count)
+  if hosts.several() and count != jax.device_count():
+    raise ValueError(
+      f"config.devices is {count}, and {jax.process_count()} processes work on"
+      f" all of their devices: set it to {jax.device_count()}"
+    )
   if count < (present := jax.device_count()) and jax.default_backend() != "cpu":
     print(f"uses {count} of {present} devices; --config.devices={present}: all")
 
@@ -50,12 +63,38 @@ def place(tree: Any, mesh: Mesh | None) -> Any:
   """A tree of arrays with a copy of it on each device of the mesh."""
   if mesh is None:
     return tree
-  return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+  return put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def put(tree: Any, sharding: Sharding) -> Any:
+  """A tree of arrays, which all processes have, placed by a sharding."""
+  if not hosts.several():
+    return jax.device_put(tree, sharding)
+  # `device_put` would send all values to all processes, and compare them.
+  return jax.tree.map(
+    lambda x: x if _lies(x, sharding) else _as_is(sharding)(x), tree
+  )
+
+
+def _lies(x: Any, sharding: Sharding) -> bool:
+  return isinstance(x, jax.Array) and x.sharding == sharding
+
+
+@functools.cache
+def _as_is(sharding: Sharding) -> Any:
+  return jax.jit(lambda x: x, out_shardings=sharding)
 
 
 def gather(tree: Any, mesh: Mesh | None) -> Any:
-  """What `place` placed, or a step made of it, on the first device alone."""
-  return tree if mesh is None else jax.device_put(tree, jax.devices()[0])
+  """What `place` placed, or a step made of it, on the first device alone.
+
+  The first device of this process, where there are several.
+  """
+  if mesh is None:
+    return tree
+  if not hosts.several():
+    return jax.device_put(tree, jax.devices()[0])
+  return jax.tree.map(lambda x: x.addressable_shards[0].data, tree)
 
 
 def split(batch: Array, mesh: Mesh | None) -> Array:

@@ -3,8 +3,9 @@
 A directory has one folder for each stored step. The folder holds the leaves of
 the state by path, and a sealed record: the schema, the digest of the leaves and
 the caller's metadata. Orbax makes a save atomic but loads flipped bytes without
-an error, so every restore checks the digest. Only one process may write to a
-directory.
+an error, so every restore checks the digest. Only one run may write to a
+directory; all of its processes call `save`, and Orbax lets them wait for each
+other.
 """
 
 import errno
@@ -22,7 +23,7 @@ import numpy as np
 from absl import logging
 from orbax.checkpoint import v1 as ocp
 
-from hwnas_jax.core import tree
+from hwnas_jax.core import devices, hosts, tree
 
 SCHEMA = 1
 _LEFTOVER = "*.orbax-checkpoint-tmp*"  # of a save that was killed
@@ -79,9 +80,11 @@ def save(
   data = {path: array for path, array in host.items() if array.size}
   directory = pathlib.Path(directory).absolute()
   directory.mkdir(parents=True, exist_ok=True)
-  for leftover in directory.glob(_LEFTOVER):
-    shutil.rmtree(leftover)
-  _set_aside(directory, step)
+  if hosts.leads():
+    for leftover in directory.glob(_LEFTOVER):
+      shutil.rmtree(leftover)
+    _set_aside(directory, step)
+  hosts.wait()
   try:
     ocp.save(directory / str(step), data, custom_metadata=record)
   except Exception as error:  # TensorStore has no type for a full disk.
@@ -89,9 +92,10 @@ def save(
     if reason not in str(error):
       raise
     raise OSError(errno.ENOSPC, reason, str(directory)) from error
-  shutil.rmtree(directory / f"{step}.superseded", ignore_errors=True)
-  for old in steps(directory)[:-keep]:
-    shutil.rmtree(directory / str(old))
+  if hosts.leads():
+    shutil.rmtree(directory / f"{step}.superseded", ignore_errors=True)
+    for old in steps(directory)[:-keep]:
+      shutil.rmtree(directory / str(old))
 
 
 def steps(directory: str | pathlib.Path) -> list[int]:
@@ -265,5 +269,6 @@ def _rebuild(
 
 
 def _place(leaf: Any, spec: Any) -> jax.Array:
-  committed = getattr(spec, "committed", True)
-  return jax.device_put(leaf, spec.sharding if committed else None)
+  if not getattr(spec, "committed", True) or spec.sharding is None:
+    return jax.device_put(leaf)
+  return devices.put(leaf, spec.sharding)

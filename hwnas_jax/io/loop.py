@@ -1,6 +1,8 @@
 """Runs a search or a training: dispatches, metrics, checkpoints, stop, resume.
 
-A *dispatch* is one call of a compiled program, which makes some steps.
+Several processes run it together (`core.hosts`): all save and restore, and one
+writes the metrics. A *dispatch* is one call of a compiled program, which makes
+some steps.
 """
 
 import dataclasses
@@ -11,6 +13,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from hwnas_jax.core import hosts
 from hwnas_jax.io import checkpoint, records
 from hwnas_jax.io.progress import Progress
 from hwnas_jax.io.stop import Stopped, StopSignal
@@ -98,7 +101,7 @@ def run(job: Job, dispatch: Dispatch, state: State) -> State:
   job.directory.mkdir(parents=True, exist_ok=True)
   state = _restored(job, state)
   step = int(state.step)
-  writers = _open_writers(job, step)
+  writers = _open_writers(job, step) if hosts.leads() else []
   with Progress(job.num_steps, job.label) as progress, StopSignal() as stop:
     while step < job.num_steps:
       state, metrics = dispatch(state)
@@ -108,7 +111,10 @@ def run(job: Job, dispatch: Dispatch, state: State) -> State:
         raise FloatingPointError(_diverged(job, row["loss"], step))
       for writer in writers:
         writer.write(step, **row)
-      progress.update(step, **row)
+      if hosts.leads():
+        progress.update(step, **row)
+      # A signal to one process stops all of them, at the same step.
+      stop.requested = hosts.largest(stop.requested or 0) or None
       is_due = step % job.checkpoint_every == 0 or step >= job.num_steps
       if is_due or stop.requested:
         metadata = records.to_json(job.identity)

@@ -20,7 +20,7 @@ from hwnas_jax.io import records
 from hwnas_jax.io.records import Accuracies, Family, Measurement, Member
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.nets.models import scaled
-from hwnas_jax.runs import baselines, derived, helpers, training
+from hwnas_jax.runs import baselines, derived, helpers, together, training
 from hwnas_jax.runs.baselines import identity
 from hwnas_jax.runs.searching import Searched
 from hwnas_jax.spaces import architecture
@@ -61,9 +61,8 @@ def _measure(
   by = helpers.choose(
     config.train, nets.derived, genotypes, searched.state.weights
   )
-  accuracies = training.train(
-    config, folder, dataset, nets.derived, genotypes, by
-  )
+  sized = [training.Sized(genotype) for genotype in genotypes]
+  accuracies = together.train(problem, folder, dataset, sized, by)
   best = best_sample(members, accuracies)
   part = config.latency
   bench = Bench(nets.derived, part.batch_size, part.repeats, config.precision)
@@ -149,7 +148,7 @@ def _train(
     for member in family.members
     if member.id in ids
   ]
-  training.train_sized(config, folder, dataset, net, networks, by)
+  together.train(problem, folder, dataset, networks, by)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,8 @@
 """The main job: table, search, networks, training, measurement, report.
 
+Where there are several processes, one does all of it, and the others join its
+search and trainings.
+
 Every stage writes its result to the run folder (`io.run_folder`). A stage whose
 result is there is skipped, so a run that was killed goes on where it was.
 """
@@ -14,7 +17,7 @@ from hwnas_jax.config import problem as problems
 from hwnas_jax.config.fields import Config
 from hwnas_jax.config.files import AnyConfig, typed
 from hwnas_jax.config.problem import Nets
-from hwnas_jax.core import devices
+from hwnas_jax.core import devices, hosts
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import convertible, networks, sites
 from hwnas_jax.costs.predict import fit, predictor
@@ -27,7 +30,7 @@ from hwnas_jax.data.user import Data
 from hwnas_jax.io import lock, paths, records, versions
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.report.html import write_report
-from hwnas_jax.runs import members, profile, searching, stages
+from hwnas_jax.runs import members, profile, stages, together
 from hwnas_jax.spaces.spec import Spec
 
 
@@ -82,6 +85,9 @@ def run(
     profile.require_networks(
       fields, nets.derived, fields.latency.calibration_networks
     )
+  if not hosts.leads():
+    _follow(fields, nets, dataset, folder)
+    return folder
   _require_table(folder, fields, table)
   with lock.alone(folder.path):
     begin(folder, fields, given.command, dataset, nets)
@@ -101,7 +107,7 @@ def _run(
   )
   if table and config.cost.name == "latency":
     print(problem.reach())
-  searched = searching.search(problem, folder, dataset)
+  searched = together.search(problem, folder, dataset)
   family = folder.family()
   if family is None:
     family = members.make_family(problem, folder, dataset, searched)
@@ -109,7 +115,19 @@ def _run(
   else:
     members.restore(problem, folder, dataset, searched)
   write_report(folder)
+  together.end()
   return folder
+
+
+def _follow(
+  config: Config, nets: Nets, dataset: Dataset, folder: RunFolder
+) -> None:
+  """Searches and trains with the process that leads (`core.hosts`)."""
+  hosts.hear()  # that it has written all that a search reads
+  table = LatencyTable.read(folder.table) if folder.table.exists() else None
+  predictor_ = _predictor(config, folder, nets.derived, table)
+  problem = problems.make(config, nets, table, predictor_)
+  together.follow(problem, folder, dataset)
 
 
 def load_dataset(config: Config) -> Dataset:

@@ -16,7 +16,7 @@ from hwnas_jax.config import data_checks
 from hwnas_jax.config.fields import Config
 from hwnas_jax.config.method import make_normalise
 from hwnas_jax.config.training import make_training
-from hwnas_jax.core import devices, tree
+from hwnas_jax.core import devices, hosts, tree
 from hwnas_jax.core.compile import ahead, jit, repeat
 from hwnas_jax.core.devices import Mesh
 from hwnas_jax.core.rng import stream
@@ -137,9 +137,10 @@ def train_sized(
     n: folder.network(architecture.identity(space, *n))
     for n in (*first, *networks)
   }
-  for network, home in folders.items():
+  for network, home in folders.items() if hosts.leads() else ():
     operations = architecture.to_json(space, network.genotype)
     home.write_architecture(Network(operations, network.width))
+  hosts.wait()
   if not config.train.num_steps:
     return [Accuracies() for _ in networks]
   digest = None if by.supernet is None else tree.digest(by.supernet)
@@ -321,15 +322,17 @@ def _train(setting: _Setting, home: NetworkFolder, programs: _Compiled) -> None:
       accuracies[name].append(
         feeding.accuracy(config, on_all, state.params, state.stats, split)
       )
-    if seed == 0:
+    if seed == 0 and hosts.leads():
       weights = {"params": state.params, "stats": state.stats}
       writers.write_arrays(home.weights, weights)
   means = {f"{n}_accuracy": float(np.mean(a)) for n, a in accuracies.items()}
-  home.write_accuracies(
-    Accuracies(
-      **means,
-      test_accuracies=tuple(accuracies["test"]),
-      teacher=setting.teacher,
-      supernet=setting.digest,
+  if hosts.leads():
+    home.write_accuracies(
+      Accuracies(
+        **means,
+        test_accuracies=tuple(accuracies["test"]),
+        teacher=setting.teacher,
+        supernet=setting.digest,
+      )
     )
-  )
+  hosts.wait()
