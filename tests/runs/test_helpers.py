@@ -58,12 +58,15 @@ def test_a_run_is_trained_with_its_helpers(run, monkeypatch):
   )
   monkeypatch.setattr(members, "describe", lambda *_: ())
   monkeypatch.setattr(
-    training, "train", lambda *all: given.append(all) or [Accuracies()] * 2
+    training,
+    "train_sized",
+    lambda *all: given.append(all) or [Accuracies()] * 2,
   )
   finished = run.finished
   problem = dataclasses.replace(finished.problem, config=config)
   members._measure(problem, run.folder, run.dataset, finished.searched)
-  ((*_, genotypes, by),) = given
+  ((*_, sized, by),) = given
+  genotypes = [network.genotype for network in sized]
   assert genotypes == [SKIPS, CONVOLUTION]
   assert by == Helpers(CONVOLUTION, finished.searched.state.weights)
 
