@@ -1,11 +1,11 @@
 #!/bin/bash
-# A search on 2 hosts of 8 GPUs each: sbatch docs/cluster/slurm.sh
+# A search on 2 hosts of 8 GPUs each, a process for each GPU: sbatch docs/cluster/slurm.sh
 # Sent again, it goes on where it was: SLURM's signal saves a checkpoint.
 #SBATCH --job-name=hwnas
 #SBATCH --nodes=2
-#SBATCH --ntasks-per-node=1
+#SBATCH --ntasks-per-node=8
 #SBATCH --gpus-per-node=8
-#SBATCH --cpus-per-task=32
+#SBATCH --cpus-per-task=8
 #SBATCH --time=08:00:00
 #SBATCH --signal=TERM@180
 #SBATCH --requeue

@@ -73,7 +73,7 @@ def our_block(kind: str, batch: int, steps: int) -> tuple[Block, Any]:
   (span,) = spans = method.make_phases(config)
   state = init_state(parts, spans, stream(0, "search"))
   step = make_step(parts, settings, span.phase)
-  run = jit(repeat(step, steps), donate_argnums=0)
+  run = jit(repeat(step, steps), large=settings.large, donate_argnums=0)
   times = [time.perf_counter()]
   traced = run.trace(state, data, problem.costs)
   times.append(time.perf_counter())

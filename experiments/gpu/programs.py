@@ -76,7 +76,11 @@ def ours(config: Config) -> Way:
   key = stream(0, "search")
   state = jit(functools.partial(init_state, parts, spans))(key)
   step = make_step(parts, settings, span.phase)
-  run = jit(repeat(step, config.search.steps_per_dispatch), donate_argnums=0)
+  run = jit(
+    repeat(step, config.search.steps_per_dispatch),
+    large=settings.large,
+    donate_argnums=0,
+  )
   times = [time.perf_counter()]
   traced = run.trace(state, data, problem.costs)
   times.append(time.perf_counter())

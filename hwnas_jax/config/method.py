@@ -40,6 +40,8 @@ from hwnas_jax.nets.supernet import Net
 from hwnas_jax.spaces.rules import MASKS
 from hwnas_jax.spaces.spec import Space, Spec
 
+LARGE = 500  # operations of a supernet; DARTS's has 896, FBNet's 198
+
 
 def sgd(
   lr: float,
@@ -186,6 +188,7 @@ def make_parts(
     price_sample=config.penalty.on == "sampled",
     conditions=part.conditions_per_step,
     mesh=devices.make_mesh(config.devices),
+    large=sum(len(sites) for row in space.sites for sites in row) >= LARGE,
   )
   return parts, settings
 
@@ -255,6 +258,7 @@ def make_search(
   compiled = {
     phase: jit(
       repeat(make_step(parts, settings, phase), count),
+      large=settings.large,
       donate_argnums=0,
       **placed,
     )

@@ -1,6 +1,7 @@
 """Compiling as this package does it: `jit`, repeated steps, compiling ahead."""
 
 import concurrent.futures
+import functools
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeVar
 
@@ -15,7 +16,12 @@ _Program = TypeVar("_Program")
 Step = Callable[..., tuple[Any, Any]]
 
 
-def jit(function: Callable[..., Any], **options: Any) -> Any:
+_YNNPACK = "xla_cpu_experimental_ynn_fusion_type"  # "": nothing is fused
+
+
+def jit(
+  function: Callable[..., Any], *, large: bool = False, **options: Any
+) -> Any:
   """`jax.jit`, with optimisation barriers that hold on CPU too.
 
   XLA:CPU removes barriers before it fuses. Then every operation that reads a
@@ -25,12 +31,27 @@ def jit(function: Callable[..., Any], **options: Any) -> Any:
 
   Args:
     function: what to compile.
+    large: whether it has so many operations that XLA:CPU takes longer to load
+      fusions of YNNPACK from its cache than all the rest; then it has none
+      (docs/decisions.md#large-programs-on-cpu).
     **options: of `jax.jit`.
   """
   if jax.default_backend() == "cpu":
-    keep = {"xla_disable_hlo_passes": "cse_barrier_expander"}
-    options["compiler_options"] = keep
+    compiler = {"xla_disable_hlo_passes": "cse_barrier_expander"}
+    if large and _has_option(_YNNPACK):
+      compiler[_YNNPACK] = ""
+    options["compiler_options"] = compiler
   return jax.jit(function, **options)
+
+
+@functools.cache
+def _has_option(name: str) -> bool:
+  """Whether this version of XLA knows an option."""
+  try:
+    jax.jit(lambda: 0, compiler_options={name: ""}).lower().compile()
+  except jax.errors.JaxRuntimeError:
+    return False
+  return True
 
 
 def repeat(step: Step, count: int) -> Step:

@@ -7,22 +7,19 @@ back what they were given, where there is one process.
 """
 
 import json
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-
-_Made = TypeVar("_Made")
 
 
 def join(coordinator: str, count: int | None, index: int | None) -> None:
   """Joins the processes of a job; call it before JAX is used.
 
   Args:
-    coordinator: HOST:PORT of process 0; "" where JAX knows the job: SLURM, MPI,
-      Cloud TPU, GKE.
+    coordinator: HOST:PORT of process 0; "" where JAX knows the job: SLURM, Open
+      MPI, Cloud TPU, GKE.
     count: of the processes; None where JAX knows the job.
     index: of this process, from 0; None where JAX knows the job.
 
@@ -35,6 +32,8 @@ def join(coordinator: str, count: int | None, index: int | None) -> None:
       "--coordinator, --num_processes and --process_id belong together: give"
       " all three, or --distributed alone where JAX knows the job"
     )
+  # It would take SIGTERM away from the runs, which save and stop.
+  jax.config.update("jax_enable_preemption_service", False)
   jax.distributed.initialize(coordinator or None, count, index)
 
 
@@ -54,16 +53,6 @@ def wait() -> None:
     multihost_utils.sync_global_devices("hwnas_jax")
 
 
-def after_leader(make: Callable[[], _Made]) -> _Made:
-  """What a function makes; a follower's call reads what the leader's wrote."""
-  if leads():
-    made = make()
-    wait()
-    return made
-  wait()
-  return make()
-
-
 def largest(number: int) -> int:
   """The largest number that a process has, such as that of a signal."""
   if not several():
@@ -71,15 +60,11 @@ def largest(number: int) -> int:
   return int(multihost_utils.process_allgather(np.asarray(number)).max())
 
 
-def tell(message: Any) -> None:
-  """Sends the followers what JSON can say; they call `hear`."""
-  if several():
-    _broadcast(json.dumps(message).encode())
-
-
-def hear() -> Any:
-  """What the leader tells next."""
-  return json.loads(_broadcast(b""))
+def same(value: Any) -> Any:
+  """The leader's value, which JSON can say, on all processes."""
+  if not several():
+    return value
+  return json.loads(_broadcast(json.dumps(value).encode() if leads() else b""))
 
 
 def _broadcast(text: bytes) -> bytes:

@@ -101,7 +101,13 @@ def run(job: Job, dispatch: Dispatch, state: State) -> State:
   job.directory.mkdir(parents=True, exist_ok=True)
   state = _restored(job, state)
   step = int(state.step)
+  if hosts.same(step) != step:
+    raise ValueError(
+      f"{job.checkpoints} has step {step} here, and another one where the first"
+      " process sees it: give all processes the same folder"
+    )
   writers = _open_writers(job, step) if hosts.leads() else []
+  asked = 0  # the signal that asked any of the processes to stop
   with Progress(job.num_steps, job.label) as progress, StopSignal() as stop:
     while step < job.num_steps:
       state, metrics = dispatch(state)
@@ -113,17 +119,17 @@ def run(job: Job, dispatch: Dispatch, state: State) -> State:
         writer.write(step, **row)
       if hosts.leads():
         progress.update(step, **row)
-      # A signal to one process stops all of them, at the same step.
-      stop.requested = hosts.largest(stop.requested or 0) or None
+      asked = hosts.largest(stop.requested or 0)
       is_due = step % job.checkpoint_every == 0 or step >= job.num_steps
-      if is_due or stop.requested:
+      if is_due or asked:
         metadata = records.to_json(job.identity)
         checkpoint.save(job.checkpoints, step, state, metadata)
-      if stop.requested:
+      if asked:
         break
-  if stop.requested:
+    asked = asked or hosts.largest(stop.requested or 0)
+  if asked:
     text = f"{job.label}: stopped at step {step} of {job.num_steps}"
-    raise Stopped(text, stop.requested)
+    raise Stopped(text, asked)
   return state
 
 

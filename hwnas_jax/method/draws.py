@@ -1,9 +1,8 @@
 """What a step draws: conditions, each with its samples and its examples.
 
 With several conditions a step the batch is divided among them, and each has a
-sample of its own. The step's gradient is the mean of theirs, so its cost is
-that of one condition, and its variance is less. On several devices each runs
-its share of the conditions, and one all-reduce gives the mean.
+sample of its own. The step's gradient is the mean of theirs. On several devices
+each runs its share of the conditions, and an all-reduce gives the mean.
 """
 
 from typing import Any, NamedTuple, Protocol

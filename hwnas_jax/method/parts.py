@@ -59,6 +59,7 @@ class Settings(NamedTuple):
   price_sample: whether the cost reads the sample, not its expectation.
   conditions: how many a step draws.
   mesh: of the devices that several conditions are spread over; None is one.
+  large: whether the step is compiled as a large program (`core.compile.jit`).
   """
 
   num_steps: int
@@ -67,3 +68,4 @@ class Settings(NamedTuple):
   price_sample: bool = False
   conditions: int = 1
   mesh: Mesh | None = None
+  large: bool = False

@@ -5,6 +5,7 @@ import functools
 
 from hwnas_jax.config import problem as problems
 from hwnas_jax.config.problem import Problem
+from hwnas_jax.core import hosts
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.data.arrays import Dataset
@@ -62,6 +63,11 @@ def load(folder: RunFolder, dataset: Dataset | None = None) -> Finished:
     ValueError: the search is not finished, or its family is not one that a
       query can ask (the message says why).
   """
+  if hosts.several():
+    raise ValueError(
+      "a run is asked by one process, and this is one of several: use a process"
+      " that has not called jax.distributed.initialize"
+    )
   config = problems.read_run(folder)
   if (config.condition.name, config.cost.name) != ("cone", "latency"):
     raise ValueError(

@@ -16,7 +16,7 @@ from hwnas_jax.config import data_checks, streaming
 from hwnas_jax.config import problem as problems
 from hwnas_jax.config.fields import Config
 from hwnas_jax.config.files import AnyConfig, typed
-from hwnas_jax.config.problem import Nets
+from hwnas_jax.config.problem import Nets, Problem
 from hwnas_jax.core import devices, hosts
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import convertible, networks, sites
@@ -63,6 +63,7 @@ def run(
     fields = msgspec.structs.replace(fields, data=named)
   fields = problems.resolve(fields)
   devices.require(fields.devices)
+  together.require(fields)
   if given.data is None:
     data_load.require(fields.data.name, fields.data.data_dir or None)
   folder = RunFolder.at(workdir)
@@ -85,13 +86,25 @@ def run(
     profile.require_networks(
       fields, nets.derived, fields.latency.calibration_networks
     )
+  hosts.wait()
   if not hosts.leads():
-    _follow(fields, nets, dataset, folder)
+    together.follow(lambda: _seen(fields, nets, table, folder), folder, dataset)
     return folder
-  _require_table(folder, fields, table)
-  with lock.alone(folder.path):
-    begin(folder, fields, given.command, dataset, nets)
-    return _run(fields, nets, table, dataset, folder)
+  with together.leading():
+    _require_table(folder, fields, table)
+    with lock.alone(folder.path):
+      begin(folder, fields, given.command, dataset, nets)
+      return _run(fields, nets, table, dataset, folder)
+
+
+def _seen(
+  config: Config, nets: Nets, table: LatencyTable | None, folder: RunFolder
+) -> Problem:
+  """A follower's problem, by what the leader wrote into the folder."""
+  if table is None and config.cost.name == "latency":
+    table = LatencyTable.read(folder.table)
+  found = _predictor(config, folder, nets.derived, table)
+  return problems.make(config, nets, table, found)
 
 
 def _run(
@@ -115,19 +128,7 @@ def _run(
   else:
     members.restore(problem, folder, dataset, searched)
   write_report(folder)
-  together.end()
   return folder
-
-
-def _follow(
-  config: Config, nets: Nets, dataset: Dataset, folder: RunFolder
-) -> None:
-  """Searches and trains with the process that leads (`core.hosts`)."""
-  hosts.hear()  # that it has written all that a search reads
-  table = LatencyTable.read(folder.table) if folder.table.exists() else None
-  predictor_ = _predictor(config, folder, nets.derived, table)
-  problem = problems.make(config, nets, table, predictor_)
-  together.follow(problem, folder, dataset)
 
 
 def load_dataset(config: Config) -> Dataset:

@@ -8,7 +8,7 @@ import jax
 
 from hwnas_jax.config import method
 from hwnas_jax.config.problem import Problem
-from hwnas_jax.core import devices, hosts, tree
+from hwnas_jax.core import devices, tree
 from hwnas_jax.core.rng import stream
 from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.derive.shared import SharedWeights
@@ -83,9 +83,7 @@ def search(problem: Problem, folder: RunFolder, dataset: Dataset) -> Searched:
       state = run(warmup, data, state)
     searched = Searched(parts, devices.gather(state, mesh))
     shared = shared_weights(problem, dataset, searched)
-    surrogate = hosts.after_leader(
-      lambda: judging.judge(problem, folder, dataset, shared)
-    )
+    surrogate = judging.judge(problem, folder, dataset, shared)
     data = data._replace(surrogate=devices.place(surrogate, mesh))
   state = run(job, data, state)
   return Searched(parts, devices.gather(state, mesh))

@@ -162,7 +162,9 @@ def train_sized(
 
 def _train_all(setting: _Setting, folders: dict[Sized, NetworkFolder]) -> None:
   """Trains the networks of these folders that are not trained yet."""
-  todo = [n for n, home in folders.items() if not _trained(setting, home)]
+  trained = [_trained(setting, home) for home in folders.values()]
+  # The first process's folder says; elsewhere a file may be seen late.
+  todo = [n for n, t in zip(folders, hosts.same(trained), strict=True) if not t]
   compiled = ahead(functools.partial(_compile, setting), todo)
   with contextlib.closing(compiled):
     for network, programs in zip(todo, compiled, strict=True):

@@ -9,10 +9,12 @@ import time
 import numpy as np
 import pytest
 from jobs import LONG_S, ROOT, command, environment, here
+from toy_config import config
 
-from hwnas_jax.core import hosts
+from hwnas_jax.core import devices, hosts
 from hwnas_jax.io import checkpoint
 from hwnas_jax.io.run_folder import RunFolder
+from hwnas_jax.runs import together
 
 pytestmark = pytest.mark.slow
 JOB = (
@@ -37,7 +39,7 @@ def free_port():
     return one.getsockname()[1]
 
 
-def start(folder):
+def start(folder, *more):
   """Both processes, the leader first; their output is in files."""
   port = free_port()
   processes = []
@@ -51,7 +53,7 @@ def start(folder):
     with (folder.parent / f"log{index}").open("a") as log:
       processes.append(
         subprocess.Popen(
-          command("main", *JOB, *place),
+          command("main", *JOB, *place, *more),
           cwd=ROOT,
           env=environment() | {"JAX_NUM_CPU_DEVICES": "1"},
           stdout=log,
@@ -82,27 +84,31 @@ def weights(folder):
 
 
 def test_two_processes_are_killed_and_go_on(tmp_path):
-  together, alone = tmp_path / "together", tmp_path / "alone"
-  processes = start(together)
-  await_step(processes, together, 4)
+  both, alone = tmp_path / "both", tmp_path / "alone"
+  processes = start(both)
+  await_step(processes, both, 4)
   for process in processes:
     process.kill()
     assert process.wait(LONG_S) == -signal.SIGKILL
-  assert not (together / "family.json").exists()
-  processes = start(together)
+  assert not (both / "family.json").exists()
+  processes = start(both)
   codes = [process.wait(LONG_S) for process in processes]
-  assert codes == [0, 0], text(together, 0) + text(together, 1)
+  assert codes == [0, 0], text(both, 0) + text(both, 1)
   here("search", *JOB, f"--workdir={alone}")
   expected = weights(alone)
-  found = weights(together)
+  found = weights(both)
   assert np.abs(found - expected).max() <= 1e-3 * np.abs(expected).max()
-  families = [RunFolder(folder).family() for folder in (together, alone)]
+  families = [RunFolder(folder).family() for folder in (both, alone)]
   assert families[0].members[0].architecture == (
     families[1].members[0].architecture
   )
   assert families[0].members[0].accuracies.test_accuracy is not None
-  assert "report:" in text(together, 0)
-  assert "report:" not in text(together, 1)  # the leader alone prints
+  assert "report:" in text(both, 0)
+  assert "report:" not in text(both, 1)  # the leader alone prints
+  # Another run's folder: the leader refuses, and does not leave the other.
+  codes = [p.wait(LONG_S) for p in start(both, "--config.seed=5")]
+  assert codes == [1, 1]
+  assert "the first process stopped:" in text(both, 1)
 
 
 def test_a_signal_to_one_process_stops_both(tmp_path):
@@ -115,12 +121,24 @@ def test_a_signal_to_one_process_stops_both(tmp_path):
   assert "search: stopped at step" in text(folder, 0)
 
 
+def test_what_one_process_alone_can_do_is_refused(monkeypatch):
+  monkeypatch.setattr(hosts, "several", lambda: True)
+  for fields, message in (
+    ({"train__teacher": True}, "train.teacher=True needs one process"),
+    ({"train__inherit": True}, "train.inherit=True needs one process"),
+    ({"quality__name": "surrogate"}, "quality.name=surrogate needs one"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      together.require(config(**fields))
+  with pytest.raises(ValueError, match="set it to 8"):
+    devices.require(1)
+
+
 def test_one_process_needs_nobody():
   """What the functions do where there is no other process."""
   assert hosts.leads() and not hosts.several()
-  assert hosts.after_leader(lambda: 3) == 3
   assert hosts.largest(15) == 15
-  assert hosts.tell({"a": 1}) is None
+  assert hosts.same([1, None]) == [1, None]
 
 
 @pytest.mark.parametrize(
