@@ -76,6 +76,7 @@ class Net(nn.Module):
 
 def write_inputs(folder: pathlib.Path) -> None:
   """The digits, all of the class 0; and a model of one operation."""
+  folder.mkdir(parents=True, exist_ok=True)
   digits = embedded.digits()
   arrays = {}
   for name, split in (("train", digits.train), ("test", digits.test)):
@@ -112,6 +113,8 @@ def corner(args: argparse.Namespace, fields: list[str]) -> dict[str, Any]:
   command = kill.arguments("main", run, base)
   if "space.model" in fields[0]:
     command = ["hwnas_jax.main", CUSTOM, f"--workdir={run}"]
+  if "precision=bfloat16" in fields:  # the table is of float32
+    command = ["hwnas_jax.main", kill.CONFIG, f"--workdir={run}"]
   done = subprocess.run(
     [sys.executable, "-m", *command, *given],
     capture_output=True,
