@@ -1,4 +1,4 @@
-"""Several processes, one a host, that search and train together.
+"""Several processes, on one host or more, that search and train together.
 
 Process 0 leads: it alone measures, chooses and writes the run's folder, which
 all of them see. The others follow: they run the steps of its searches and
@@ -24,17 +24,42 @@ def join(coordinator: str, count: int | None, index: int | None) -> None:
     index: of this process, from 0; None where JAX knows the job.
 
   Raises:
-    ValueError: only some of the three are given.
+    ValueError: only some of the three are given, or wrong ones; or none, and
+      JAX knows no job.
   """
-  named = [bool(coordinator), count is not None, index is not None]
-  if any(named) and not all(named):
+  if not coordinator and count is None and index is None:
+    _initialize_job()
+    return
+  if not coordinator or count is None or index is None:
     raise ValueError(
       "--coordinator, --num_processes and --process_id belong together: give"
       " all three, or --distributed alone where JAX knows the job"
     )
+  host, _, port = coordinator.rpartition(":")
+  if not host or not port.isdecimal():
+    raise ValueError(f"--coordinator must be HOST:PORT, got {coordinator!r}")
+  if not 0 <= index < count:
+    raise ValueError(
+      f"--process_id must be 0 to {count - 1} of {count} processes, got {index}"
+    )
+  _initialize(coordinator, count, index)
+
+
+def _initialize_job() -> None:
+  """By what the job's environment says."""
+  try:
+    _initialize()
+  except ValueError as error:
+    raise ValueError(
+      f"JAX found no SLURM, Open MPI, Cloud TPU or GKE job here ({error}): give"
+      " --coordinator, --num_processes and --process_id"
+    ) from error
+
+
+def _initialize(*place: Any) -> None:
   # It would take SIGTERM away from the runs, which save and stop.
   jax.config.update("jax_enable_preemption_service", False)
-  jax.distributed.initialize(coordinator or None, count, index)
+  jax.distributed.initialize(*place)
 
 
 def several() -> bool:

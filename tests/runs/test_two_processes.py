@@ -142,8 +142,24 @@ def test_one_process_needs_nobody():
 
 
 @pytest.mark.parametrize(
-  "given", [("host:1", None, None), ("", 2, 0), ("host:1", 2, None)]
+  ("given", "message"),
+  [
+    (("host:1", None, None), "belong together"),
+    (("", 2, 0), "belong together"),
+    (("host:1", 2, None), "belong together"),
+    (("host", 2, 0), "must be HOST:PORT, got 'host'"),
+    (("host:1", 2, 2), "must be 0 to 1 of 2 processes, got 2"),
+  ],
 )
-def test_half_an_address_is_refused(given):
-  with pytest.raises(ValueError, match="belong together"):
+def test_an_address_that_cannot_be_is_refused(given, message):
+  with pytest.raises(ValueError, match=message):
     hosts.join(*given)
+
+
+def test_a_job_that_is_not_there_is_named(monkeypatch):
+  def initialize():
+    raise ValueError("coordinator_address should be defined.")
+
+  monkeypatch.setattr(hosts, "_initialize", initialize)
+  with pytest.raises(ValueError, match="JAX found no SLURM, .* give --coord"):
+    hosts.join("", None, None)
