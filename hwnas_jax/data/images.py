@@ -10,6 +10,9 @@ from PIL import Image, ImageOps
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_SIDE = 4096  # that images are resized to
+# Of a file. Its header alone decides how much memory decoding takes: up to 4
+# bytes a pixel, several times.
+MAX_PIXELS = 64_000_000
 _FORM = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
 
 
@@ -40,7 +43,7 @@ def parse_size(text: str) -> Size | None:
 def read(file: pathlib.Path, resize: Size | None = None) -> np.ndarray:
   """Reads an image.
 
-  An image of more pixels than Pillow's limit (179 million) is not decoded.
+  An image of more than MAX_PIXELS is not decoded.
 
   Args:
     file: A PNG or JPEG file.
@@ -84,6 +87,10 @@ def decode(
       warnings.simplefilter("ignore", Image.DecompressionBombWarning)
       with Image.open(source, formats=("PNG", "JPEG")) as image:
         mode = image.mode
+        if image.width * image.height > MAX_PIXELS:
+          raise ValueError(
+            f"{image.width}x{image.height} pixels are more than {MAX_PIXELS}"
+          )
         image.load()
         made = _upright(image) if convert else image
   except Exception as error:  # Pillow has no one type for a damaged file.

@@ -74,20 +74,26 @@ def _broken_chunk(folder):
   file.write_bytes(content)
 
 
-def _bomb(folder):
-  """A PNG that says to have 100,000 pixels a side."""
-  file = folder / "train" / "ant" / "1.png"
-  header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
-  crc = struct.pack(">I", zlib.crc32(header))
-  content = file.read_bytes()
-  file.write_bytes(content[:12] + header + crc + content[33:])
+def _claims(width, height):
+  """A PNG whose header says that it has so many pixels."""
+
+  def change(folder):
+    file = folder / "train" / "ant" / "1.png"
+    size = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    crc = struct.pack(">I", zlib.crc32(b"IHDR" + size))
+    content = file.read_bytes()
+    file.write_bytes(content[:12] + b"IHDR" + size + crc + content[33:])
+
+  return change
 
 
 @pytest.mark.parametrize(
   ("change", "message"),
   [
     (_broken_chunk, "train/ant/1.png cannot be read as an image"),
-    (_bomb, "train/ant/1.png cannot be read as an image .*10000000000 pixels"),
+    (_claims(100_000, 100_000), "train/ant/1.png cannot .*10000000000 pixels"),
+    (_claims(8000, 8001), r"8000x8001 pixels are more than 64000000\): repl"),
+    (_claims(8000, 8000), r"train/ant/1.png cannot .*image file is truncated"),
     (_other_size, r"train/bee/1.png is \[6, 6, 3\].*\[6, 5, 3\]"),
     (_greyscale, r"test/bee/1.png is \[6, 5, 1\]"),
     (_alpha, "test/ant/1.png has mode RGBA"),
