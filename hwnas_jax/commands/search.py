@@ -37,7 +37,7 @@ def define_flags() -> None:
   flags.DEFINE_bool(
     "distributed",
     False,
-    "joins the processes of a SLURM, MPI, Cloud TPU or GKE job",
+    "joins the processes of a SLURM, Open MPI, Cloud TPU or GKE job",
   )
   flags.DEFINE_string(
     "coordinator", "", "joins processes: HOST:PORT of the first one"
