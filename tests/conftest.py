@@ -33,6 +33,13 @@ jax.config.update("jax_num_cpu_devices", 8)  # for tests of several devices
 gc.set_threshold(50_000, 20, 50)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_objects_to_look_through():
+  """What a module has traced stays; no later collection looks at it again."""
+  yield
+  gc.freeze()
+
+
 def pytest_configure() -> None:
   flags.FLAGS.mark_as_parsed()
 

@@ -22,6 +22,7 @@ from hwnas_jax.train import step as train_step
 def problem(count, **fields):
   made = small(
     **{"cost__name": "macs", "derive__rule": "argmax", "data__pad": 1} | fields,
+    space__num_cells=1,
     search__num_steps=20,
     search__batch_size=16,
     train__batch_size=16,

@@ -21,6 +21,7 @@ def search(number, **fields):
     **{
       "cost__name": "macs",
       "derive__rule": "argmax",
+      "space__num_cells": 1,
       "sampler__name": "gdas",
       "sampler__per_example": False,
       "condition__name": "cone",
@@ -82,27 +83,27 @@ def test_the_gradient_is_the_mean_over_conditions():
   drawn = [
     parts.conditions.draw(k) for k in jax.random.split(condition_key, COUNT)
   ]
-  total = {"weights": 0.0, "controller": 0.0}
-  for number, key in enumerate(jax.random.split(weights_key, COUNT)):
-    share = slice(number * BATCH // COUNT, (number + 1) * BATCH // COUNT)
 
-    def loss(weights, controller, key=key, number=number, share=share):
-      features = parts.conditions.features(drawn[number])
+  @jax.jit
+  def grads_of(key, condition, images, labels):
+    def loss(weights, controller):
+      features = parts.conditions.features(condition)
       logits = parts.controller.apply(controller, features)
       sampler = method.SAMPLERS["gdas"].draw
       mix = sampler(key, logits, parts.temperature(0.0), None)
-      outputs = parts.net.apply(
-        weights, mix.weights, images[share], paths=mix.paths
-      )
-      price = parts.price(table.reference, drawn[number])
+      outputs = parts.net.apply(weights, mix.weights, images, paths=mix.paths)
+      price = parts.price(table.reference, condition)
       return (
-        optax.softmax_cross_entropy_with_integer_labels(
-          outputs, labels[share]
-        ).mean()
+        optax.softmax_cross_entropy_with_integer_labels(outputs, labels).mean()
         + (price * mix.priced).sum()
       )
 
-    grads = jax.grad(loss, (0, 1))(state.weights, state.controller)
+    return jax.grad(loss, (0, 1))(state.weights, state.controller)
+
+  total = {"weights": 0.0, "controller": 0.0}
+  for number, key in enumerate(jax.random.split(weights_key, COUNT)):
+    share = slice(number * BATCH // COUNT, (number + 1) * BATCH // COUNT)
+    grads = grads_of(key, drawn[number], images[share], labels[share])
     weight = 1 / (1 + drawn[number].scale)
     total["weights"] += vector(grads[0]) / COUNT
     total["controller"] += weight * vector(grads[1]) / COUNT

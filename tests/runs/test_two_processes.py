@@ -22,6 +22,7 @@ JOB = (
   "--config.devices=2",
   "--config.cost.name=macs",
   "--config.space.num_cells=1",
+  "--config.space.num_nodes=1",
   "--config.search.num_steps=12",
   "--config.search.steps_per_dispatch=4",
   "--config.search.checkpoint_every=4",
