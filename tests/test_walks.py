@@ -53,6 +53,7 @@ def noisy_argmax(key, logits, temperature, rows):
   return method.Mix(weights, jax.nn.softmax(logits))
 
 
+@pytest.mark.slow
 def test_a_space_and_a_sampler_go_all_the_way(tmp_path, monkeypatch):
   """Profile, search, query, call and export."""
   monkeypatch.setitem(

@@ -165,6 +165,7 @@ def test_what_onnx_lacks_is_said_before_profiling(
   assert "mix ('fft', 'real'" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_main_job_and_a_query_run_with_it(tmp_path):
   """Without any norm, and with lists: a model of 30 lines less."""
   (tmp_path / "small.py").write_text(SMALL)

@@ -171,6 +171,7 @@ def test_accuracy_is_of_every_streamed_example(name):
   assert share == 7 / 21
 
 
+@pytest.mark.slow
 def test_a_whole_run_of_the_stand_in(tmp_path, monkeypatch, capsys):
   """The data of imagenet:smoke, streamed from ArrayRecord files."""
   monkeypatch.setenv("HWNAS_CACHE_DIR", str(tmp_path / "cache"))
