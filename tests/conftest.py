@@ -19,7 +19,12 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # XLA stops at a flag it does not know, as a later one may.
 if importlib.metadata.version("jaxlib").startswith(("0.9.", "0.10.")):
-  os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+  # One part a program: threads for its parts take more time than they save.
+  os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_cpu_use_fusion_emitters=false"
+    " --xla_cpu_parallel_codegen_split_count=1",
+  )
 
 import jax
 import shared

@@ -147,6 +147,7 @@ def test_more_devices_than_there_are_is_refused():
     devices.make_mesh(9)
 
 
+@pytest.mark.slow
 def test_a_run_of_more_devices_is_read_on_one(example_run):
   folder = example_run / "runs" / "digits"
   before = hw.load(folder).query("1000ms").network.genotype

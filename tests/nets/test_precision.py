@@ -70,7 +70,6 @@ def cosine(found, expected):
   [
     ("darts", False),
     ("darts", True),
-    ("nasbench201", True),
     ("mobile", False),
     ("custom", False),
   ],

@@ -164,6 +164,7 @@ def test_what_cannot_be_trained_is_refused(run):
   assert "finished" not in vars(begun)
 
 
+@pytest.mark.slow
 def test_a_query_takes_the_most_accurate_finalist(run):
   """Trained for real, once: the second query reads what the first has made."""
   measure = lambda genotype: Measurement(1e-3, 0.0)  # noqa: E731

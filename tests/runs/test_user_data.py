@@ -9,6 +9,7 @@ import hwnas_jax as hw
 from hwnas_jax import config as base
 from hwnas_jax.io.run_folder import RunFolder
 
+pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def data():
