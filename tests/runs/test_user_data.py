@@ -11,6 +11,7 @@ from hwnas_jax.io.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 
+
 @pytest.fixture(scope="module")
 def data():
   rng = np.random.default_rng(0)
