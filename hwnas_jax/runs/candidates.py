@@ -77,6 +77,14 @@ class Proposals:
       return Ranking([], [], Judged({}, {}), {})
     return self._rank(sources)
 
+  def judge_ahead(self) -> int:
+    """Judges what is compared at every budget; returns how many those are.
+
+    The scores stay in the run folder, and the judges' programs in JAX's cache.
+    """
+    self._judged(self._without_budget)
+    return len(self._without_budget)
+
   @functools.cached_property
   def simplex(self) -> tuple[np.ndarray, float]:
     """(the device as a point of the simplex, relative residual of that)."""

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 from hwnas_jax.config import problem as problems
+from hwnas_jax.config.fields import Config
 from hwnas_jax.config.problem import Problem
 from hwnas_jax.core import hosts
 from hwnas_jax.core.types import Genotype
@@ -50,6 +51,22 @@ class Finished:
     return judging.evidence(self.problem, self.dataset, shared)
 
 
+def refusal(config: Config) -> str | None:
+  """Why no query can ask a search of this config; None if one can."""
+  if (config.condition.name, config.cost.name) != ("cone", "latency"):
+    return (
+      f"condition.name={config.condition.name} and"
+      f" cost.name={config.cost.name}: a query needs a family over prices and"
+      " scales, that is condition.name=cone and cost.name=latency"
+    )
+  if config.controller.classifier:
+    return (
+      "controller.classifier=True, one classifier for each condition: a query"
+      " can only rank networks that share one classifier"
+    )
+  return None
+
+
 def load(folder: RunFolder, dataset: Dataset | None = None) -> Finished:
   """Reads a finished search.
 
@@ -69,17 +86,8 @@ def load(folder: RunFolder, dataset: Dataset | None = None) -> Finished:
       " that has not called jax.distributed.initialize"
     )
   config = problems.read_run(folder)
-  if (config.condition.name, config.cost.name) != ("cone", "latency"):
-    raise ValueError(
-      f"{folder.path} has condition.name={config.condition.name} and"
-      f" cost.name={config.cost.name}: a query needs a family over prices and"
-      " scales, that is condition.name=cone and cost.name=latency"
-    )
-  if config.controller.classifier:
-    raise ValueError(
-      f"{folder.path} has controller.classifier=True, one classifier for each"
-      " condition: a query can only rank networks that share one classifier"
-    )
+  if why := refusal(config):
+    raise ValueError(f"{folder.path} has {why}")
   steps = checkpoint.steps(folder.search / "checkpoints")
   if max(steps, default=0) < config.search.num_steps:
     raise ValueError(

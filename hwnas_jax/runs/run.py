@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import html
 import pathlib
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -17,6 +18,7 @@ from hwnas_jax.config import problem as problems
 from hwnas_jax.config.fields import Config
 from hwnas_jax.config.files import AnyConfig
 from hwnas_jax.config.problem import Nets
+from hwnas_jax.core import hosts
 from hwnas_jax.costs.table import LatencyTable
 from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.data.user import Data
@@ -34,6 +36,7 @@ from hwnas_jax.runs import (
   stages,
   weights,
 )
+from hwnas_jax.runs.candidates import Proposals
 from hwnas_jax.runs.finalists import Finalists
 from hwnas_jax.runs.helpers import Helpers
 from hwnas_jax.runs.network import Answer, Network
@@ -320,4 +323,17 @@ def search(
   """
   by = command or f"hwnas_jax.search(config, workdir={str(workdir)!r})"
   folder = pipeline.run(config, workdir, pipeline.Given(table, data, by))
-  return Run(folder, data)
+  run = Run(folder, data)
+  _judge_ahead(run)
+  return run
+
+
+def _judge_ahead(run: Run) -> None:
+  """Prepares a finished run for its first query, where one can ask it."""
+  done = run.folder.scores.exists() or finished.refusal(run.config)
+  if done or hosts.several():
+    return
+  start = time.monotonic()
+  proposals = Proposals(run.finished, run.table, {})
+  count = proposals.judge_ahead()
+  print(f"judges: {count} architectures in {time.monotonic() - start:.0f} s")
