@@ -12,6 +12,7 @@ from hwnas_jax.config import method
 from hwnas_jax.core import precision, tree
 from hwnas_jax.core.compile import ahead, jit
 from hwnas_jax.core.types import Array, Genotype, Params
+from hwnas_jax.costs.measure import timing
 from hwnas_jax.data import arrays
 from hwnas_jax.data.arrays import Split
 from hwnas_jax.data.augment import normalise
@@ -23,7 +24,7 @@ from hwnas_jax.nets.ops import Module
 from hwnas_jax.runs import feeding
 from hwnas_jax.spaces.spec import Spec
 from hwnas_jax.train import step as train_step
-from hwnas_jax.train.evaluate import make_estimate, make_evaluate
+from hwnas_jax.train.evaluate import make_estimate
 
 if TYPE_CHECKING:
   from hwnas_jax.runs.finished import Finished
@@ -174,11 +175,13 @@ def inherited(
   shared = inherit(
     problem.nets.supernet, genotype, finished.searched.state.weights
   )
-  augment = functools.partial(
-    normalise,
-    mean=dataset.mean,
-    std=dataset.std,
-    dtype=problem.config.precision,
+  augment = jax.jit(
+    functools.partial(
+      normalise,
+      mean=dataset.mean,
+      std=dataset.std,
+      dtype=problem.config.precision,
+    )
   )
   estimate = make_estimate(network, augment, ESTIMATED)
 
@@ -188,23 +191,41 @@ def inherited(
     params = tree.overlay(fresh, shared)
     return params, estimate(params, stats, train)
 
-  evaluate = jit(
-    make_evaluate(
-      make_network(net, genotype, "eval"),
-      augment,
-      problem.config.train.batch_size,
+  def variables(params: Params, stats: Params) -> Params:
+    return precision.cast_variables(
+      {"params": params, "batch_stats": stats}, problem.config.precision
     )
-  )
+
   train = arrays.on_device(dataset.train, ESTIMATED * 128)
   first = complete.lower(shared, train)
-  shapes = jax.tree.map(
-    lambda info: jax.ShapeDtypeStruct(info.shape, info.dtype), first.out_info
+  assert problem.table is not None
+  size = problem.table.batch_size
+  inference = timing.lower_inference(
+    make_network(net, genotype, "eval"),
+    jax.eval_shape(variables, *first.out_info),
+    jax.ShapeDtypeStruct((size, *net.image), problem.config.precision),
   )
-  test = feeding.evaluated(problem.config, dataset.test)
-  lowered = first, evaluate.lower(*shapes, test)
-  complete, evaluate = ahead(lambda program: program.compile(), lowered)
+  complete, infer = ahead(lambda p: p.compile(), (first, inference))
   params, stats = complete(shared, train)
+
+  def evaluate(params: Params, stats: Params, split: Split, /) -> float:
+    weights = variables(params, stats)
+    return _share_right(
+      lambda images: infer(weights, augment(images)), split, size
+    )
+
   accuracy = feeding.accuracy(
     problem.config, evaluate, params, stats, dataset.test
   )
   return params, stats, accuracy
+
+
+def _share_right(infer: Infer, split: Split, size: int) -> float:
+  """The accuracy of a program for batches of one size."""
+  labels, hits = np.asarray(split.labels), 0
+  for start in range(0, len(labels), size):
+    rows = np.arange(start, start + size)
+    logits = infer(split.images[np.minimum(rows, len(labels) - 1)])
+    right = labels[start : start + size]
+    hits += int((np.asarray(logits).argmax(-1)[: len(right)] == right).sum())
+  return hits / len(labels)

@@ -76,6 +76,11 @@ def test_a_finished_run_answers_a_budget(ask, finished, tmp_path):
   with np.load(home.weights) as arrays:
     sizes = [w.size for name, w in arrays.items() if "params/" in name]
   assert sum(sizes) == tree.count(wanted["params"])
+  data = finished.folder.settings().origin.data
+  infer = jax.jit(weights.infer_with(net, genotype, home.weights, data))
+  test = finished.dataset.test
+  right = infer(test.images).argmax(-1) == test.labels
+  assert accuracies.test_accuracy == pytest.approx(float(right.mean()))
 
 
 def test_a_query_keeps_every_limit(ask, finished):

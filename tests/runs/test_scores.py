@@ -14,6 +14,7 @@ from hwnas_jax.io.certificates import Scores
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.runs import judging
 from hwnas_jax.runs import scores as run_scores
+from hwnas_jax.runs.candidates import Proposals
 from hwnas_jax.runs.finished import HELD_OUT, Finished
 
 POOLS, SKIPS, CONVS = (0,) * 5, (1,) * 5, (2,) * 5
@@ -99,3 +100,14 @@ def test_a_run_has_what_judges_read(finished):
   sizes = capacity.macs(finished.problem.nets.derived, [SKIPS, CONVS])
   np.testing.assert_array_equal(scores["macs"], sizes)
   assert "averages batch-normalised features" in left_out["jacov"]
+
+
+def test_a_finished_search_was_judged_ahead(finished_run, run, monkeypatch):
+  """Before its first query, what every budget compares has its scores."""
+  folder = RunFolder(finished_run / "runs/digits")
+  ahead = records.read(folder.scores, Scores)
+  monkeypatch.setattr(judges, "judge", None)  # nobody is asked again
+  searched = dataclasses.replace(run.finished, folder=folder)
+  assert Proposals(searched, run.table, {}).judge_ahead() > 1
+  assert {"nwot", "shared_loss"} <= set(ahead.scores)
+  assert records.read(folder.scores, Scores) == ahead

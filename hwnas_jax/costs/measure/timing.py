@@ -8,9 +8,10 @@ interleaved, so that a slow spell of a shared machine falls on all of them.
 import dataclasses
 import functools
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
+from jax.stages import Lowered
 
 from hwnas_jax.core.compile import ahead, jit
 from hwnas_jax.core.types import Array, Genotype
@@ -25,6 +26,7 @@ from hwnas_jax.costs.measure.meter import LATENCY, Meter, Run
 from hwnas_jax.costs.table import Entry, site_fields
 from hwnas_jax.io.records import Measurement
 from hwnas_jax.nets.models import make_network
+from hwnas_jax.nets.ops import Module
 from hwnas_jax.spaces.spec import Site, Spec
 
 GROUP = 16  # sites compiled, timed and handed on together
@@ -130,15 +132,27 @@ def compile_network(
   module = make_network(net, genotype, "eval")
   shape = (batch_size, *net.image)
   variables, images = random_inputs(module, shape, dtype=dtype)
-  infer = jit(lambda v, x: module.apply(v, x)[0])
-  compiled = infer.lower(variables, images).compile()
-  memory = compiled.memory_analysis()
+  compiled = lower_inference(module, variables, images).compile()
+  memory: Any = compiled.memory_analysis()
   sizes = (
     memory.argument_size_in_bytes,
     memory.output_size_in_bytes,
     memory.temp_size_in_bytes,
   )
   return CompiledNetwork(lambda: compiled(variables, images), sum(sizes) / 1e6)
+
+
+def lower_inference(module: Module, variables: Any, images: Any) -> Lowered:
+  """The program that is measured: (variables, images) -> logits.
+
+  JAX's cache has it for whatever else runs the network.
+
+  Args:
+    module: in mode `eval`.
+    variables: arrays, or their shapes.
+    images: [batch_size, H, W, C], or its shape.
+  """
+  return jit(lambda v, x: module.apply(v, x)[0]).lower(variables, images)
 
 
 def compile_networks(
