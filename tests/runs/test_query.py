@@ -135,6 +135,30 @@ def test_too_much_memory_is_infinitely_slow(finished):
   assert measured == Measurement(np.inf, 0.0)
 
 
+@pytest.mark.parametrize(
+  ("spreads", "kept"),
+  [
+    ((0.05,), 0),
+    ((0.3, 0.1), 1),  # steady enough: it is not measured once more
+    ((0.3, 0.2, 0.5), 1),  # the steadiest, though the first was faster
+  ],
+)
+def test_a_busy_machine_is_asked_again(finished, monkeypatch, spreads, kept):
+  measurements = [
+    Measurement(1.0 + i, spread * (1.0 + i)) for i, spread in enumerate(spreads)
+  ]
+  coming = iter(measurements)
+  monkeypatch.setattr(
+    query.timing,
+    "measure_networks",
+    lambda networks, repeats: dict.fromkeys(networks, next(coming)),
+  )
+  net = finished.problem.nets.derived
+  genotype = (0,) * len(net.space().choices)
+  assert query.measure_here(net, 1, genotype) == measurements[kept]
+  assert next(coming, None) is None
+
+
 def test_a_fraction_is_of_what_the_largest_takes_here(finished, monkeypatch):
   """A table that is not calibrated may be off by any factor."""
 
