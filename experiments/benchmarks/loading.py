@@ -1,6 +1,6 @@
-"""How long the steps of 8-cell supernets take to compile, and to load again.
+"""How long the steps of large supernets take to compile, and to load again.
 
-  python experiments/benchmarks/loading.py
+  python -m experiments.benchmarks.loading
 
 On CPU, with and without YNNPACK's fusions (`core.compile.jit`, large). Each
 program is compiled in a process of its own, with an empty cache and then with
@@ -9,7 +9,6 @@ are not made again.
 """
 
 import argparse
-import functools
 import json
 import os
 import pathlib
@@ -20,52 +19,41 @@ import time
 
 import numpy as np
 
+from experiments.benchmarks import supernet
+from experiments.benchmarks.program import build
+from experiments.samplers import memory
+from hwnas_jax.config import problem as problems
+from hwnas_jax.config.fields import Config
+from hwnas_jax.io import readers, versions, writers
+
 HERE = pathlib.Path(__file__).parent
 RESULTS = HERE / "loading.json"
-KINDS = ("darts_one_level", "darts_bilevel_first_order")
+KINDS = (*supernet.BIG, "fbnet_softmax", "fbnet_ordered")
 BATCH, STEPS = 64, 4
+
+
+def make_config(kind: str) -> Config:
+  """The config whose step is measured."""
+  if kind in supernet.BIG:
+    return problems.resolve(supernet.make_config(kind, BATCH, 1))
+  return memory.make_config(kind.removeprefix("fbnet_"), BATCH)
 
 
 def measure(kind: str, large: bool) -> dict[str, object]:
   """Seconds to trace, lower, compile or load, and of each step."""
-  import jax
-
-  from experiments.benchmarks.supernet import make_config
-  from hwnas_jax.config import method
-  from hwnas_jax.config import problem as problems
-  from hwnas_jax.core.compile import jit, repeat
-  from hwnas_jax.core.rng import stream
-  from hwnas_jax.data import load
-  from hwnas_jax.method.step import init_state, make_step
-
-  config = problems.resolve(make_config(kind, BATCH, 1))
-  dataset = load.load(config.data.name)
-  net = problems.make_nets(config, dataset).supernet
-  problem = problems.make(config, problems.Nets(net, net), None)
-  parts, settings = method.make_parts(problem, dataset)
-  data, _ = method.make_search_data(config, dataset)
-  (span,) = spans = method.make_phases(config)
-  init = functools.partial(init_state, parts, spans)
-  step = make_step(parts, settings, span.phase)
-  run = jit(repeat(step, 1), large=large, donate_argnums=0)
-  state = jit(init)(stream(0, "search"))
-  start = time.perf_counter()
-  lowered = run.lower(state, data, problem.costs)
-  traced = time.perf_counter()
-  compiled = lowered.compile()
-  ended = time.perf_counter()
+  program = build(make_config(kind), large)
   seconds = []
   for _ in range(STEPS + 1):  # the first is not counted
     began = time.perf_counter()
-    state, metrics = compiled(state, data, problem.costs)
-    jax.block_until_ready(metrics)
+    program.block()
     seconds.append(time.perf_counter() - began)
+  about = program.about
   return {
-    "trace_and_lower_s": traced - start,
-    "compile_s": ended - traced,
+    "trace_and_lower_s": about["trace_s"] + about["lower_s"],
+    "compile_s": about["compile_s"],
     "step_s": float(np.median(seconds[1:])),
     "step_iqr_s": float(np.subtract(*np.percentile(seconds[1:], [75, 25]))),
-    "fusions": compiled.as_text().count('kind":"__ynn_fusion'),
+    "fusions": program.compiled.as_text().count('kind":"__ynn_fusion'),
   }
 
 
@@ -77,7 +65,7 @@ def child(kind: str, large: bool, cache: str) -> dict[str, object]:
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "PYTHONPATH": str(HERE.parents[1]),
   }
-  command = [sys.executable, __file__, "--kind", kind]
+  command = [sys.executable, "-m", __spec__.name, "--kind", kind]
   out = subprocess.run(
     command + ["--large"] * large,
     env=environment,
@@ -99,8 +87,6 @@ def main() -> None:
   if args.kind:
     print(json.dumps(measure(args.kind, args.large)))
     return
-  from hwnas_jax.io import readers, versions, writers
-
   document = readers.read_json(RESULTS) if RESULTS.exists() else {"rows": []}
   done = {(row["kind"], row["large"]) for row in document["rows"]}
   for kind in KINDS:

@@ -1,7 +1,7 @@
 """Times the supernet search step against eager PyTorch.
 
-  python experiments/benchmarks/supernet.py --batch 64
-  python experiments/benchmarks/supernet.py --big --rounds 3 --steps 2
+  python -m experiments.benchmarks.supernet --batch 64
+  python -m experiments.benchmarks.supernet --big --rounds 3 --steps 2
 
 The step of the simplex experiment (3 cells, 3 operations, C=16, 28x28x1); with
 --big those of DARTS (8 cells, 8 operations, C=16, 32x32x3), one-level and
@@ -53,48 +53,13 @@ def make_config(kind: str, batch: int, steps: int) -> Any:
 
 def our_block(kind: str, batch: int, steps: int) -> tuple[Block, Any]:
   """(a dispatch of `steps` steps, seconds and bytes of its compilation)."""
-  import jax
-
-  from hwnas_jax.config import method
+  from experiments.benchmarks.program import build
   from hwnas_jax.config import problem as problems
-  from hwnas_jax.core.compile import jit, repeat
-  from hwnas_jax.core.rng import stream
   from hwnas_jax.io.cache import use_compilation_cache
-  from hwnas_jax.method.step import init_state, make_step
-  from hwnas_jax.runs import pipeline
 
   use_compilation_cache()
-  config = problems.resolve(make_config(kind, batch, steps))
-  dataset = pipeline.load_dataset(config)
-  net = problems.make_nets(config, dataset).supernet
-  problem = problems.make(config, problems.Nets(net, net), None)
-  parts, settings = method.make_parts(problem, dataset)
-  data, _ = method.make_search_data(config, dataset)
-  (span,) = spans = method.make_phases(config)
-  state = init_state(parts, spans, stream(0, "search"))
-  step = make_step(parts, settings, span.phase)
-  run = jit(repeat(step, steps), large=settings.large, donate_argnums=0)
-  times = [time.perf_counter()]
-  traced = run.trace(state, data, problem.costs)
-  times.append(time.perf_counter())
-  lowered = traced.lower()
-  times.append(time.perf_counter())
-  compiled = lowered.compile()
-  times.append(time.perf_counter())
-  seconds = zip(
-    ("trace_s", "lower_s", "compile_s"), np.diff(times), strict=True
-  )
-  about = {name: float(s) for name, s in seconds}
-  memory = compiled.memory_analysis()
-  about["temp_mib"] = memory.temp_size_in_bytes / 2**20
-  about["compile_peak_rss_mib"] = peak_rss_mib()
-
-  def block() -> object:
-    nonlocal state
-    state, metrics = compiled(state, data, problem.costs)
-    return jax.block_until_ready((state, metrics))
-
-  return block, about
+  program = build(problems.resolve(make_config(kind, batch, steps)))
+  return program.block, program.about | {"compile_peak_rss_mib": peak_rss_mib()}
 
 
 def peak_rss_mib() -> float:
@@ -107,7 +72,8 @@ def torch_block(
 ) -> tuple[Block, Any]:
   """(`steps` steps, nothing: eager mode compiles nothing)."""
   import torch
-  import torch_supernet
+
+  from experiments.benchmarks import torch_supernet
 
   torch.set_num_threads(threads)
   torch.manual_seed(0)
@@ -148,7 +114,8 @@ class Worker:
 
   def __init__(self, way: str, kind: str, args: argparse.Namespace, cache: str):
     """Starts it and waits until it is ready."""
-    command = [sys.executable, __file__, f"--worker={way}", f"--kinds={kind}"]
+    command = [sys.executable, "-m", __spec__.name, f"--worker={way}"]
+    command += [f"--kinds={kind}"]
     for name in ("batch", "steps", "threads"):
       command.append(f"--{name}={getattr(args, name)}")
     self._process = subprocess.Popen(

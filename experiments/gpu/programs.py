@@ -1,24 +1,15 @@
 """Our search steps, compiled: the configs, and programs by kind."""
 
 import concurrent.futures
-import functools
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
-import numpy as np
-
 import hwnas_jax as hw
 from experiments.benchmarks import supernet as benchmark
+from experiments.benchmarks.program import build
 from experiments.gpu.runner import Record
-from hwnas_jax.config import method
 from hwnas_jax.config import problem as problems
 from hwnas_jax.config.fields import Config
-from hwnas_jax.core.compile import jit, repeat
-from hwnas_jax.core.rng import stream
-from hwnas_jax.data import load
-from hwnas_jax.method.step import init_state, make_step
 
 TWINS = (*benchmark.SMALL, *benchmark.BIG)  # kinds with a step in PyTorch
 
@@ -65,45 +56,6 @@ def shrink(config: Any) -> None:
     config.derive.update(num_cells=0, channels=0)
 
 
-def ours(config: Config) -> Way:
-  """Compiles `steps_per_dispatch` steps in one dispatch."""
-  dataset = load.load(config.data.name, config.data.data_dir or None)
-  nets = problems.make_nets(config, dataset)
-  problem = problems.make(config, nets, None)
-  parts, settings = method.make_parts(problem, dataset)
-  data, _ = method.make_search_data(config, dataset)
-  (span,) = spans = method.make_phases(config)
-  key = stream(0, "search")
-  state = jit(functools.partial(init_state, parts, spans))(key)
-  step = make_step(parts, settings, span.phase)
-  run = jit(
-    repeat(step, config.search.steps_per_dispatch),
-    large=settings.large,
-    donate_argnums=0,
-  )
-  times = [time.perf_counter()]
-  traced = run.trace(state, data, problem.costs)
-  times.append(time.perf_counter())
-  lowered = traced.lower()
-  times.append(time.perf_counter())
-  compiled = lowered.compile()
-  times.append(time.perf_counter())
-  names = ("trace_s", "lower_s", "compile_s")
-  about = dict(zip(names, np.diff(times).tolist(), strict=True))
-  memory = compiled.memory_analysis()
-  about |= {
-    f"{name}_mib": getattr(memory, f"{name}_size_in_bytes") / 2**20
-    for name in ("temp", "argument", "output", "alias")
-  }
-  holder = [state]  # donated: each block takes the last one's
-
-  def block() -> object:
-    holder[0], metrics = compiled(holder[0], data, problem.costs)
-    return jax.block_until_ready((holder[0], metrics))
-
-  return Way(block, about)
-
-
 class Programs:
   """Our compiled steps by (kind, bfloat16), each compiled once."""
 
@@ -118,7 +70,7 @@ class Programs:
     name = kind, bfloat16
     if name not in self._futures:
       config = make_config(kind, self._args, bfloat16)
-      self._futures[name] = self._pool.submit(ours, config)
+      self._futures[name] = self._pool.submit(build, config)
     return self._futures[name]
 
   def wait(self, timeout_s: float | None = None) -> None:
@@ -128,6 +80,6 @@ class Programs:
   def get(self, kind: str, bfloat16: bool = False) -> Way:
     """Waits for it."""
     beside = (kind, bfloat16) in self._futures
-    way = self.start(kind, bfloat16).result()
-    way.about.setdefault("compiled_beside_other_work", beside)
-    return way
+    program = self.start(kind, bfloat16).result()
+    program.about.setdefault("compiled_beside_other_work", beside)
+    return Way(program.block, program.about)
