@@ -83,15 +83,15 @@ def save(
   if hosts.leads():
     for leftover in directory.glob(_LEFTOVER):
       shutil.rmtree(leftover)
+    _require_space(directory, sum(array.nbytes for array in data.values()))
     _set_aside(directory, step)
   hosts.wait()
   try:
     ocp.save(directory / str(step), data, custom_metadata=record)
   except Exception as error:  # TensorStore has no type for a full disk.
-    reason = os.strerror(errno.ENOSPC)
-    if reason not in str(error):
+    if os.strerror(errno.ENOSPC) not in str(error):
       raise
-    raise OSError(errno.ENOSPC, reason, str(directory)) from error
+    raise _full(directory) from error
   if hosts.leads():
     shutil.rmtree(directory / f"{step}.superseded", ignore_errors=True)
     for old in steps(directory)[:-keep]:
@@ -212,6 +212,21 @@ def _record(
 
 def _seal(record: dict[str, Any]) -> str:
   return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _require_space(directory: pathlib.Path, size: int) -> None:
+  """Refuses to begin what a disk cannot hold: Orbax would print a traceback.
+
+  Args:
+    directory: where a step is written.
+    size: its bytes, before Orbax compresses them.
+  """
+  if shutil.disk_usage(directory).free < size:
+    raise _full(directory)
+
+
+def _full(directory: pathlib.Path) -> OSError:
+  return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
 
 
 def _set_aside(directory: pathlib.Path, step: int) -> None:

@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -312,3 +313,21 @@ def test_a_full_disk_names_the_folder(tmp_path, monkeypatch):
   with pytest.raises(OSError, match="No space left") as error:
     checkpoint.save(tmp_path, 1, {"a": jnp.zeros(1)}, {})
   assert error.value.filename == str(tmp_path)
+
+
+def test_a_step_that_a_disk_cannot_hold_is_not_begun(tmp_path, monkeypatch):
+  state = {"a": jnp.zeros(4)}
+  usage = shutil.disk_usage(tmp_path)
+  free = {"bytes": 16}
+  monkeypatch.setattr(
+    checkpoint.shutil,
+    "disk_usage",
+    lambda path: usage._replace(free=free["bytes"]),
+  )
+  checkpoint.save(tmp_path, 1, state, {})
+  free["bytes"] = 15
+  with pytest.raises(OSError, match="No space left") as error:
+    checkpoint.save(tmp_path, 1, state, {})
+  assert error.value.filename == str(tmp_path)
+  # Not even set aside.
+  assert [path.name for path in tmp_path.iterdir()] == ["1"]
