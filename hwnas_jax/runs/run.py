@@ -333,6 +333,7 @@ def _judge_ahead(run: Run) -> None:
   done = run.folder.scores.exists() or finished.refusal(run.config)
   if done or hosts.several():
     return
+  print("judges: score what every query compares", flush=True)
   start = time.monotonic()
   proposals = Proposals(run.finished, run.table, {})
   count = proposals.judge_ahead()

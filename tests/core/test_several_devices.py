@@ -18,6 +18,8 @@ from hwnas_jax.io import checkpoint, records
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.train import step as train_step
 
+pytestmark = pytest.mark.slow
+
 
 def problem(count, **fields):
   made = small(
@@ -147,7 +149,6 @@ def test_more_devices_than_there_are_is_refused():
     devices.make_mesh(9)
 
 
-@pytest.mark.slow
 def test_a_run_of_more_devices_is_read_on_one(example_run):
   folder = example_run / "runs" / "digits"
   before = hw.load(folder).query("1000ms").network.genotype

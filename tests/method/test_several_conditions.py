@@ -114,6 +114,7 @@ def test_the_gradient_is_the_mean_over_conditions():
     assert np.abs(one - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("number", "fields"),
   [

@@ -101,6 +101,7 @@ def test_a_streamed_search_is_that_of_data_on_the_device(
   assert not any("data_wait_share" in row for row in rows)
 
 
+@pytest.mark.slow
 def test_weights_and_controller_take_turns(name, tmp_path):
   """A phase that reads one level gets that level, after a restart too."""
   turns = {"search__epoch_steps": 4, "search__warmup_steps": 0}
@@ -112,6 +113,7 @@ def test_weights_and_controller_take_turns(name, tmp_path):
   )
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_bit_for_bit(name, tmp_path, monkeypatch):
   whole = search(tmp_path / "a", name, **CHANGED)
   with monkeypatch.context() as patched, pytest.raises(Stop):
