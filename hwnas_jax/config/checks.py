@@ -62,6 +62,7 @@ def check(config: Config) -> None:
     streaming.faults,
     _tensorboard,
     recipe.devices,
+    recipe.parts,
     recipe.conditions,
     recipe.dispatches,
     recipe.helpers,

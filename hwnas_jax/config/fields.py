@@ -192,6 +192,7 @@ class Train(_Part, frozen=True, kw_only=True):
 
   num_steps: int = 1000  # 0: networks are not trained
   batch_size: int = 96
+  parts: int = 1  # of a batch, one after another; their gradients are averaged
   lr: float = 0.025  # at the start
   momentum: float = 0.9
   weight_decay: float = 3e-4  # times the weights, added to the gradient

@@ -30,6 +30,7 @@ SWITCHES = {
   "regularise.identity": "each choice adds its input, falling to 0 (SurgeNAS)",
   "quality.architectures": "so many are judged for quality.name=surrogate",
   "regularise.entropy": "adds the logits' entropy to the controller's loss",
+  "train.parts": "divides a batch that does not fit; gradients are averaged",
   "search.conditions_per_step": "draws so many, each for a part of the batch",
   "search.bilevel": "the controller steps on its own examples",
   "search.warmup_steps": "so many first steps of the weights alone",

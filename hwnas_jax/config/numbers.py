@@ -104,6 +104,7 @@ RANGES: Mapping[str, Range] = {
   "latency.calibration_networks": Range(0, 100_000),
   "train.num_steps": STEPS_OR_NONE,
   "train.batch_size": IMAGES,
+  "train.parts": COUNT,
   "train.lr": POSITIVE,
   "train.momentum": SHARE,
   "train.weight_decay": NOT_NEGATIVE,

@@ -38,6 +38,17 @@ def devices(config: Config) -> list[str]:
   ]
 
 
+def parts(config: Config) -> list[str]:
+  """Faults of train.parts: each has as many images on every device."""
+  count, size = config.train.parts, config.train.batch_size
+  if count < 1 or config.devices < 1 or not size % (count * config.devices):
+    return []
+  return [
+    f"train.batch_size ({size}) must be a multiple of train.parts ({count})"
+    + (f" times devices ({config.devices})" if config.devices > 1 else "")
+  ]
+
+
 def conditions(config: Config) -> list[str]:
   """Faults of search.conditions_per_step."""
   count, size = config.search.conditions_per_step, config.search.batch_size

@@ -8,12 +8,14 @@ nothing is selected on the test split.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 
 from hwnas_jax.core import tree
 from hwnas_jax.core.types import Array, Params
@@ -53,6 +55,10 @@ class Recipe(Protocol):
   @property
   def batch_size(self) -> int:
     """Images a step."""
+
+  @property
+  def parts(self) -> int:
+    """Of a batch, whose gradients are computed one after another."""
 
   @property
   def drop_path(self) -> float:
@@ -218,6 +224,46 @@ def _make_loss(network: Module, recipe: Recipe) -> Callable:
   return loss
 
 
+def _gradients(
+  gradient: Callable, state: TrainState, batch: _Batch, key: Array, parts: int
+) -> tuple[Params, Params, Metrics]:
+  """(gradients, updated statistics, metrics) of a batch, part by part.
+
+  Gradients and metrics are the means of the parts'; BN normalises each part by
+  its own statistics. The memory of activations is one part's.
+
+  Args:
+    gradient: (params, statistics, batch, key) -> (gradients, (statistics,
+      metrics)).
+    state: before the step.
+    batch: of the step.
+    key: for what is random in it.
+    parts: how many; 1 takes the batch as it is.
+  """
+  if parts == 1:
+    grads, (stats, metrics) = gradient(state.params, state.stats, batch, key)
+    return grads, stats, metrics
+
+  def one(
+    carry: tuple[Params, Params], given: tuple[_Batch, Array]
+  ) -> tuple[tuple[Params, Params], Metrics]:
+    total, stats = carry
+    grads, (stats, metrics) = gradient(state.params, stats, *given)
+    return (optax.tree.add(total, grads), stats), metrics
+
+  # Every parts-th image: each device then keeps its own.
+  divided = jax.tree.map(
+    lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch
+  )
+  (total, stats), metrics = lax.scan(
+    one,
+    (optax.tree.zeros_like(state.params), state.stats),
+    (divided, jax.random.split(key, parts)),
+  )
+  means = jax.tree.map(lambda m: m.mean(), metrics)
+  return jax.tree.map(lambda g: g / parts, total), stats, means
+
+
 def order_key(key: Array) -> Array:
   """The key of the order of the examples, of the run's key."""
   return jax.random.fold_in(key, 0)
@@ -263,12 +309,15 @@ def make_train_step(
     logits = None
     if teacher is not None:
       logits, _ = teacher.apply(taught_by or {}, images)
-    grads, (stats, metrics) = jax.grad(loss, has_aux=True)(
-      state.params,
-      state.stats,
+    grads, stats, metrics = _gradients(
+      functools.partial(
+        jax.grad(loss, has_aux=True),
+        progress=state.step / recipe.num_steps,
+      ),
+      state,
       _Batch(images, labels, logits),
       path_key,
-      state.step / recipe.num_steps,
+      recipe.parts,
     )
     updates, optimiser_state = optimiser.update(
       grads, state.optimiser, state.params

@@ -20,6 +20,14 @@ SAMPLES = {"condition__name": "fixed", "derive__num_samples": 2}
     ({"train__num_steps": 11}, r"train.num_steps \(11\)"),
     ({"train__checkpoint_every": 1}, r"train.checkpoint_every \(1\)"),
     (
+      {"train__parts": 5},
+      r"train.batch_size \(96\) must be a multiple of train.parts \(5\)$",
+    ),
+    (
+      {"train__parts": 32, "devices": 2},
+      r"must be a multiple of train.parts \(32\) times devices \(2\)",
+    ),
+    (
       {"train__teacher": True, "train__num_steps": 0},
       "train.teacher=True trains nothing with train.num_steps=0",
     ),

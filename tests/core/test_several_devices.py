@@ -116,9 +116,10 @@ def test_a_checkpoint_goes_on_with_another_number_of_devices(
   )
 
 
-def test_a_training_step_is_that_of_one_device():
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_training_step_is_that_of_one_device(parts):
   def trained(count):
-    made, dataset = problem(count), embedded.digits()
+    made, dataset = problem(count, train__parts=parts), embedded.digits()
     net = made.nets.derived
     genotype = (2,) * len(net.space().choices)
     network, optimiser, step = training.make_training(

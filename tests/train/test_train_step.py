@@ -388,3 +388,46 @@ def test_training_starts_from_what_it_inherits(training):
   jax.jit(lambda s: s, donate_argnums=0)(state)
   assert all(not leaf.is_deleted() for leaf in jax.tree.leaves(weights))
   assert tree.digest(init(jax.random.key(0), inherited).params)
+
+
+class Linear:
+  """Logits are linear in the image; its statistic counts batches."""
+
+  def apply(self, variables, images, rate, rngs, mutable):
+    flat = images.reshape(len(images), -1)
+    logits = flat @ variables["params"]
+    return (logits, None), {"batch_stats": variables["batch_stats"] + 1}
+
+
+def test_parts_of_a_batch_have_the_mean_of_its_gradients():
+  """Without batch norm it is the whole batch's; statistics follow the parts."""
+  optimiser = optax.sgd(1.0)
+  params = jnp.asarray(np.random.default_rng(0).normal(size=(64, 2)) / 8)
+  moved = {}
+  for parts in (1, 4):
+    step = make_train_step(Linear(), optimiser, recipe(parts=parts), augment)
+    state = beginning(params.astype(jnp.float32), optimiser)
+    state = dataclasses.replace(state, stats=jnp.zeros(()))
+    moved[parts] = jax.jit(step)(state, TRAIN)
+  (whole, metrics), (divided, means) = moved[1], moved[4]
+  np.testing.assert_allclose(divided.params, whole.params, atol=1e-6)
+  assert np.abs(whole.params - params).max() > 1e-3
+  for name, value in metrics.items():
+    np.testing.assert_allclose(means[name], value, rtol=1e-5)
+  assert (whole.stats, divided.stats) == (1, 4)
+
+
+def test_parts_need_less_memory():
+  def temporary(parts):
+    network = Network(NET, GENOTYPE, "train")
+    optimiser = optax.sgd(0.1)
+    step = make_train_step(
+      network, optimiser, recipe(batch_size=64, parts=parts), augment
+    )
+    state = jax.eval_shape(
+      lambda: init_state(network, optimiser, jax.random.key(0))
+    )
+    compiled = jax.jit(step).lower(state, TRAIN).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+  assert temporary(8) < 0.5 * temporary(1)
