@@ -27,6 +27,9 @@ from hwnas_jax.core import devices, hosts, tree
 
 SCHEMA = 1
 _LEFTOVER = "*.orbax-checkpoint-tmp*"  # of a save that was killed
+# What Orbax writes beside the arrays: 122 arrays of 71 kB took 232 kB.
+_RECORD_BYTES = 2**10  # of an array
+_SPARE_BYTES = 2**18  # of a step
 
 # What JSON can say.
 JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
@@ -83,7 +86,7 @@ def save(
   if hosts.leads():
     for leftover in directory.glob(_LEFTOVER):
       shutil.rmtree(leftover)
-    _require_space(directory, sum(array.nbytes for array in data.values()))
+    _require_space(directory, data)
     _set_aside(directory, step)
   hosts.wait()
   try:
@@ -214,14 +217,17 @@ def _seal(record: dict[str, Any]) -> str:
   return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
-def _require_space(directory: pathlib.Path, size: int) -> None:
+def _require_space(
+  directory: pathlib.Path, data: Mapping[str, np.ndarray]
+) -> None:
   """Refuses to begin what a disk cannot hold: Orbax would print a traceback.
 
   Args:
     directory: where a step is written.
-    size: its bytes, before Orbax compresses them.
+    data: what is written. Orbax compresses it, and adds its own records.
   """
-  if shutil.disk_usage(directory).free < size:
+  size = sum(array.nbytes + _RECORD_BYTES for array in data.values())
+  if shutil.disk_usage(directory).free < size + _SPARE_BYTES:
     raise _full(directory)
 
 

@@ -318,14 +318,15 @@ def test_a_full_disk_names_the_folder(tmp_path, monkeypatch):
 def test_a_step_that_a_disk_cannot_hold_is_not_begun(tmp_path, monkeypatch):
   state = {"a": jnp.zeros(4)}
   usage = shutil.disk_usage(tmp_path)
-  free = {"bytes": 16}
+  enough = 16 + checkpoint._RECORD_BYTES + checkpoint._SPARE_BYTES
+  free = {"bytes": enough}
   monkeypatch.setattr(
     checkpoint.shutil,
     "disk_usage",
     lambda path: usage._replace(free=free["bytes"]),
   )
   checkpoint.save(tmp_path, 1, state, {})
-  free["bytes"] = 15
+  free["bytes"] = enough - 1
   with pytest.raises(OSError, match="No space left") as error:
     checkpoint.save(tmp_path, 1, state, {})
   assert error.value.filename == str(tmp_path)
