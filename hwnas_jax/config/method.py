@@ -40,7 +40,7 @@ from hwnas_jax.nets.supernet import Net
 from hwnas_jax.spaces.rules import MASKS
 from hwnas_jax.spaces.spec import Space, Spec
 
-LARGE = 500  # operations of a supernet; DARTS's has 896, FBNet's 198
+LARGE = 150  # operations of a supernet: FBNet's has 198, the digits' 126
 
 
 def sgd(
