@@ -8,69 +8,34 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from toy_training import (
+  GENOTYPE,
+  NET,
+  PIXELS,
+  TEST,
+  TRAIN,
+  augment,
+  beginning,
+  recipe,
+)
 
-from hwnas_jax.config.fields import Train
 from hwnas_jax.core import tree
 from hwnas_jax.core.compile import repeat
 from hwnas_jax.core.types import ABSENT
-from hwnas_jax.data.arrays import Split
-from hwnas_jax.data.augment import normalise
 from hwnas_jax.io import checkpoint
 from hwnas_jax.nets.darts_network import Network, drop_path
 from hwnas_jax.nets.models import inherit, make_supernet
 from hwnas_jax.spaces import darts
 from hwnas_jax.train.evaluate import make_estimate, make_evaluate
 from hwnas_jax.train.step import (
-  TrainState,
   distillation,
   init_state,
   init_variables,
   make_train_step,
 )
 
-NET = darts.Darts(darts.THREE, 3, 1, 4, (8, 8, 1), 2)
 BIG = darts.Darts(darts.THREE, 3, 1, 4, (32, 32, 3), 5)
-GENOTYPE = (2, 0, 2, 1)  # convolution, pooling; convolution, skip
-PIXELS = functools.partial(normalise, mean=(0.5,), std=(0.25,))
 PER_DISPATCH = 5
-
-
-def beginning(params, optimiser):
-  """The state before the first step of a network without statistics."""
-  return TrainState(
-    params=params,
-    stats={},
-    optimiser=optimiser.init(params),
-    step=jnp.zeros((), jnp.int32),
-    key=jax.random.key(0),
-  )
-
-
-def toy(count, seed=0):
-  """Bright images and dark ones."""
-  labels = np.arange(count) % 2
-  images = np.random.default_rng(seed).integers(0, 128, (count, 8, 8, 1))
-  images += 127 * labels.reshape(-1, 1, 1, 1)
-  return Split(jnp.asarray(images, jnp.uint8), jnp.asarray(labels, jnp.int32))
-
-
-TRAIN, TEST = toy(64), toy(50, seed=1)
-
-
-def augment(key, images):
-  del key
-  return PIXELS(images)
-
-
-def recipe(**changes):
-  plain = {
-    "num_steps": 60,
-    "batch_size": 16,
-    "drop_path": 0.2,
-    "auxiliary_weight": 0.0,
-    "label_smoothing": 0.1,
-  }
-  return Train(**plain | changes)
 
 
 @pytest.fixture(scope="module")
@@ -388,46 +353,3 @@ def test_training_starts_from_what_it_inherits(training):
   jax.jit(lambda s: s, donate_argnums=0)(state)
   assert all(not leaf.is_deleted() for leaf in jax.tree.leaves(weights))
   assert tree.digest(init(jax.random.key(0), inherited).params)
-
-
-class Linear:
-  """Logits are linear in the image; its statistic counts batches."""
-
-  def apply(self, variables, images, rate, rngs, mutable):
-    flat = images.reshape(len(images), -1)
-    logits = flat @ variables["params"]
-    return (logits, None), {"batch_stats": variables["batch_stats"] + 1}
-
-
-def test_parts_of_a_batch_have_the_mean_of_its_gradients():
-  """Without batch norm it is the whole batch's; statistics follow the parts."""
-  optimiser = optax.sgd(1.0)
-  params = jnp.asarray(np.random.default_rng(0).normal(size=(64, 2)) / 8)
-  moved = {}
-  for parts in (1, 4):
-    step = make_train_step(Linear(), optimiser, recipe(parts=parts), augment)
-    state = beginning(params.astype(jnp.float32), optimiser)
-    state = dataclasses.replace(state, stats=jnp.zeros(()))
-    moved[parts] = jax.jit(step)(state, TRAIN)
-  (whole, metrics), (divided, means) = moved[1], moved[4]
-  np.testing.assert_allclose(divided.params, whole.params, atol=1e-6)
-  assert np.abs(whole.params - params).max() > 1e-3
-  for name, value in metrics.items():
-    np.testing.assert_allclose(means[name], value, rtol=1e-5)
-  assert (whole.stats, divided.stats) == (1, 4)
-
-
-def test_parts_need_less_memory():
-  def temporary(parts):
-    network = Network(NET, GENOTYPE, "train")
-    optimiser = optax.sgd(0.1)
-    step = make_train_step(
-      network, optimiser, recipe(batch_size=64, parts=parts), augment
-    )
-    state = jax.eval_shape(
-      lambda: init_state(network, optimiser, jax.random.key(0))
-    )
-    compiled = jax.jit(step).lower(state, TRAIN).compile()
-    return compiled.memory_analysis().temp_size_in_bytes
-
-  assert temporary(8) < 0.5 * temporary(1)
