@@ -1,4 +1,4 @@
-"""A training that takes a moment: a tiny network tells bright from dark."""
+"""A short training of a tiny network: its two classes are bright and dark."""
 
 import functools
 

@@ -23,7 +23,7 @@ import optax
 from jax import lax
 
 from hwnas_jax.core.compile import jit
-from hwnas_jax.core.types import Array
+from hwnas_jax.core.types import ABSENT, Array
 from hwnas_jax.io import readers, versions, writers
 from hwnas_jax.nets.darts_network import Cell
 from hwnas_jax.nets.ops import make_op
@@ -61,7 +61,9 @@ class Layer(nn.Module):
     right = make_op(self.sites[1], "train", "right")(last)
     nodes = REDUCTION if self.spec.reduction else NORMAL
     ops = tuple(
-      self.net.ops.index(nodes[node][source]) if source in nodes[node] else -1
+      self.net.ops.index(nodes[node][source])
+      if source in nodes[node]
+      else ABSENT
       for source, node in self.net.edges
     )
     return Cell(self.net, self.spec, ops, "train", name="cell")(

@@ -17,7 +17,6 @@ import time
 
 ROOT = pathlib.Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "experiments" / "benchmarks"))
 STAGES = ("a", "c_small", "e", "c_compiled", "b", "d", "c_big", "b_cifar")
 
 

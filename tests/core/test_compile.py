@@ -31,10 +31,11 @@ def test_an_option_that_xla_does_not_know_is_not_given():
   ("fields", "large"),
   [
     ({"space__ops": "eight", "space__num_cells": 8, "space__num_nodes": 4}, 1),
+    ({"space__name": "mobile", "space__skeleton": "fbnet_32"}, 1),
     ({"space__ops": "three", "space__num_cells": 3}, 0),
   ],
 )
-def test_the_step_of_eight_cells_is_large(fields, large):
+def test_the_steps_of_eight_cells_and_of_a_chain_are_large(fields, large):
   made = config(cost__name="macs", data__name="mock_cifar10", **fields)
   made = problems.resolve(made)
   dataset = load.load("mock_cifar10")
