@@ -44,7 +44,9 @@ def get_config(variant: str = "") -> ConfigDict:
   config.train.update(num_steps=1880, steps_per_dispatch=10)
   if variant == "smoke":
     config.data.name = "mock_fashion_mnist"
-    config.space.update(num_nodes=2, channels=4)
+    for vector in ("C pooling expensive", "D identity expensive"):
+      del config.derive.vectors[vector]
+    config.space.update(num_cells=1, num_nodes=2, channels=4)
     config.search.update(num_steps=20, batch_size=16, checkpoint_every=10)
     config.latency.update(batch_size=8, repeats=3)
     config.train.update(num_steps=20, batch_size=16, checkpoint_every=20)

@@ -17,7 +17,7 @@ from hwnas_jax import config as base
 
 
 def get_config(variant: str = "") -> ConfigDict:
-  """Variants: "" and "smoke" (mock data, under 60 s on 2 cores)."""
+  """Variants: "" and "smoke" (digits, under 60 s on 2 cores)."""
   config = base.default()
   config.data.update(name="cifar10", pad=4, flip=True)
   config.space.update(name="nasbench201", num_cells=5, channels=16)
@@ -28,7 +28,7 @@ def get_config(variant: str = "") -> ConfigDict:
     num_steps=39_000, batch_size=256, lr=0.1, weight_decay=5e-4
   )
   if variant == "smoke":
-    config.data.name = "mock_cifar10"
+    config.data.update(name="digits", pad=0, flip=False)
     config.space.update(num_cells=1, channels=4)
     config.derive.update(num_scales=2, num_trained=1, num_random=1)
     config.search.update(

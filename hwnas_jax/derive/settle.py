@@ -6,7 +6,7 @@ that was too slow a faster one is measured, after one that leaves much of the
 budget a slower one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -86,8 +86,9 @@ def begin(
 ) -> Candidate:
   """The best candidate predicted to fill the budget.
 
-  Where none is predicted to use FILL of it, the best predicted to keep it;
-  where none is, the fastest one.
+  It uses FILL of it by its prediction, and keeps it by its upper bound. Where
+  none does both, the upper bound of the best one uses FILL; where none does,
+  the best one that keeps the budget; where none does, the fastest one.
 
   Args:
     ranked: best first, at least one.
@@ -96,14 +97,15 @@ def begin(
     before: networks measured before, which correct predictions of similar ones.
   """
   corrected = [_corrected_ms(c, before) for c in ranked]
-  for least_ms in (FILL * budget_ms, 0.0):
+  for least_ms in (FILL * budget_ms, FILL * budget_ms / margin, 0.0):
     for candidate, ms in zip(ranked, corrected, strict=True):
-      if least_ms <= ms * margin <= budget_ms:
+      if least_ms <= ms and ms * margin <= budget_ms:
         return candidate
   return ranked[int(np.argmin(corrected))]
 
 
 def settle(
+  ranked: Sequence[Candidate],
   candidates: CandidatesWithin,
   budget_ms: float,
   measure: Measure,
@@ -117,8 +119,9 @@ def settle(
   right among networks of similar size; they favour small ones wrongly.
 
   Args:
-    candidates: gives the candidates within a limit; called again with another
-      limit where predictions prove too high or too low.
+    ranked: the candidates to begin with, best first.
+    candidates: gives those within another limit, where predictions prove too
+      high or too low and none that is left of `ranked` may fill the budget.
     budget_ms: the limit of the median latency.
     measure: the device.
     first: measured first.
@@ -130,7 +133,6 @@ def settle(
   tried: dict[Genotype, MeasuredCandidate] = {}
   following: Candidate | None = first
   best_place = np.inf  # of those that kept the budget
-  limit_ms = budget_ms
   while following is not None and len(tried) < MAX_MEASURED:
     measured = measure(following.genotype)
     tried[following.genotype] = MeasuredCandidate(following, measured)
@@ -139,11 +141,15 @@ def settle(
       break
     if fits:
       best_place = min(best_place, following.place)
-    if np.isfinite(measured.median_ms):
+    known = [*before, *_known(tried.values())]
+    untried = _untried(ranked, tried)
+    if np.isfinite(measured.median_ms) and not _filling(
+      untried, known, budget_ms
+    ):
       # Candidates fill their limit: a slow device asks for faster ones.
       limit_ms = budget_ms * following.predicted_ms / measured.median_ms
-    untried = [c for c in candidates(limit_ms) if c.genotype not in tried]
-    known = [*before, *_known(tried.values())]
+      ranked = candidates(limit_ms)
+      untried = _untried(ranked, tried)
     following = _next(untried, known, budget_ms, best_place)
   fitting = [t for t in tried.values() if t.measured.median_ms <= budget_ms]
   if not fitting:
@@ -255,13 +261,26 @@ def _next(
     budget_ms: the limit.
     best_place: of those that kept the budget.
   """
-  corrected = [
-    (c, ms) for c in untried if (ms := _corrected_ms(c, known)) <= budget_ms
-  ]
-  if not corrected:
-    return None
-  best = corrected[0][0]
-  filling = [c for c, ms in corrected if ms >= FILL * budget_ms]
+  filling = _filling(untried, known, budget_ms)
   if filling:
     return filling[0]
-  return best if best.place < best_place else None
+  fitting = (c for c in untried if _corrected_ms(c, known) <= budget_ms)
+  best = next(fitting, None)
+  return best if best and best.place < best_place else None
+
+
+def _untried(
+  ranked: Sequence[Candidate], tried: Collection[Genotype]
+) -> list[Candidate]:
+  return [c for c in ranked if c.genotype not in tried]
+
+
+def _filling(
+  untried: Sequence[Candidate], known: Sequence[Known], budget_ms: float
+) -> list[Candidate]:
+  """Those predicted to keep the budget and to use FILL of it, best first."""
+  return [
+    c
+    for c in untried
+    if FILL * budget_ms <= _corrected_ms(c, known) <= budget_ms
+  ]

@@ -138,7 +138,7 @@ class _Query:
     kept = settle.Kept(ranked[:count], [])
     if self._measures():
       device = self._device()
-      settled = settle.settle(within, budget_ms, device, answer, known)
+      settled = settle.settle(ranked, within, budget_ms, device, answer, known)
       answer, ranked = settled.candidate, within([*rankings][-1])
       kept = settle.keeping(ranked, budget_ms, device, count, settled, known)
     trained = self._train(kept.candidates)

@@ -44,25 +44,31 @@ def device(ratio, log=None):
 
 def test_a_first_answer_that_fits_and_fills_is_the_answer():
   pool, log = candidates(12.0, 9.5, 8.0), []
-  answer = settle(within(pool), 10.0, device([12, 9.6, 8], log), pool[1])
+  answer = settle(pool, within(pool), 10.0, device([12, 9.6, 8], log), pool[1])
   assert answer.candidate is pool[1] and log == [1]
   assert answer.measured == Measurement(9.6, 0.1)
 
 
 def test_steps_down_by_what_was_measured():
   pool, log = candidates(9.9, 9.0, 8.5, 4.0), []
-  answer = settle(within(pool), 10.0, device([12, 11, 10.3, 4.8], log), pool[0])
+  answer = settle(
+    pool, within(pool), 10.0, device([12, 11, 10.3, 4.8], log), pool[0]
+  )
   # 10 / (12 / 9.9) = 8.25 is left: only the last is predicted to fit.
   assert log == [0, 3] and answer.candidate is pool[3]
 
 
 def test_steps_up_where_budget_is_left():
   pool, log = candidates(14.0, 9.0, 13.0, 7.0), []
-  answer = settle(within(pool), 10.0, device([11, 7, 9.9, 5], log), pool[1])
+  answer = settle(
+    pool, within(pool), 10.0, device([11, 7, 9.9, 5], log), pool[1]
+  )
   # 10 / (7 / 9) = 12.9 may fit: nothing is there, so the first stays.
   assert log == [1] and answer.candidate is pool[1]
   pool, log = candidates(14.0, 9.0, 12.5, 7.0), []
-  answer = settle(within(pool), 10.0, device([11, 7, 9.9, 5], log), pool[1])
+  answer = settle(
+    pool, within(pool), 10.0, device([11, 7, 9.9, 5], log), pool[1]
+  )
   assert log == [1, 2] and answer.candidate is pool[2]
   assert [c.genotype for c, _ in answer.tried] == [(1,), (2,)]
 
@@ -74,9 +80,18 @@ def test_candidates_are_asked_again_where_predictions_are_too_high():
     asked.append(limit_ms)
     return within(pool)(limit_ms)
 
-  answer = settle(ask, 10.0, device([7.6, 9.6, 11], log), pool[0])
+  answer = settle(pool[:1], ask, 10.0, device([7.6, 9.6, 11], log), pool[0])
   assert asked == [pytest.approx(12.5)]
   assert log == [0, 1] and answer.candidate is pool[1]
+
+
+def test_candidates_are_not_asked_again_while_some_may_fill_the_budget():
+  pool, asked, log = candidates(9.9, 9.8, 9.0, 9.5), [], []
+  # By 10.4 for 9.9 the second takes 10.3 ms, and the third 9.5 ms.
+  measure = device([10.4, 10.3, 9.4, 9.9], log)
+  answer = settle(pool, asked.append, 10.0, measure, pool[0])
+  assert not asked and log == [0, 2]
+  assert answer.candidate is pool[2]
 
 
 def test_a_network_is_corrected_by_the_one_most_like_it():
@@ -85,7 +100,7 @@ def test_a_network_is_corrected_by_the_one_most_like_it():
   medians_ms = {slow.genotype: 14.0, fast.genotype: 7.0, other.genotype: 9.5}
   measure = lambda g: Measurement(medians_ms[g], 0.1)  # noqa: E731
   pool = [alike, other, slow, fast]
-  answer = settle(within(pool), 10.0, measure, slow)
+  answer = settle(pool, within(pool), 10.0, measure, slow)
   # 8 * 14 / 9.9 is too slow for the first, which is never measured.
   assert [c for c, _ in answer.tried] == [slow, fast, other]
   assert answer.candidate is other
@@ -104,16 +119,16 @@ def test_what_was_measured_before_corrects_the_first_and_the_next():
   assert begin([alike, other], 6.0, 1.1, before) is other
   measure = lambda g: Measurement(10.5 if g == (1, 1, 0) else 9.0, 0.1)  # noqa: E731
   with pytest.raises(ValueError, match="no network"):
-    settle(within([alike, other]), 10.0, measure, other, before)
+    settle([alike, other], within([alike, other]), 10.0, measure, other, before)
 
 
 def test_the_best_of_all_is_no_answer_where_another_fills_the_budget():
   # Judges rank small networks above large ones wrongly.
   pool, log = candidates(3.0, 9.5, first=1), []
-  answer = settle(within(pool), 10.0, device([3, 9.5], log), pool[0])
+  answer = settle(pool, within(pool), 10.0, device([3, 9.5], log), pool[0])
   assert log == [0, 1] and answer.candidate is pool[1]
   pool, log = candidates(6.0, 4.0, 9.5, first=1), []
-  answer = settle(within(pool), 10.0, device([6, 4, 9], log), pool[1])
+  answer = settle(pool, within(pool), 10.0, device([6, 4, 9], log), pool[1])
   assert log == [1, 2] and answer.candidate is pool[2]
 
 
@@ -121,12 +136,12 @@ def test_where_nothing_fills_the_budget_the_best_is_the_answer():
   pool, log = candidates(8.8, 6.0, 5.0, 8.9), []
   measure = device([8.8, 6, 5, 8.9], log)
   # The slowest would use more of it, and is the worst.
-  answer = settle(within(pool), 10.0, measure, pool[1])
+  answer = settle(pool, within(pool), 10.0, measure, pool[1])
   assert log == [1, 0] and answer.candidate is pool[0]
   # Of those that fill it the best is the answer, though a better one fits.
   pool, log = candidates(6.0, 7.0, 9.5, 9.6), []
   measure = device([6, 7, 9.5, 9.6], log)
-  answer = settle(within(pool), 10.0, measure, pool[0])
+  answer = settle(pool, within(pool), 10.0, measure, pool[0])
   assert log == [0, 2] and answer.candidate is pool[2]
 
 
@@ -136,19 +151,23 @@ def test_begins_with_the_best_that_is_predicted_to_fill_the_budget():
   # With a margin of 1.05 the last would be over; of 1.2 none fills it.
   assert begin(ranked, 10.0, 1.05) is ranked[2]
   assert begin(ranked, 10.0, 1.2) is ranked[0]
+  # 8.6 times the margin uses enough of the budget, 9.2 does so without it.
+  ranked = candidates(8.6, 9.2)
+  assert begin(ranked, 10.0, 1.05) is ranked[1]
+  assert begin(ranked, 10.0, 1.1) is ranked[0]
   assert begin(ranked, 2.0, 1.0) is ranked[0]
 
 
 def test_what_does_not_fit_into_memory_corrects_nothing():
   pool = candidates(9.9, 9.8)
-  answer = settle(within(pool), 10.0, device([np.inf, 9.8]), pool[0])
+  answer = settle(pool, within(pool), 10.0, device([np.inf, 9.8]), pool[0])
   assert answer.candidate is pool[1]
 
 
 def test_nothing_that_keeps_the_budget_is_no_answer():
   pool = candidates(9.0, 4.0)
   with pytest.raises(ValueError, match=r"keeps 5 ms: 9 \(predicted 9\), 8 \(p"):
-    settle(lambda ms: pool, 5.0, device([9, 8]), pool[0])
+    settle(pool, lambda ms: pool, 5.0, device([9, 8]), pool[0])
 
 
 def test_measuring_ends():
@@ -156,14 +175,14 @@ def test_measuring_ends():
   pool = candidates(*np.linspace(10, 9, 50))
   slow = lambda g: (log.append(g), Measurement(10.001, 0.1))[1]  # noqa: E731
   with pytest.raises(ValueError, match="no network that was measured keeps"):
-    settle(within(pool), 10.0, slow, pool[0])
+    settle(pool, within(pool), 10.0, slow, pool[0])
   assert len(log) <= MAX_MEASURED
 
 
 def test_the_best_that_keep_the_budget_are_kept():
   pool, log = candidates(9.9, 9.0, 8.0, 7.0, 6.0, 5.0), []
   measure = device([12, 9.5, 8, 10.5, 6, 5], log)
-  settled = settle(within(pool), 10.0, measure, pool[1])
+  settled = settle(pool, within(pool), 10.0, measure, pool[1])
   assert log == [1] and settled.candidate is pool[1]
   kept = keeping(pool, 10.0, measure, 3, settled)
   # The first is predicted too slow: 9.9 * 9.5 / 9. The fourth proves to be.
@@ -194,7 +213,7 @@ def test_a_limit_of_memory_is_not_taken_for_a_busy_device():
   pool = candidates(9.0, 8.0)
   message = "2 of 2 networks .* need more memory than the limit: allow more"
   with pytest.raises(ValueError, match=f"^{message}"):
-    settle(within(pool), 10.0, device([np.inf, np.inf]), pool[0])
+    settle(pool, within(pool), 10.0, device([np.inf, np.inf]), pool[0])
   message = "^1 of 2 networks .* the limit, and no network .* keeps 10 ms: 11"
   with pytest.raises(ValueError, match=message):
-    settle(within(pool), 10.0, device([np.inf, 11.0]), pool[0])
+    settle(pool, within(pool), 10.0, device([np.inf, 11.0]), pool[0])
