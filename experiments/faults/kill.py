@@ -150,6 +150,8 @@ def main() -> None:
   parser.add_argument("--count", type=int, default=100)
   parser.add_argument("--json", type=pathlib.Path, default=HERE / "kill.json")
   args = parser.parse_args()
+  # What a shell starts in the background ignores it, and so would the command.
+  signal.signal(signal.SIGINT, signal.default_int_handler)
   results = readers.read_json(args.json) if args.json.exists() else {}
   key = f"{args.command} {args.signal}"
   rows = results.setdefault(key, {"trials": []})

@@ -208,6 +208,9 @@ class Train(_Part, frozen=True, kw_only=True):
   teacher_temperature: float = 4.0  # that softens outputs; 1: as they are
   inherit: bool = False  # start from the supernet's weights, not random ones
   num_seeds: int = 1  # trainings of each network; accuracy is their mean
+  # Networks are trained at the same time, on one of `devices` each, in place of
+  # one after another with each batch split over all of them.
+  side_by_side: bool = False
   steps_per_dispatch: int = 10  # steps in one compiled call
   checkpoint_every: int = 1000  # steps
 

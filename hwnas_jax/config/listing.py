@@ -31,6 +31,7 @@ SWITCHES = {
   "quality.architectures": "so many are judged for quality.name=surrogate",
   "regularise.entropy": "adds the logits' entropy to the controller's loss",
   "train.parts": "divides a batch that does not fit; gradients are averaged",
+  "train.side_by_side": "one network on each of `devices` at the same time",
   "search.conditions_per_step": "draws so many, each for a part of the batch",
   "search.bilevel": "the controller steps on its own examples",
   "search.warmup_steps": "so many first steps of the weights alone",

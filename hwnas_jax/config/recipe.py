@@ -31,9 +31,10 @@ def devices(config: Config) -> list[str]:
   count = config.devices
   if count < 1:  # which `numbers` says
     return []
+  parts = ("search",) if config.train.side_by_side else ("search", "train")
   return [
     f"{part}.batch_size ({size}) must be a multiple of devices ({count})"
-    for part in ("search", "train")
+    for part in parts
     if (size := getattr(config, part).batch_size) % count
   ]
 
@@ -41,11 +42,12 @@ def devices(config: Config) -> list[str]:
 def parts(config: Config) -> list[str]:
   """Faults of train.parts: each has as many images on every device."""
   count, size = config.train.parts, config.train.batch_size
-  if count < 1 or config.devices < 1 or not size % (count * config.devices):
+  devices = 1 if config.train.side_by_side else config.devices
+  if count < 1 or devices < 1 or not size % (count * devices):
     return []
   return [
     f"train.batch_size ({size}) must be a multiple of train.parts ({count})"
-    + (f" times devices ({config.devices})" if config.devices > 1 else "")
+    + (f" times devices ({devices})" if devices > 1 else "")
   ]
 
 

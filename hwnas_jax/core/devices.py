@@ -6,7 +6,7 @@ depend on the number of devices. The result is one device's, up to rounding.
 """
 
 import functools
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 from jax import lax
@@ -16,12 +16,16 @@ from jax.sharding import (
   NamedSharding,
   PartitionSpec,
   Sharding,
+  SingleDeviceSharding,
 )
 
 from hwnas_jax.core import hosts
 from hwnas_jax.core.types import Array
 
 _EXAMPLES = "examples"  # the mesh's one axis
+
+# A step's devices: all of a mesh, a certain one, or the first that JAX has.
+Where: TypeAlias = Mesh | jax.Device | None
 
 
 def require(count: int) -> None:
@@ -59,11 +63,16 @@ def make_mesh(count: int) -> Mesh | None:
   )
 
 
-def place(tree: Any, mesh: Mesh | None) -> Any:
-  """A tree of arrays with a copy of it on each device of the mesh."""
-  if mesh is None:
-    return tree
-  return put(tree, NamedSharding(mesh, PartitionSpec()))
+def place(tree: Any, where: Where) -> Any:
+  """A tree of arrays with a copy of it on each device of a step."""
+  sharding = _copies(where)
+  return tree if sharding is None else put(tree, sharding)
+
+
+def _copies(where: Where) -> Sharding | None:
+  if isinstance(where, Mesh):
+    return NamedSharding(where, PartitionSpec())
+  return None if where is None else SingleDeviceSharding(where)
 
 
 def put(tree: Any, sharding: Sharding) -> Any:
@@ -105,9 +114,9 @@ def split(batch: Array, mesh: Mesh | None) -> Array:
   return lax.with_sharding_constraint(batch, sharding)
 
 
-def everywhere(mesh: Mesh | None) -> dict[str, Any]:
+def everywhere(where: Where) -> dict[str, Any]:
   """Options of `jit`: its arguments and results are as `place` gives them."""
-  if mesh is None:
+  sharding = _copies(where)
+  if sharding is None:
     return {}
-  sharding = NamedSharding(mesh, PartitionSpec())
   return {"in_shardings": sharding, "out_shardings": sharding}

@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import shutil
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -30,6 +31,8 @@ _LEFTOVER = "*.orbax-checkpoint-tmp*"  # of a save that was killed
 # What Orbax writes beside the arrays: 122 arrays of 71 kB took 232 kB.
 _RECORD_BYTES = 2**10  # of an array
 _SPARE_BYTES = 2**18  # of a step
+# Of two threads that saved at once, one closed the other's event loop.
+_orbax = threading.Lock()
 
 # What JSON can say.
 JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
@@ -83,6 +86,21 @@ def save(
   data = {path: array for path, array in host.items() if array.size}
   directory = pathlib.Path(directory).absolute()
   directory.mkdir(parents=True, exist_ok=True)
+  with _orbax:
+    _write(directory, step, data, record)
+  if hosts.leads():
+    shutil.rmtree(directory / f"{step}.superseded", ignore_errors=True)
+    for old in steps(directory)[:-keep]:
+      shutil.rmtree(directory / str(old))
+
+
+def _write(
+  directory: pathlib.Path,
+  step: int,
+  data: Mapping[str, np.ndarray],
+  record: dict[str, Any],
+) -> None:
+  """Writes a step that was made ready, beside the steps before it."""
   if hosts.leads():
     for leftover in directory.glob(_LEFTOVER):
       shutil.rmtree(leftover)
@@ -95,10 +113,6 @@ def save(
     if os.strerror(errno.ENOSPC) not in str(error):
       raise
     raise _full(directory) from error
-  if hosts.leads():
-    shutil.rmtree(directory / f"{step}.superseded", ignore_errors=True)
-    for old in steps(directory)[:-keep]:
-      shutil.rmtree(directory / str(old))
 
 
 def steps(directory: str | pathlib.Path) -> list[int]:
@@ -249,7 +263,8 @@ def _set_aside(directory: pathlib.Path, step: int) -> None:
 
 def _read_record(folder: pathlib.Path) -> dict[str, Any]:
   """The record of a step. A damaged file raises any exception."""
-  record = ocp.metadata(folder).custom_metadata
+  with _orbax:
+    record = ocp.metadata(folder).custom_metadata
   if not isinstance(record, dict) or "seal" not in record:
     raise ValueError("it has no record of hwnas_jax")
   if record.pop("seal") != _seal(record):
@@ -262,7 +277,8 @@ def _read_record(folder: pathlib.Path) -> dict[str, Any]:
 def _read(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
   """(leaves by path, the record). A damaged file raises any exception."""
   record = _read_record(folder)
-  leaves = ocp.load(folder)
+  with _orbax:
+    leaves = ocp.load(folder)
   for path, (shape, dtype) in record["empty"].items():
     leaves[path] = np.zeros(shape, dtype)
   for path, impl in record["keys"].items():

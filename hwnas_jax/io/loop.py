@@ -5,9 +5,12 @@ writes the metrics. A *dispatch* is one call of a compiled program, which makes
 some steps.
 """
 
+import concurrent.futures
+import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+import signal
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -80,7 +83,12 @@ class Job:
     return self.directory / "checkpoints"
 
 
-def run(job: Job, dispatch: Dispatch, state: State) -> State:
+def run(
+  job: Job,
+  dispatch: Dispatch,
+  state: State,
+  shared: StopSignal | None = None,
+) -> State:
   """Runs until `job.num_steps`, from the newest checkpoint if there is one.
 
   After each dispatch a row of its metrics is added to metrics.jsonl.
@@ -89,6 +97,7 @@ def run(job: Job, dispatch: Dispatch, state: State) -> State:
     job: what to reach.
     dispatch: makes some steps; `state.step` counts them.
     state: a fresh state. Its arrays may be donated.
+    shared: what stops this run and those beside it (`side_by_side`).
 
   Returns:
     The state at `job.num_steps`.
@@ -108,7 +117,9 @@ def run(job: Job, dispatch: Dispatch, state: State) -> State:
     )
   writers = _open_writers(job, step) if hosts.leads() else []
   asked = 0  # the signal that asked any of the processes to stop
-  with Progress(job.num_steps, job.label) as progress, StopSignal() as stop:
+  bar = Progress(job.num_steps, job.label, alone=shared is None)
+  listening = contextlib.nullcontext(shared) if shared else StopSignal()
+  with bar as progress, listening as stop:
     while step < job.num_steps:
       state, metrics = dispatch(state)
       step = int(state.step)
@@ -131,6 +142,30 @@ def run(job: Job, dispatch: Dispatch, state: State) -> State:
     text = f"{job.label}: stopped at step {step} of {job.num_steps}"
     raise Stopped(text, asked)
   return state
+
+
+def side_by_side(tasks: Sequence[Callable[[StopSignal], None]]) -> None:
+  """Does tasks at the same time, a thread each; call it in the main thread.
+
+  If one fails, the others are asked to stop: they save what they have.
+
+  Args:
+    tasks: each gets the signal to give to its `run`s.
+
+  Raises:
+    Exception: what the first task that failed raised.
+  """
+  with (
+    StopSignal() as stop,
+    concurrent.futures.ThreadPoolExecutor(len(tasks)) as pool,
+  ):
+    futures = [pool.submit(task, stop) for task in tasks]
+    try:
+      for future in concurrent.futures.as_completed(futures):
+        future.result()
+    except BaseException:
+      stop.requested = stop.requested or signal.SIGTERM
+      raise
 
 
 def _diverged(job: Job, loss: float, step: int) -> str:

@@ -21,7 +21,12 @@ class Progress:
   """
 
   def __init__(
-    self, total: int, label: str, stream: TextIO | None = None
+    self,
+    total: int,
+    label: str,
+    stream: TextIO | None = None,
+    *,
+    alone: bool = True,
   ) -> None:
     """Shows nothing before the first update.
 
@@ -29,11 +34,12 @@ class Progress:
       total: number of steps of the whole run.
       label: what is in progress; begins the line.
       stream: where to write; None for standard error.
+      alone: False where others write beside it, which takes lines.
     """
     self._total = total
     self._label = label
     self._stream = stream or sys.stderr
-    self._terminal = self._stream.isatty()
+    self._terminal = alone and self._stream.isatty()
     self._first: tuple[int, float] | None = None
     self._shown_s = -float("inf")
     self._pending: tuple[int, dict[str, Any]] | None = None

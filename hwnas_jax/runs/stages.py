@@ -26,7 +26,7 @@ STAGES = ("table", "search", "training", "family")
 # Where something is, whose digest is compared, or what changes no number.
 _ANYWHERE = (
   *("data/name", "data/data_dir", "data/in_memory_gib", "data/workers"),
-  *("devices", "latency/table", "tensorboard"),
+  *("devices", "train/side_by_side", "latency/table", "tensorboard"),
 )
 _OF_TABLE = (
   "space/",

@@ -32,6 +32,7 @@ def require(config: Config) -> None:
     "quality.name=surrogate": config.quality.name == "surrogate",
     "train.teacher=True": config.train.teacher,
     "train.inherit=True": config.train.inherit,
+    "train.side_by_side=True": config.train.side_by_side,
   }.items():
     if used:
       raise ValueError(f"{field} needs one process: start no others")

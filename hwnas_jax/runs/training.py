@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import msgspec
 import numpy as np
 
 from hwnas_jax.config import data_checks
@@ -18,13 +19,14 @@ from hwnas_jax.config.method import make_normalise
 from hwnas_jax.config.training import make_training
 from hwnas_jax.core import devices, hosts, tree
 from hwnas_jax.core.compile import ahead, jit, repeat
-from hwnas_jax.core.devices import Mesh
+from hwnas_jax.core.devices import Where
 from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Genotype, Params
 from hwnas_jax.data import arrays
 from hwnas_jax.io import loop, readers, writers
 from hwnas_jax.io.records import Accuracies, Network, Teacher
 from hwnas_jax.io.run_folder import NetworkFolder, RunFolder
+from hwnas_jax.io.stop import StopSignal
 from hwnas_jax.nets.models import inherit, make_network, scaled
 from hwnas_jax.runs import feeding, helpers, stages
 from hwnas_jax.runs.helpers import ALONE, Helpers, Lesson
@@ -50,6 +52,7 @@ class _Setting(NamedTuple):
   supernet: its weights, which networks start from, or None.
   digest: of these weights.
   lesson: the teacher, or None.
+  where: the devices of a step.
   """
 
   config: Config
@@ -59,11 +62,7 @@ class _Setting(NamedTuple):
   supernet: Params | None
   digest: str | None
   lesson: Lesson | None = None
-
-  @property
-  def mesh(self) -> Mesh | None:
-    """The devices that batches are split over; None of one."""
-    return devices.make_mesh(self.config.devices)
+  where: Where = None
 
   @property
   def teacher(self) -> Teacher | None:
@@ -145,11 +144,7 @@ def train_sized(
     return [Accuracies() for _ in networks]
   digest = None if by.supernet is None else tree.digest(by.supernet)
   setting = _Setting(
-    config,
-    *_placed(config, *_hold_out(config, dataset)),
-    net,
-    by.supernet,
-    digest,
+    config, *_hold_out(config, dataset), net, by.supernet, digest
   )
   for network in first:
     home = folders[network]
@@ -164,11 +159,40 @@ def _train_all(setting: _Setting, folders: dict[Sized, NetworkFolder]) -> None:
   """Trains the networks of these folders that are not trained yet."""
   trained = [_trained(setting, home) for home in folders.values()]
   # The first process's folder says; elsewhere a file may be seen late.
-  todo = [n for n, t in zip(folders, hosts.same(trained), strict=True) if not t]
-  compiled = ahead(functools.partial(_compile, setting), todo)
+  todo = {
+    network: home
+    for (network, home), done in zip(
+      folders.items(), hosts.same(trained), strict=True
+    )
+    if not done
+  }
+  count = setting.config.devices
+  if not todo:
+    return
+  if not setting.config.train.side_by_side:
+    _train_on(devices.make_mesh(count), setting, todo)
+    return
+  networks = list(todo.items())
+  loop.side_by_side(
+    [
+      functools.partial(_train_on, device, setting, dict(networks[i::count]))
+      for i, device in enumerate(jax.devices()[: min(count, len(networks))])
+    ]
+  )
+
+
+def _train_on(
+  where: Where,
+  setting: _Setting,
+  folders: dict[Sized, NetworkFolder],
+  shared: StopSignal | None = None,
+) -> None:
+  """Trains networks one after another, each on all of these devices."""
+  setting = _placed(setting, where)
+  compiled = ahead(functools.partial(_compile, setting), folders)
   with contextlib.closing(compiled):
-    for network, programs in zip(todo, compiled, strict=True):
-      _train(setting, folders[network], programs)
+    for home, programs in zip(folders.values(), compiled, strict=True):
+      _train(setting, home, programs, shared)
 
 
 def _trained(setting: _Setting, home: NetworkFolder) -> bool:
@@ -212,23 +236,25 @@ def _hold_out(
   return dataclasses.replace(dataset, train=train), {"held_out": rest}
 
 
-def _placed(
-  config: Config,
-  dataset: arrays.Dataset,
-  held_out: dict[str, arrays.Examples],
-) -> tuple[arrays.Dataset, dict[str, arrays.Examples]]:
-  """Examples in memory on each device; streamed ones are placed later."""
-  mesh = devices.make_mesh(config.devices)
+def _placed(setting: _Setting, where: Where) -> _Setting:
+  """With examples in memory on each device; streamed ones are placed later."""
 
   def place(examples: arrays.Examples) -> arrays.Examples:
     if not isinstance(examples, arrays.Split):
       return examples
-    return devices.place(examples, mesh)
+    return devices.place(examples, where)
 
-  placed = dataclasses.replace(
-    dataset, train=place(dataset.train), test=place(dataset.test)
+  config, dataset = setting.config, setting.dataset
+  if isinstance(where, jax.Device):
+    config = msgspec.structs.replace(config, devices=1)
+  return setting._replace(
+    config=config,
+    dataset=dataclasses.replace(
+      dataset, train=place(dataset.train), test=place(dataset.test)
+    ),
+    held_out={n: place(split) for n, split in setting.held_out.items()},
+    where=where,
   )
-  return placed, {name: place(split) for name, split in held_out.items()}
 
 
 def _compile(setting: _Setting, sized: Sized) -> _Compiled:
@@ -237,15 +263,15 @@ def _compile(setting: _Setting, sized: Sized) -> _Compiled:
   teacher, variables = None, None
   if setting.lesson is not None:
     teacher = make_network(setting.net, setting.lesson.genotype, "eval")
-    variables = devices.place(setting.lesson.variables, setting.mesh)
+    variables = devices.place(setting.lesson.variables, setting.where)
   network, optimiser, one = make_training(
     config, dataset, net, genotype, teacher
   )
   inherited = None
   if setting.supernet is not None:
     inherited = inherit(net, genotype, setting.supernet)
-    inherited = devices.place(inherited, setting.mesh)
-  placed = devices.everywhere(setting.mesh)
+    inherited = devices.place(inherited, setting.where)
+  placed = devices.everywhere(setting.where)
   init = functools.partial(train_step.init_state, network, optimiser)
   state = jax.eval_shape(init, jax.random.key(0), inherited)
   several = repeat(one, config.train.steps_per_dispatch)
@@ -276,9 +302,9 @@ def _compile(setting: _Setting, sized: Sized) -> _Compiled:
   )
 
 
-def _on_all(program: Any, mesh: Mesh | None) -> Any:
+def _on_all(program: Any, where: Where) -> Any:
   """A compiled program whose arguments may lie on one device alone."""
-  return lambda *arguments: program(*devices.place(arguments, mesh))
+  return lambda *arguments: program(*devices.place(arguments, where))
 
 
 def _job(setting: _Setting, home: NetworkFolder, seed: int) -> loop.Job:
@@ -298,29 +324,34 @@ def _job(setting: _Setting, home: NetworkFolder, seed: int) -> loop.Job:
   )
 
 
-def _train(setting: _Setting, home: NetworkFolder, programs: _Compiled) -> None:
+def _train(
+  setting: _Setting,
+  home: NetworkFolder,
+  programs: _Compiled,
+  shared: StopSignal | None,
+) -> None:
   """Trains the network of a folder and writes its weights and accuracies."""
   config, dataset = setting.config, setting.dataset
   taught_by = setting.lesson.variables if setting.lesson else None
-  variables = devices.place(taught_by, setting.mesh)
+  variables = devices.place(taught_by, setting.where)
   accuracies: dict[str, list[float]] = {name: [] for name in programs.evaluate}
   for seed in range(config.train.num_seeds):
     state = programs.init(
-      devices.place(stream(config.seed, f"train {seed}"), setting.mesh),
+      devices.place(stream(config.seed, f"train {seed}"), setting.where),
       programs.inherited,
     )
     feed = feeding.TrainFeed(config, dataset.train, state.key)
 
     def dispatch(state: Any, feed: feeding.TrainFeed = feed) -> tuple:
       given = feed.at(int(state.step))
-      data = devices.place(given.data, setting.mesh)
+      data = devices.place(given.data, setting.where)
       state, metrics = programs.steps(state, data, variables)
       return state, {**metrics, **given.metrics}
 
     with contextlib.closing(feed):
-      state = loop.run(_job(setting, home, seed), dispatch, state)
+      state = loop.run(_job(setting, home, seed), dispatch, state, shared)
     for name, (evaluate, split) in programs.evaluate.items():
-      on_all = _on_all(evaluate, setting.mesh)
+      on_all = _on_all(evaluate, setting.where)
       accuracies[name].append(
         feeding.accuracy(config, on_all, state.params, state.stats, split)
       )

@@ -28,6 +28,14 @@ SAMPLES = {"condition__name": "fixed", "derive__num_samples": 2}
       r"must be a multiple of train.parts \(32\) times devices \(2\)",
     ),
     (
+      {"train__batch_size": 33, "devices": 2},
+      r"train.batch_size \(33\) must be a multiple of devices \(2\)",
+    ),
+    (
+      {"train__parts": 5, "devices": 2, "train__side_by_side": True},
+      r"must be a multiple of train.parts \(5\)$",
+    ),
+    (
       {"train__teacher": True, "train__num_steps": 0},
       "train.teacher=True trains nothing with train.num_steps=0",
     ),
@@ -66,6 +74,8 @@ def test_a_recipe_that_makes_no_sense_is_refused(fields, message):
 @pytest.mark.parametrize(
   "fields",
   [
+    {"train__batch_size": 33, "devices": 2, "train__side_by_side": True},
+    {"train__parts": 32, "devices": 2, "train__side_by_side": True},
     {"train__teacher": True, "train__inherit": True},
     {**SAMPLES, "train__inherit": True},
     {"train__inherit": True, "derive__num_cells": 8, "derive__channels": 16},

@@ -19,8 +19,8 @@ def clock(monkeypatch):
   return now_s
 
 
-def _run(stream, clock, steps, seconds_a_step, first=1):
-  with progress.Progress(100, "search", stream) as bar:
+def _run(stream, clock, steps, seconds_a_step, first=1, alone=True):
+  with progress.Progress(100, "search", stream, alone=alone) as bar:
     for done in range(first, first + steps):
       bar.update(done, loss=jnp.float32(1 / 3), latency_ms=12.34567)
       clock[0] += seconds_a_step
@@ -52,6 +52,13 @@ def test_terminal_redraws_one_line_five_times_a_second(clock):
   assert len(drawn) == 11
   assert stream.getvalue().count("\n") == 1
   assert "40/100" in drawn[-1] and drawn[-1].endswith("\x1b[K\n")
+
+
+def test_a_terminal_gets_lines_of_several_at_once(clock):
+  stream = _Terminal()
+  _run(stream, clock, steps=3, seconds_a_step=10, alone=False)
+  assert len(stream.getvalue().splitlines()) == 3
+  assert "\r" not in stream.getvalue()
 
 
 def test_text_fields_are_shown_as_they_are(clock):

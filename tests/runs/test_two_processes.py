@@ -127,6 +127,7 @@ def test_what_one_process_alone_can_do_is_refused(monkeypatch):
   for fields, message in (
     ({"train__teacher": True}, "train.teacher=True needs one process"),
     ({"train__inherit": True}, "train.inherit=True needs one process"),
+    ({"train__side_by_side": True}, "side_by_side=True needs one process"),
     ({"quality__name": "surrogate"}, "quality.name=surrogate needs one"),
   ):
     with pytest.raises(ValueError, match=message):
