@@ -170,7 +170,7 @@ def inherited(
   loses much accuracy here.
   """
   problem, dataset = finished.problem, finished.dataset
-  net = problem.nets.derived
+  net, dtype = problem.nets.derived, problem.config.precision
   network = make_network(net, genotype, "train")
   shared = inherit(
     problem.nets.supernet, genotype, finished.searched.state.weights
@@ -180,7 +180,7 @@ def inherited(
       normalise,
       mean=dataset.mean,
       std=dataset.std,
-      dtype=problem.config.precision,
+      dtype=dtype,
     )
   )
   estimate = make_estimate(network, augment, ESTIMATED)
@@ -192,26 +192,25 @@ def inherited(
     return params, estimate(params, stats, train)
 
   def variables(params: Params, stats: Params) -> Params:
-    return precision.cast_variables(
-      {"params": params, "batch_stats": stats}, problem.config.precision
-    )
+    has = {"batch_stats": stats} if stats else {}  # as flax's own init
+    return precision.cast_variables({"params": params, **has}, dtype)
 
   train = arrays.on_device(dataset.train, ESTIMATED * 128)
-  first = complete.lower(shared, train)
   assert problem.table is not None
   size = problem.table.batch_size
-  inference = timing.lower_inference(
-    make_network(net, genotype, "eval"),
-    jax.eval_shape(variables, *first.out_info),
-    jax.ShapeDtypeStruct((size, *net.image), problem.config.precision),
+  complete, measured = ahead(
+    lambda build: build(),
+    (
+      complete.lower(shared, train).compile,
+      lambda: timing.compile_network(net, genotype, size, dtype),
+    ),
   )
-  complete, infer = ahead(lambda p: p.compile(), (first, inference))
   params, stats = complete(shared, train)
 
   def evaluate(params: Params, stats: Params, split: Split, /) -> float:
     weights = variables(params, stats)
     return _share_right(
-      lambda images: infer(weights, augment(images)), split, size
+      lambda images: measured.program(weights, augment(images)), split, size
     )
 
   accuracy = feeding.accuracy(

@@ -168,6 +168,9 @@ class Spec(Protocol):
   Its repr names the space in files: class and fields keep their names.
   """
 
+  def __hash__(self) -> int:
+    """Of its fields: a program that is compiled of it is kept by it."""
+
   @property
   def ops(self) -> tuple[str, ...]:
     """[O] names of the operations, the columns."""

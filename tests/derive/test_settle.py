@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from hwnas_jax.derive import settle as settling
 from hwnas_jax.derive.settle import (
   MAX_MEASURED,
   Candidate,
@@ -217,3 +218,11 @@ def test_a_limit_of_memory_is_not_taken_for_a_busy_device():
   message = "^1 of 2 networks .* the limit, and no network .* keeps 10 ms: 11"
   with pytest.raises(ValueError, match=message):
     settle(pool, within(pool), 10.0, device([np.inf, 11.0]), pool[0])
+
+
+def test_similar_networks_correct_most():
+  known = [Known((0, 0, 0, 1), 1.0, 1.21), Known((1, 1, 1, 0), 2.0, 2.0)]
+  # Weights 1/4 and 1/16 of log 1.21 and log 1.
+  expected_ms = 10.0 * 1.21**0.8
+  found_ms = settling._corrected_ms(make((0, 0, 0, 0), 1, 10.0), known)
+  assert found_ms == pytest.approx(expected_ms)

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from jax.stages import Lowered
+from jax.stages import Compiled
 
 from hwnas_jax.core.compile import ahead, jit
 from hwnas_jax.core.types import Array, Genotype
@@ -26,7 +26,6 @@ from hwnas_jax.costs.measure.meter import LATENCY, Meter, Run
 from hwnas_jax.costs.table import Entry, site_fields
 from hwnas_jax.io.records import Measurement
 from hwnas_jax.nets.models import make_network
-from hwnas_jax.nets.ops import Module
 from hwnas_jax.spaces.spec import Site, Spec
 
 GROUP = 16  # sites compiled, timed and handed on together
@@ -107,10 +106,13 @@ def measure_networks(
 class CompiledNetwork:
   """Called, it gives class logits [batch_size, num_classes].
 
+  run: the call, on inputs that lie on the device.
+  program: (variables, images) -> logits, for weights of other values.
   peak_memory_mb: arguments, outputs and temporaries, 1 MB being 1e6 bytes.
   """
 
   run: Run
+  program: Compiled
   peak_memory_mb: float
 
   def __call__(self) -> Array:
@@ -118,6 +120,7 @@ class CompiledNetwork:
     return self.run()
 
 
+@functools.lru_cache(maxsize=8)  # what a query has measured, it evaluates
 def compile_network(
   net: Spec, genotype: Genotype, batch_size: int, dtype: str = "float32"
 ) -> CompiledNetwork:
@@ -132,27 +135,17 @@ def compile_network(
   module = make_network(net, genotype, "eval")
   shape = (batch_size, *net.image)
   variables, images = random_inputs(module, shape, dtype=dtype)
-  compiled = lower_inference(module, variables, images).compile()
+  program = jit(lambda v, x: module.apply(v, x)[0])
+  compiled = program.lower(variables, images).compile()
   memory: Any = compiled.memory_analysis()
   sizes = (
     memory.argument_size_in_bytes,
     memory.output_size_in_bytes,
     memory.temp_size_in_bytes,
   )
-  return CompiledNetwork(lambda: compiled(variables, images), sum(sizes) / 1e6)
-
-
-def lower_inference(module: Module, variables: Any, images: Any) -> Lowered:
-  """The program that is measured: (variables, images) -> logits.
-
-  JAX's cache has it for whatever else runs the network.
-
-  Args:
-    module: in mode `eval`.
-    variables: arrays, or their shapes.
-    images: [batch_size, H, W, C], or its shape.
-  """
-  return jit(lambda v, x: module.apply(v, x)[0]).lower(variables, images)
+  return CompiledNetwork(
+    lambda: compiled(variables, images), compiled, sum(sizes) / 1e6
+  )
 
 
 def compile_networks(
