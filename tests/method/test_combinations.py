@@ -269,6 +269,7 @@ def name_of(row):
   return "-".join(map(str, row.values()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", COVERING, ids=name_of)
 def test_a_row_gives_a_state_of_the_same_shape(row):
   """Traced, not run: what cannot be combined fails here."""

@@ -296,6 +296,7 @@ def searches():
   assert max(len(traces) for _, traces in traced.values()) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bilevel", [False, True])
 def test_a_search_learns(searches, bilevel):
   parts, steps = searches[bilevel]
