@@ -31,16 +31,16 @@ def trained(monkeypatch):
   """
   calls = []
 
-  def compile_none(setting, *others):
-    config = getattr(setting, "config", setting)
-    assert config.train.num_seeds == 1
-    return config.train.num_steps, others[-1].genotype
+  def compile_none(setting, sized):
+    assert setting.config.train.num_seeds == 1
+    return setting.config.train.num_steps, sized.genotype
 
-  def train(setting, home, *others):
+  def train(setting, home, programs, shared):
     if len(calls) == stop_at[0]:
       stop_at[0] = -1
       raise loop.Stopped("stopped")
-    _, genotype = programs = others[-1]
+    assert shared is None
+    _, genotype = programs
     calls.append(programs)
     rows = [f'{{"step": {i}, "unix_time_s": {t}}}\n' for i, t in LOG]
     home.metrics.write_text("".join(rows))
