@@ -3,7 +3,7 @@
   python -m experiments.faults.files --workdir=runs/faults
 
 From the repository root, after `experiments.faults.kill`, whose finished run it
-copies. Each file is emptied, cut in half, replaced by `{}` and by `[]`,
+copies; of the networks' folders, all alike, the first one. Each file is emptied, cut in half, replaced by `{}` and by `[]`,
 deleted, and gets one flipped bit in 20 places. After each of these, report,
 inference, query and the main job run, in this order, in this process.
 
@@ -158,7 +158,12 @@ def main() -> None:
   wanted = {name: command(base) for name, command in COMMANDS.items()}
   results = readers.read_json(args.json) if args.json.exists() else {"rows": []}
   done = {row["file"] for row in results["rows"]}
-  files = sorted(p for p in base.path.rglob("*") if p.is_file())
+  others = kill.trained(base)[1:]
+  files = sorted(
+    path
+    for path in base.path.rglob("*")
+    if path.is_file() and not set(path.parts) & {*others}
+  )
   files.sort(key=lambda p: "checkpoints" in p.parts)  # many: the last
   for path in files:
     file = path.relative_to(base.path)

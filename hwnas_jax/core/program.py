@@ -25,7 +25,7 @@ def macs(jaxpr: core.Jaxpr) -> int:
   """
   total = 0
   for eqn in jaxpr.eqns:
-    inner = sum(macs(body) for body in _bodies(eqn))
+    inner = sum(macs(body) for body in bodies(eqn))
     if inner and eqn.primitive.name in _LOOPS:
       raise ValueError(
         f"multiply-accumulates inside {eqn.primitive.name!r} cannot be counted:"
@@ -54,7 +54,7 @@ def names(jaxpr: core.Jaxpr) -> set[str]:
   found: set[str] = set()
   for eqn in jaxpr.eqns:
     found |= {eqn.primitive.name, str(eqn.params.get("name", ""))}
-    found = found.union(*map(names, _bodies(eqn)))
+    found = found.union(*map(names, bodies(eqn)))
   return found
 
 
@@ -62,7 +62,7 @@ def dtypes(jaxpr: core.Jaxpr) -> set[str]:
   """Names of the types of what is computed, such as "float32"."""
   values: list[Any] = [v.aval for eqn in jaxpr.eqns for v in eqn.outvars]
   found = {str(getattr(value, "dtype", "")) for value in values}
-  return found.union(*(dtypes(b) for eqn in jaxpr.eqns for b in _bodies(eqn)))
+  return found.union(*(dtypes(b) for eqn in jaxpr.eqns for b in bodies(eqn)))
 
 
 def digest(jaxpr: core.Jaxpr) -> str:
@@ -103,7 +103,7 @@ def _lines(jaxpr: core.Jaxpr, numbers: dict[Any, int]) -> Iterator[str]:
     inputs, outputs = map(name, eqn.invars), map(name, eqn.outvars)
     params = {k: v for k, v in eqn.params.items() if _is_plain(v)}
     yield f"{eqn.primitive} {sorted(params.items())} {[*inputs]} {[*outputs]}"
-    for body in _bodies(eqn):
+    for body in bodies(eqn):
       yield from _lines(body, numbers)
   yield ", ".join(map(name, jaxpr.outvars))
 
@@ -115,7 +115,7 @@ def _is_plain(value: Any) -> bool:
   return value is None or isinstance(value, bool | int | float | str)
 
 
-def _bodies(eqn: Any) -> Iterator[core.Jaxpr]:
+def bodies(eqn: Any) -> Iterator[core.Jaxpr]:
   """The jaxprs that an operation calls."""
   for value in eqn.params.values():
     for part in value if isinstance(value, tuple | list) else (value,):

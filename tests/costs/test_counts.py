@@ -5,8 +5,8 @@ import math
 import jax
 import jax.numpy as jnp
 import pytest
-from jax.extend import core
 
+from hwnas_jax.core import program
 from hwnas_jax.core.types import ABSENT
 from hwnas_jax.costs import counts
 from hwnas_jax.nets import conv
@@ -150,9 +150,7 @@ def outputs(jaxpr, primitive: str) -> int:
   """Numbers that a primitive makes."""
   return sum(
     (eqn.primitive.name == primitive) * math.prod(eqn.outvars[0].aval.shape)
-    + sum(
-      outputs(inner, primitive) for inner in core.jaxprs_in_params(eqn.params)
-    )
+    + sum(outputs(inner, primitive) for inner in program.bodies(eqn))
     for eqn in jaxpr.eqns
   )
 
@@ -167,7 +165,7 @@ def traced_macs(jaxpr) -> int:
       total += out * eqn.invars[0].aval.shape[contract[0]]
     elif eqn.primitive.name == "conv_general_dilated":
       total += out * math.prod(eqn.invars[1].aval.shape[:3])
-    for inner in core.jaxprs_in_params(eqn.params):
+    for inner in program.bodies(eqn):
       total += traced_macs(inner)
   return total
 

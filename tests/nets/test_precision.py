@@ -4,12 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.extend.core import jaxprs_in_params
 from toy_config import CELLS, config
 from toy_models import IMAGE, Model
 
 from hwnas_jax.config import problem as problems
-from hwnas_jax.core import precision
+from hwnas_jax.core import precision, program
 from hwnas_jax.core.types import Paths
 from hwnas_jax.data import embedded
 from hwnas_jax.nets.models import make_network, make_supernet
@@ -51,7 +50,7 @@ def products(jaxpr):
   for eqn in jaxpr.eqns:
     if eqn.primitive.name in ("conv_general_dilated", "dot_general"):
       kinds.append({str(v.aval.dtype) for v in eqn.invars})
-    for part in jaxprs_in_params(eqn.params):
+    for part in program.bodies(eqn):
       kinds += products(part)
   return kinds
 
