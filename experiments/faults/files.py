@@ -3,9 +3,10 @@
   python -m experiments.faults.files --workdir=runs/faults
 
 From the repository root, after `experiments.faults.kill`, whose finished run it
-copies; of the networks' folders, all alike, the first one. Each file is emptied, cut in half, replaced by `{}` and by `[]`,
-deleted, and gets one flipped bit in 20 places. After each of these, report,
-inference, query and the main job run, in this order, in this process.
+copies; of the networks' folders, all alike, the first one is damaged. Each file
+is emptied, cut in half, replaced by `{}` and by `[]`, deleted, and gets one
+flipped bit in 20 places. After each of these, report, inference, query and the
+main job run, in this order, in this process.
 
 A command may name the file, or the folder of checkpoints, in an error of one
 line ("named"); give what it gave before ("same"), since it does not read the
