@@ -165,10 +165,14 @@ def _run(
   `missing` gets the primitives without a conversion. Their outputs are made
   up, so that those after them are found too.
   """
-  is_open = isinstance(closed, core.Jaxpr)
-  jaxpr = closed if is_open else closed.jaxpr
+  # From JAX 0.12 on a jaxpr has its constants itself; before, a ClosedJaxpr has
+  # them, and what an operation calls may be a jaxpr without any.
+  jaxpr, stored = (
+    getattr(closed, "jaxpr", closed),
+    getattr(closed, "consts", ()),
+  )
   values: dict[Any, Value] = dict(zip(jaxpr.invars, inputs, strict=True))
-  consts = () if is_open else map(_stored, map(jnp.asarray, closed.consts))
+  consts = map(_stored, map(jnp.asarray, stored))
   values.update(zip(jaxpr.constvars, consts, strict=True))
 
   def read(atom: Any) -> Value:

@@ -314,8 +314,13 @@ def _scan(use: Use, *values: jax.Array) -> list[jax.Array]:
   length = params["length"]
   demand(whole(length), "a loop over the batch")
   body = core.jaxpr_as_fun(params["jaxpr"])
-  first = params["num_consts"]
-  last = first + params["num_carry"]
+  # Versions of JAX name the numbers differently. Rows and what is stacked have
+  # an axis more outside the loop than in its body.
+  inner = params["jaxpr"]
+  num_rows = _deeper(use.ins, inner.in_avals)
+  num_carry = len(use.outs) - _deeper(use.outs, inner.out_avals)
+  last = len(values) - num_rows
+  first = last - num_carry
   consts, carry, rows = values[:first], values[first:last], values[last:]
   outputs = []
   for index in reversed(range(length)) if params["reverse"] else range(length):
@@ -325,6 +330,17 @@ def _scan(use: Use, *values: jax.Array) -> list[jax.Array]:
     outputs.append(made[len(carry) :])
   outputs = outputs[::-1] if params["reverse"] else outputs
   return [*carry, *(jnp.stack(y) for y in zip(*outputs, strict=True))]
+
+
+def _deeper(outside: Sequence[Any], inside: Sequence[Any]) -> int:
+  """How many arrays have another rank outside than inside."""
+  pairs = zip(outside, inside, strict=True)
+  return sum(len(a.shape) != len(b.shape) for a, b in pairs)
+
+
+def _expand(use: Use, *values: jax.Array) -> list[jax.Array]:
+  """An operation that JAX (from 0.12) knows to expand into others."""
+  return jax.tree.leaves(use.params["_prim"].expand(*values))
 
 
 def _cond(use: Use, which: jax.Array, *values: jax.Array) -> list[jax.Array]:
@@ -338,6 +354,7 @@ def _cond(use: Use, which: jax.Array, *values: jax.Array) -> list[jax.Array]:
 REWRITES: dict[str, Rewrite] = {
   **onnx_functions.REWRITES,
   "argmax": _argument(lax.argmax),
+  "call_hi_primitive": _expand,
   "argmin": _argument(lax.argmin),
   "clamp": _clamp,
   "cond": _cond,

@@ -62,7 +62,7 @@ def test_features_split_the_sum():
     parts = calibration.features(NET, COSTS, genotype, "live")
     whole = counts.genotype_cost(NET, genotype, COSTS)
     np.testing.assert_allclose(parts.sum(), whole, rtol=1e-12)
-    assert parts[0] == space.base_cost(COSTS)
+    assert parts[0] == pytest.approx(space.base_cost(COSTS))
     for column, op in enumerate(space.ops):
       rows = [i for i, o in enumerate(genotype) if o == column]
       live = [i for i in rows if NET.live(genotype)[i]]
@@ -88,7 +88,7 @@ def test_a_fixed_site_that_is_also_a_choice_counts_there():
   )
   net = Stub(shared)
   parts = calibration.features(net, COSTS, (ABSENT,) * 18, "live")
-  assert parts[0] == SPACE.base_cost(COSTS)
+  assert parts[0] == pytest.approx(SPACE.base_cost(COSTS))
   assert parts[4] == COSTS[SPACE.sites[0][3][0].key]
 
 

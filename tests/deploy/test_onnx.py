@@ -97,10 +97,12 @@ def test_convolutions_and_pools_are_single_nodes():
   }
   assert op_nodes("max_pool_3x3", 2) == {"MaxPool": 1}
   assert op_nodes("avg_pool_3x3", 1) == {"AveragePool": 1}
-  # A strided slice is the stride of the convolution after it.
-  assert op_nodes("skip_connect", 2) == {
+  reduction = op_nodes("skip_connect", 2)
+  # A strided slice is the stride of the convolution after it; JAX 0.9 traces
+  # the other one, of an image without its first row and column, as two.
+  assert reduction.pop("Slice") in (1, 2)
+  assert reduction == {
     "Relu": 1,
-    "Slice": 1,
     "Conv": 2,
     "Concat": 1,
     "Mul": 1,
