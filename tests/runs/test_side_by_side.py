@@ -14,6 +14,7 @@ from hwnas_jax.core import devices
 from hwnas_jax.data import embedded
 from hwnas_jax.io import loop
 from hwnas_jax.io.run_folder import RunFolder
+from hwnas_jax.io.stop import StopSignal
 from hwnas_jax.runs import training
 
 pytestmark = pytest.mark.slow
@@ -79,11 +80,21 @@ def test_a_signal_stops_all_and_the_same_call_goes_on(
 ):
   """It comes in a save; each makes a last dispatch, and no other begins."""
   both, save = threading.Barrier(2, timeout=60), loop.checkpoint.save
+  heard = threading.Event()
+
+  class Heard(StopSignal):
+    def _request(self, number, frame):
+      super()._request(number, frame)
+      heard.set()
 
   def stopping(directory, step, *rest):
-    if step == 2 and both.wait() == 0:
-      os.kill(os.getpid(), signal.SIGTERM)
+    if step == 2:
+      if both.wait() == 0:
+        os.kill(os.getpid(), signal.SIGTERM)
+      assert heard.wait(60)
     return save(directory, step, *rest)
+
+  monkeypatch.setattr(loop, "StopSignal", Heard)
 
   monkeypatch.setattr(loop.checkpoint, "save", stopping)
   with pytest.raises(loop.Stopped, match="stopped at step 4 of 4"):
