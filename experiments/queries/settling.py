@@ -6,11 +6,11 @@
 From the repository root. `measure` times up to 16 candidates of each of seven
 budgets of a finished run, four times in another order each, and writes
 settling.json. `simulate` answers 600 random budgets from these latencies: eight
-random networks were measured before, as the main job measures its family, ranks
-are random, and a measurement is the smallest of a network's four with 2 % of
-noise ("quiet"), or one of the four, the steadier of two ("as measured"). It
-compares the product's correction of a prediction with others, and writes what
-came out to settling.json too.
+random networks were measured before, as the main job measures its family, and
+ranks are random. A measurement is the smallest of a network's four with 2 % of
+noise ("quiet"; in "slower before" those before took 1.35 times as long), or one
+of the four, the steadier of two ("as measured"). It compares the product's
+correction of a prediction with others, and adds what came out to settling.json.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import functools
 import math
 import pathlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,8 @@ RESULTS = pathlib.Path(__file__).with_suffix(".json")
 SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the largest's latency
 EACH, ROUNDS = 16, 4
 BUDGETS, BEFORE = 600, 8
-Correct = Callable[[Candidate, list[Known]], float]
+NOISES, SLOWER = ("quiet", "slower before", "as measured"), 1.35
+Correct = Callable[..., float]
 
 
 def measure(workdir: pathlib.Path) -> list[dict[str, Any]]:
@@ -75,7 +76,10 @@ def measure(workdir: pathlib.Path) -> list[dict[str, Any]]:
 def weighted(power: float) -> Correct:
   """By all that is known, with weights (1 + choices that differ)^-power."""
 
-  def correct(candidate: Candidate, known: list[Known]) -> float:
+  def correct(
+    candidate: Candidate, before: list[Known], now: Sequence[Known] = ()
+  ) -> float:
+    known = [*before, *now]
     if not known:
       return candidate.predicted_ms
     others = np.asarray([network.genotype for network in known])
@@ -91,6 +95,7 @@ def weighted(power: float) -> Correct:
 CORRECTIONS: dict[str, Correct] = {
   "the product's": settle._corrected_ms,
   "the nearest": weighted(20.0),
+  "all alike, weights 1 / (1 + d)^2": weighted(2.0),
   "weights 1 / (1 + d)": weighted(1.0),
   "weights 1 / (1 + d)^3": weighted(3.0),
   "the mean": weighted(0.0),
@@ -98,7 +103,7 @@ CORRECTIONS: dict[str, Correct] = {
 
 
 def answer(
-  rows: list[dict[str, Any]], quiet: bool, seed: int
+  rows: list[dict[str, Any]], noise: str, seed: int
 ) -> dict[str, float]:
   """One budget: what was measured and ranked, and the share that is used."""
   rng = random.Random(seed)
@@ -113,7 +118,7 @@ def answer(
 
   def timed(genotype: Genotype) -> Measurement:
     counts["measured"] += 1
-    if quiet:
+    if noise != "as measured":
       return Measurement(least_ms[genotype] * math.exp(rng.gauss(0, 0.02)), 0.0)
     both = rng.sample(by_genotype[genotype]["measured"], 2)
     return Measurement(*min(both, key=lambda m: m[1] / m[0]))
@@ -122,8 +127,9 @@ def answer(
     predicted_ms = by_genotype[genotype]["predicted_ms"]
     return Candidate(genotype, places[genotype], predicted_ms, "capacity")
 
+  slower = SLOWER if noise == "slower before" else 1.0
   before = [
-    Known(g, candidate(g).predicted_ms, timed(g).median_ms)
+    Known(g, candidate(g).predicted_ms, slower * timed(g).median_ms)
     for g in rng.sample(genotypes, BEFORE)
   ]
   counts["measured"] = 0
@@ -154,10 +160,10 @@ def simulate(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
   """A row for each noise and correction: means over the budgets."""
   results = []
   product = settle._corrected_ms
-  for noise in ("quiet", "as measured"):
+  for noise in NOISES:
     for name, correct in CORRECTIONS.items():
       settle._corrected_ms = correct
-      answers = [answer(rows, noise == "quiet", i) for i in range(BUDGETS)]
+      answers = [answer(rows, noise, i) for i in range(BUDGETS)]
       settle._corrected_ms = product
       answers = [a for a in answers if a]
       of = {k: [a[k] for a in answers] for k in ("measured", "ranked", "used")}

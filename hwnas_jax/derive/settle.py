@@ -6,7 +6,8 @@ that was too slow a faster one is measured, after one that leaves much of the
 budget a slower one.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+import functools
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -141,16 +142,18 @@ def settle(
       break
     if fits:
       best_place = min(best_place, following.place)
-    known = [*before, *_known(tried.values())]
+    correct = functools.partial(
+      _corrected_ms, before=before, now=_known(tried.values())
+    )
     untried = _untried(ranked, tried)
     if np.isfinite(measured.median_ms) and not _filling(
-      untried, known, budget_ms
+      untried, correct, budget_ms
     ):
       # Candidates fill their limit: a slow device asks for faster ones.
       limit_ms = budget_ms * following.predicted_ms / measured.median_ms
       ranked = candidates(limit_ms)
       untried = _untried(ranked, tried)
-    following = _next(untried, known, budget_ms, best_place)
+    following = _next(untried, correct, budget_ms, best_place)
   fitting = [t for t in tried.values() if t.measured.median_ms <= budget_ms]
   if not fitting:
     raise ValueError(_too_slow(list(tried.values()), budget_ms))
@@ -193,8 +196,8 @@ def keeping(
     if candidate.genotype == settled.candidate.genotype:
       continue
     if candidate.genotype not in tried:
-      known = [*before, *_known(tried.values())]
-      if _corrected_ms(candidate, known) > budget_ms:
+      now = _known(tried.values())
+      if _corrected_ms(candidate, before, now) > budget_ms:
         continue
       measured = measure(candidate.genotype)
       tried[candidate.genotype] = MeasuredCandidate(candidate, measured)
@@ -213,21 +216,38 @@ def _known(measured: Iterable[MeasuredCandidate]) -> list[Known]:
   ]
 
 
-def _corrected_ms(candidate: Candidate, known: Sequence[Known]) -> float:
-  """The prediction, corrected by measured networks, similar ones above all.
+def _corrected_ms(
+  candidate: Candidate, before: Sequence[Known], now: Sequence[Known] = ()
+) -> float:
+  """The prediction, corrected by networks measured before, then by those now.
 
-  By the mean of log(measured / predicted) with weights 1 / (1 + d)^2, where d
+  The device may be faster or slower now than it was, for all networks alike.
+  """
+  kept = [
+    network._replace(
+      predicted_ms=network.predicted_ms * _ratio(network.genotype, before)
+    )
+    for network in now
+  ]
+  genotype = candidate.genotype
+  return (
+    candidate.predicted_ms * _ratio(genotype, before) * _ratio(genotype, kept)
+  )
+
+
+def _ratio(genotype: Genotype, known: Sequence[Known]) -> float:
+  """Measured over predicted latency of known networks, of similar ones most.
+
+  The mean of log(measured / predicted) with weights 1 / (1 + d)^2, where d
   choices differ. The nearest one alone is worse: of many candidates those whose
   nearest one was measured too slow would be taken for those that fill a budget.
   """
   if not known:
-    return candidate.predicted_ms
-  chosen = np.asarray(candidate.genotype)
+    return 1.0
   others = np.asarray([network.genotype for network in known])
-  weights = (1.0 + (others != chosen).sum(1)) ** -2
+  weights = (1.0 + (others != np.asarray(genotype)).sum(1)) ** -2
   ratios = [network.measured_ms / network.predicted_ms for network in known]
-  mean = np.average(np.log(ratios), weights=weights)
-  return float(candidate.predicted_ms * np.exp(mean))
+  return float(np.exp(np.average(np.log(ratios), weights=weights)))
 
 
 def _too_slow(tried: Sequence[MeasuredCandidate], budget_ms: float) -> str:
@@ -252,7 +272,7 @@ def _too_slow(tried: Sequence[MeasuredCandidate], budget_ms: float) -> str:
 
 def _next(
   untried: Sequence[Candidate],
-  known: Sequence[Known],
+  correct: Callable[[Candidate], float],
   budget_ms: float,
   best_place: float,
 ) -> Candidate | None:
@@ -263,14 +283,14 @@ def _next(
 
   Args:
     untried: best first.
-    known: corrects their predictions.
+    correct: gives a candidate's corrected prediction in ms.
     budget_ms: the limit.
     best_place: of those that kept the budget.
   """
-  filling = _filling(untried, known, budget_ms)
+  filling = _filling(untried, correct, budget_ms)
   if filling:
     return filling[0]
-  fitting = (c for c in untried if _corrected_ms(c, known) <= budget_ms)
+  fitting = (c for c in untried if correct(c) <= budget_ms)
   best = next(fitting, None)
   return best if best and best.place < best_place else None
 
@@ -282,11 +302,9 @@ def _untried(
 
 
 def _filling(
-  untried: Sequence[Candidate], known: Sequence[Known], budget_ms: float
+  untried: Sequence[Candidate],
+  correct: Callable[[Candidate], float],
+  budget_ms: float,
 ) -> list[Candidate]:
   """Those predicted to keep the budget and to use FILL of it, best first."""
-  return [
-    c
-    for c in untried
-    if FILL * budget_ms <= _corrected_ms(c, known) <= budget_ms
-  ]
+  return [c for c in untried if FILL * budget_ms <= correct(c) <= budget_ms]

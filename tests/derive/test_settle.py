@@ -226,3 +226,11 @@ def test_similar_networks_correct_most():
   expected_ms = 10.0 * 1.21**0.8
   found_ms = settling._corrected_ms(make((0, 0, 0, 0), 1, 10.0), known)
   assert found_ms == pytest.approx(expected_ms)
+
+
+def test_a_device_that_is_faster_than_before_is_so_for_all():
+  before = [Known((0, 0), 1.0, 1.3), Known((1, 1), 1.0, 1.3)]
+  now = [Known((0, 1), 2.0, 1.6)]
+  for genotype in ((0, 1), (1, 0)):
+    found_ms = settling._corrected_ms(make(genotype, 1, 10.0), before, now)
+    assert found_ms == pytest.approx(8.0)
