@@ -39,7 +39,7 @@ def get_config(variant: str = "") -> ConfigDict:
     )
     config.latency.update(batch_size=8, repeats=3, calibration_networks=0)
     config.train.update(num_steps=10, batch_size=16, checkpoint_every=10)
-    config.train.cutout = 0  # half an image
+    config.train.cutout = 0  # its square is larger than an image
   elif variant:
     raise ValueError(f"no variant {variant!r}; there is smoke")
   return config

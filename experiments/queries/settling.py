@@ -48,9 +48,8 @@ def measure(workdir: pathlib.Path) -> list[dict[str, Any]]:
   finished, rng = hw.load(workdir).finished, random.Random(0)
   net, table = finished.problem.nets.derived, finished.problem.table
   proposals = Proposals(finished, table, {})
-  largest_ms = query.reach_ms(net, table, finished.problem.config.derive.rule)[
-    1
-  ]
+  rule = finished.problem.config.derive.rule
+  _, largest_ms = query.reach_ms(net, table, rule)
   chosen: dict[Genotype, Candidate] = {}
   for share in SHARES:
     ranked = proposals.within(share * largest_ms).candidates
@@ -79,15 +78,8 @@ def weighted(power: float) -> Correct:
   def correct(
     candidate: Candidate, before: list[Known], now: Sequence[Known] = ()
   ) -> float:
-    known = [*before, *now]
-    if not known:
-      return candidate.predicted_ms
-    others = np.asarray([network.genotype for network in known])
-    differing = (others != np.asarray(candidate.genotype)).sum(1)
-    ratios = [network.measured_ms / network.predicted_ms for network in known]
-    weights = (1.0 + differing) ** -power
-    mean = np.average(np.log(ratios), weights=weights)
-    return float(candidate.predicted_ms * np.exp(mean))
+    ratio = settle._ratio(candidate.genotype, [*before, *now], power)
+    return candidate.predicted_ms * ratio
 
   return correct
 

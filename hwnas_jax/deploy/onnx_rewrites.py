@@ -313,10 +313,10 @@ def _scan(use: Use, *values: jax.Array) -> list[jax.Array]:
   params = use.params
   length = params["length"]
   demand(whole(length), "a loop over the batch")
-  body = core.jaxpr_as_fun(params["jaxpr"])
+  inner = params["jaxpr"]
+  body = core.jaxpr_as_fun(inner)
   # Versions of JAX name the numbers differently. Rows and what is stacked have
   # an axis more outside the loop than in its body.
-  inner = params["jaxpr"]
   num_rows = _deeper(use.ins, inner.in_avals)
   num_carry = len(use.outs) - _deeper(use.outs, inner.out_avals)
   last = len(values) - num_rows

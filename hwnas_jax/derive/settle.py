@@ -235,17 +235,19 @@ def _corrected_ms(
   )
 
 
-def _ratio(genotype: Genotype, known: Sequence[Known]) -> float:
+def _ratio(
+  genotype: Genotype, known: Sequence[Known], power: float = 2.0
+) -> float:
   """Measured over predicted latency of known networks, of similar ones most.
 
-  The mean of log(measured / predicted) with weights 1 / (1 + d)^2, where d
+  The mean of log(measured / predicted) with weights 1 / (1 + d)^power, where d
   choices differ. The nearest one alone is worse: of many candidates those whose
   nearest one was measured too slow would be taken for those that fill a budget.
   """
   if not known:
     return 1.0
   others = np.asarray([network.genotype for network in known])
-  weights = (1.0 + (others != np.asarray(genotype)).sum(1)) ** -2
+  weights = (1.0 + (others != np.asarray(genotype)).sum(1)) ** -power
   ratios = [network.measured_ms / network.predicted_ms for network in known]
   return float(np.exp(np.average(np.log(ratios), weights=weights)))
 

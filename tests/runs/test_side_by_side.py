@@ -95,7 +95,6 @@ def test_a_signal_stops_all_and_the_same_call_goes_on(
     return save(directory, step, *rest)
 
   monkeypatch.setattr(loop, "StopSignal", Heard)
-
   monkeypatch.setattr(loop.checkpoint, "save", stopping)
   with pytest.raises(loop.Stopped, match="stopped at step 4 of 4"):
     train(tmp_path)
