@@ -168,6 +168,8 @@ def compare(
     say(f"   prepared {name}: {str(about[name])[:300]}")
     save(record)
 
+  for bfloat16 in (False, True):
+    programs.start(kind, bfloat16)  # both compile at once, on the host
   add("ours float32", programs.get, kind)
   add("ours bfloat16", programs.get, kind, True)
   record["memory_after_ours"] = _device_memory()
