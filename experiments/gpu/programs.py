@@ -1,15 +1,17 @@
 """Our search steps, compiled: the configs, and programs by kind."""
 
 import concurrent.futures
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import hwnas_jax as hw
 from experiments.benchmarks import supernet as benchmark
-from experiments.benchmarks.program import build
-from experiments.gpu.runner import Record
+from experiments.benchmarks.program import Program, build
+from experiments.gpu.runner import Record, say
 from hwnas_jax.config import problem as problems
 from hwnas_jax.config.fields import Config
+from hwnas_jax.nets.conv import tracing_for
 
 TWINS = (*benchmark.SMALL, *benchmark.BIG)  # kinds with a step in PyTorch
 
@@ -56,30 +58,66 @@ def shrink(config: Any) -> None:
     config.derive.update(num_cells=0, channels=0)
 
 
+class Form(NamedTuple):
+  """How our step is compiled.
+
+  shifted: depthwise convolutions are sums of shifted images, and dense ones
+    have their own backward pass, as on a CPU; else both are
+    `lax.conv_general_dilated`, as the library compiles them for a GPU.
+  """
+
+  bfloat16: bool = False
+  shifted: bool = False
+
+  @property
+  def name(self) -> str:
+    """Such as "ours float32 shifted"."""
+    dtype = "bfloat16" if self.bfloat16 else "float32"
+    return f"ours {dtype}{' shifted' if self.shifted else ''}"
+
+
+def forms(args: Any) -> list[Form]:
+  """Those of --forms, of each both precisions."""
+  return [
+    Form(bfloat16, name == "shifted")
+    for name in args.forms.split(",")
+    for bfloat16 in (False, True)
+  ]
+
+
 class Programs:
-  """Our compiled steps by (kind, bfloat16), each compiled once."""
+  """Our compiled steps by (kind, form), each compiled once."""
 
   def __init__(self, args: Any) -> None:
     """Nothing is compiled yet."""
     self._args = args
     self._pool = concurrent.futures.ThreadPoolExecutor(4)
-    self._futures: dict[tuple[str, bool], Any] = {}
+    self._futures: dict[tuple[str, Form], Any] = {}
 
-  def start(self, kind: str, bfloat16: bool = False) -> Any:
+  def start(self, kind: str, form: Form) -> Any:
     """Compiles beside what runs; compile seconds then are of a busy host."""
-    name = kind, bfloat16
+    name = kind, form
     if name not in self._futures:
-      config = make_config(kind, self._args, bfloat16)
-      self._futures[name] = self._pool.submit(build, config)
+      config = make_config(kind, self._args, form.bfloat16)
+      self._futures[name] = self._pool.submit(_build, config, form.shifted)
     return self._futures[name]
 
   def wait(self, timeout_s: float | None = None) -> None:
     """Until nothing is compiled, so that what is timed runs alone."""
     concurrent.futures.wait(self._futures.values(), timeout_s)
 
-  def get(self, kind: str, bfloat16: bool = False) -> Way:
-    """Waits for it."""
-    beside = (kind, bfloat16) in self._futures
-    program = self.start(kind, bfloat16).result()
+  def get(self, kind: str, form: Form) -> Way:
+    """Waits for it, and runs its first block, which may take minutes."""
+    beside = (kind, form) in self._futures
+    program = self.start(kind, form).result()
     program.about.setdefault("compiled_beside_other_work", beside)
+    say(f"   compiled {form.name}: {program.about}")
+    start = time.perf_counter()
+    program.block()
+    program.about["first_block_s"] = time.perf_counter() - start
     return Way(program.block, program.about)
+
+
+def _build(config: Config, shifted: bool) -> Program:
+  with tracing_for("cpu" if shifted else ""):
+    return build(config)

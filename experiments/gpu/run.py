@@ -39,6 +39,9 @@ def parse() -> argparse.Namespace:
   parser.add_argument("--smoke", action="store_true", help="tiny, on a CPU")
   parser.add_argument("--rounds", type=int, default=10)
   parser.add_argument("--block", type=int, default=10, help="steps a dispatch")
+  parser.add_argument(
+    "--forms", default="lax", help="of our convolutions: lax, shifted or both"
+  )
   parser.add_argument("--networks", type=int, default=20)
   parser.add_argument("--held_out", type=int, default=10)
   parser.add_argument("--search_steps", type=int, default=6000)
@@ -129,8 +132,8 @@ def main() -> None:
       done = runner.read(args.out / "c_big.json")["pieces"]
       for kind in steps.AHEAD:
         if done.get(kind, {}).get("state") != "done":
-          programs.start(kind)
-          programs.start(kind, bfloat16=True)
+          for form in compiled.forms(args):
+            programs.start(kind, form)
 
   stages = {
     "a": lambda: checks.pieces(args),

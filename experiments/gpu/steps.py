@@ -17,7 +17,13 @@ import jax
 import numpy as np
 
 from experiments.benchmarks import supernet as benchmark
-from experiments.gpu.programs import TWINS, Programs, Way, make_config
+from experiments.gpu.programs import (
+  TWINS,
+  Programs,
+  Way,
+  forms,
+  make_config,
+)
 from experiments.gpu.runner import Piece, Record, Save, guarded, say
 from hwnas_jax.config import problem as problems
 from hwnas_jax.config.fields import Config
@@ -168,10 +174,8 @@ def compare(
     say(f"   prepared {name}: {str(about[name])[:300]}")
     save(record)
 
-  for bfloat16 in (False, True):
-    programs.start(kind, bfloat16)  # both compile at once, on the host
-  add("ours float32", programs.get, kind)
-  add("ours bfloat16", programs.get, kind, True)
+  for form in forms(args):
+    add(form.name, programs.get, kind, form)
   record["memory_after_ours"] = _device_memory()
   if kind not in TWINS:
     record["torch"] = "no twin of this supernet exists"
