@@ -7,18 +7,23 @@
   python -m experiments.families.run report fashion_mnist \\
     --workdir=runs/fashion_trained
   python -m experiments.families.run draw fashion_mnist
+  python -m experiments.families.run train_missing fashion_mnist \\
+    --data=npz:PATH --workdir=runs/missing
+  python -m experiments.families.run add fashion_mnist --workdir=runs/missing
 
 From the repository root. PATH is a .npz of the data set (`hwnas_jax.data`).
 `choose` searches, and chooses a network of each role at six latency budgets of
 this device (choices.json); `train` trains them, on any machine and in several
 processes; `report` joins both in results.json, and draws figure.png and the
-table of README.md. All resume. --smoke is a tiny size that shows that it runs.
+table of README.md. `train_missing` trains the networks that results.json has no
+accuracy of, and `add` adds them. All resume. --smoke is a tiny size that shows
+that it runs.
 """
 
 import argparse
 import pathlib
 
-from experiments.families import choose, report, sizes, train
+from experiments.families import choose, missing, report, sizes, train
 from hwnas_jax.io import readers
 
 HERE = pathlib.Path(__file__).parent
@@ -29,12 +34,12 @@ def parse() -> argparse.Namespace:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  commands = ("choose", "train", "report", "draw")
+  commands = ("choose", "train", "report", "draw", "train_missing", "add")
   parser.add_argument("command", choices=commands)
   parser.add_argument("name", choices=sizes.SIZES)
   parser.add_argument("--data", help="default: TFDS's")
   parser.add_argument("--workdir", type=pathlib.Path)
-  parser.add_argument("--part", default="0/1", help="of the budgets: i/n")
+  parser.add_argument("--part", default="0/1", help="of the work: i/n")
   parser.add_argument("--out", type=pathlib.Path, help="default: beside this")
   parser.add_argument("--smoke", action="store_true")
   args = parser.parse_args()
@@ -48,15 +53,19 @@ def main() -> None:
   """Runs the command."""
   args = parse()
   out = args.out or HERE / args.name
-  choices = out / "choices.json"
+  choices, results = out / "choices.json", out / "results.json"
   if args.command == "choose":
     choose.choose(args, choices)
   elif args.command == "train":
     train.train(args, choices)
   elif args.command == "report":
     report.report(choices, args.workdir, out)
+  elif args.command == "train_missing":
+    missing.train(args, results)
+  elif args.command == "add":
+    missing.add(results, args.workdir)
   else:
-    report.draw(readers.read_json(out / "results.json"), out)
+    report.draw(readers.read_json(results), out)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,70 @@
+"""Trains what results.json has no accuracy of, and adds it there."""
+
+import pathlib
+import time
+from typing import Any
+
+from msgspec.structs import replace
+
+from experiments.families import report, sizes
+from hwnas_jax.config import problem as problems
+from hwnas_jax.core.types import Genotype
+from hwnas_jax.data import load
+from hwnas_jax.io import readers, records, versions, writers
+from hwnas_jax.io.run_folder import RunFolder
+from hwnas_jax.runs import training
+from hwnas_jax.spaces import architecture
+from hwnas_jax.spaces.spec import Space
+
+
+def train(args: Any, results: pathlib.Path) -> None:
+  """Trains every n-th network; writes WORKDIR/<id>.json of each.
+
+  Those of the smallest budgets come first.
+  """
+  config = problems.resolve(sizes.make_config(args))
+  dataset = load.load(args.data)
+  net = problems.make_nets(config, dataset).derived
+  full = replace(config, train=sizes.recipe(args, False))
+  part, parts = (int(number) for number in args.part.split("/"))
+  untrained = _untrained(net.space(), readers.read_json(results))
+  for name, genotype in list(untrained.items())[part::parts]:
+    start, folder = time.monotonic(), RunFolder.at(args.workdir / name)
+    (trained,) = training.train(full, folder, dataset, net, [genotype])
+    document = {
+      "id": name,
+      "test": list(trained.test_accuracies),
+      "recipe": records.to_json(full.train),
+      "train_images": len(dataset.train.labels),
+      "versions": versions.versions(),
+      "device": records.to_json(versions.device_fingerprint()),
+      "wall_s_of_last_process": time.monotonic() - start,
+    }
+    writers.write_json(args.workdir / f"{name}.json", document)
+
+
+def _untrained(space: Space, results: dict[str, Any]) -> dict[str, Genotype]:
+  """{id: genotype} of the networks that have a role and no accuracy."""
+  genotypes = {}
+  for row in results["budgets"]:
+    for role, name in row["ids"].items():
+      stored = row["finalists" if role == "finalist" else role]
+      for genotype in (architecture.from_json(space, each) for each in stored):
+        same = architecture.identity(space, genotype) == name
+        if same and name not in row["test"]:
+          genotypes[name] = genotype
+  return genotypes
+
+
+def add(results: pathlib.Path, trained: pathlib.Path) -> None:
+  """Adds WORKDIR's accuracies to results.json, and draws it anew."""
+  document = readers.read_json(results)
+  for path in sorted(trained.glob("*.json")):
+    network = readers.read_json(path)
+    for row in document["budgets"]:
+      if network["id"] in row["ids"].values():
+        row["test"][network["id"]] = network["test"]
+    document["trainings"].append(network)
+  document["comparison"] = [report.compare(row) for row in document["budgets"]]
+  writers.write_json(results, document)
+  report.draw(document, results.parent)
