@@ -172,9 +172,9 @@ def inherited(
   problem, dataset = finished.problem, finished.dataset
   net, dtype = problem.nets.derived, problem.config.precision
   network = make_network(net, genotype, "train")
-  shared = inherit(
-    problem.nets.supernet, genotype, finished.searched.state.weights
-  )
+  # Of NumPy's arrays no slice is compiled.
+  supernet = jax.device_get(finished.searched.state.weights)
+  shared = inherit(problem.nets.supernet, genotype, supernet)
   augment = jax.jit(
     functools.partial(
       normalise,
