@@ -12,7 +12,7 @@ which is exact too (docs/methods.md#exact-search-under-budgets).
 import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -83,19 +83,34 @@ def best(
   Raises:
     ValueError: there is no such rule.
   """
+  return list(
+    itertools.islice(in_order(space, rule, scores, constraints), count)
+  )
+
+
+def in_order(
+  space: Space,
+  rule: str,
+  scores: np.ndarray,
+  constraints: Sequence[Constraint],
+) -> Iterator[Genotype]:
+  """All of `best`, best first; each costs an integer program when it is next.
+
+  Args:
+    space, rule, scores, constraints: as those of `best`.
+
+  Raises:
+    ValueError: there is no such rule.
+  """
   size = math.prod(int(n) for n in space.allowed().sum(1))
   if rule == "argmax" and size <= ENUMERATED:
-    return _enumerate(space, scores, constraints, count)
+    yield from _enumerate(space, scores, constraints)
+    return
   program = _program(space, rule)
-  genotypes: list[Genotype] = []
   cuts: list[np.ndarray] = []
-  while len(genotypes) < count:
-    chosen = _solve(program, scores, constraints, cuts)
-    if chosen is None:
-      break
+  while (chosen := _solve(program, scores, constraints, cuts)) is not None:
     cuts.append(chosen)
-    genotypes.append(_genotype(chosen.reshape(space.shape)))
-  return genotypes
+    yield _genotype(chosen.reshape(space.shape))
 
 
 @functools.cache
@@ -109,15 +124,14 @@ def _enumerate(
   space: Space,
   scores: np.ndarray,
   constraints: Sequence[Constraint],
-  count: int,
-) -> list[Genotype]:
+) -> Iterator[Genotype]:
   rows = _all(space)
   fits = np.ones(len(rows), bool)
   for c in constraints:
     fits &= c.base + _sum(c.cost, rows) <= c.budget
   rows = rows[fits]
-  order = np.argsort(-_sum(scores, rows), kind="stable")[:count]
-  return [tuple(int(o) for o in row) for row in rows[order]]
+  order = np.argsort(-_sum(scores, rows), kind="stable")
+  return (tuple(int(o) for o in rows[i]) for i in order)
 
 
 def _sum(values: np.ndarray, rows: np.ndarray) -> np.ndarray:

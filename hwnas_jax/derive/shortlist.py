@@ -14,13 +14,20 @@ A query goes from a family and a budget to one network in five steps:
    the most accurate of these finalists is the answer (`finalists`).
 """
 
+import collections
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from hwnas_jax.core.types import Genotype
-from hwnas_jax.derive.exact import Constraint, at_least, best, spent
+from hwnas_jax.derive.exact import (
+  Constraint,
+  at_least,
+  best,
+  in_order,
+  spent,
+)
 from hwnas_jax.spaces.spec import Space
 
 NUM_SCALES = 16  # of a query's logits, and the least scale
@@ -93,13 +100,30 @@ def shortlist(
   filling = list(constraints)
   if constraints and constraints[0].name == "latency":
     filling.append(at_least(constraints[0], 1 - BAND))
-  by_scale = [best(space, rule, rows, filling, per_scale) for rows in scores]
-  if len(by_scale[0]) < per_scale and len(filling) > len(constraints):
+  orders = [in_order(space, rule, rows, filling) for rows in scores]
+  first = list(itertools.islice(orders[0], per_scale))
+  if len(first) < per_scale and len(filling) > len(constraints):
     slow = best(space, rule, constraints[0].cost, constraints, MOST)
-    by_scale = [_likeliest(rows, slow) for rows in scores]
-  in_turn = itertools.chain(*itertools.zip_longest(*by_scale))
-  listed = dict.fromkeys(g for g in in_turn if g is not None)
-  return list(listed)[:MOST]
+    by_scale = [iter(_likeliest(rows, slow)) for rows in scores]
+  else:
+    others = [itertools.islice(order, per_scale) for order in orders[1:]]
+    by_scale = [iter(first), *others]
+  listed: dict[Genotype, None] = {}
+  for genotype in _in_turn(by_scale):
+    listed[genotype] = None
+    if len(listed) == MOST:
+      break
+  return list(listed)
+
+
+def _in_turn(orders: Iterable[Iterator[Genotype]]) -> Iterator[Genotype]:
+  """The first of each, then the second of each, and so on."""
+  waiting = collections.deque(orders)
+  while waiting:
+    order = waiting.popleft()
+    for genotype in itertools.islice(order, 1):
+      yield genotype
+      waiting.append(order)
 
 
 def _likeliest(
