@@ -4,8 +4,8 @@
   python -m experiments.queries.seconds --workdir=RUN --cache=CACHE
 
 `python -m hwnas_jax.query` is timed from its start to its end, for budgets of
-30 to 90 % of the largest architecture's latency, in turns. Every query finds the
-run folder and JAX's cache as the main job left them. CACHE has its own path
+30 to 90 % of the largest architecture's latency, in turns. Every query finds
+the run folder and JAX's cache as the main job left them. CACHE has its own path
 again each time: JAX's keys depend on it. After a stop the same command goes on.
 """
 
@@ -71,7 +71,7 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     "largest_s": float(seconds.max()),
     f"within_{GOAL_S:.0f}_s": int((seconds <= GOAL_S).sum()),
     "by_networks_measured": {
-      str(n): [round(s, 1) for s in sorted(seconds[counts == n])]
+      str(n): sorted(seconds[counts == n].round(1).tolist())
       for n in sorted(set(counts.tolist()))
     },
   }
