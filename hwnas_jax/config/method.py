@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -254,13 +255,16 @@ def make_search(
   """
   spans = make_phases(config)
   count = config.search.steps_per_dispatch
-  placed = devices.everywhere(devices.make_mesh(config.devices))
+  mesh = devices.make_mesh(config.devices)
+  copies = devices.copies(mesh)
+  data: Any = SearchData._make(len(SearchData._fields) * [copies])
+  data = data._replace(windows=devices.along(mesh, 1))
   compiled = {
     phase: jit(
       repeat(make_step(parts, settings, phase), count),
       large=settings.large,
       donate_argnums=0,
-      **placed,
+      **devices.everywhere(mesh, (copies, data, copies)),
     )
     for phase in phases.different(spans)
   }
@@ -271,7 +275,8 @@ def make_search(
     phase = phases.current(spans, int(state.step))
     return compiled[phase](state, data, table)
 
-  return jit(functools.partial(init_state, parts, spans), **placed), dispatch
+  init = functools.partial(init_state, parts, spans)
+  return jit(init, **devices.everywhere(mesh)), dispatch
 
 
 def make_search_data(

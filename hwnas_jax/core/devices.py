@@ -6,9 +6,11 @@ depend on the number of devices. The result is one device's, up to rounding.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import jax
+import numpy as np
 from jax import lax
 from jax.sharding import (
   AxisType,
@@ -65,11 +67,12 @@ def make_mesh(count: int) -> Mesh | None:
 
 def place(tree: Any, where: Where) -> Any:
   """A tree of arrays with a copy of it on each device of a step."""
-  sharding = _copies(where)
+  sharding = copies(where)
   return tree if sharding is None else put(tree, sharding)
 
 
-def _copies(where: Where) -> Sharding | None:
+def copies(where: Where) -> Sharding | None:
+  """The sharding of what `place` places; None of the first device."""
   if isinstance(where, Mesh):
     return NamedSharding(where, PartitionSpec())
   return None if where is None else SingleDeviceSharding(where)
@@ -110,13 +113,59 @@ def split(batch: Array, mesh: Mesh | None) -> Array:
   """A batch [B, ...] with B / devices examples on each; inside jit."""
   if mesh is None:
     return batch
-  sharding = NamedSharding(mesh, PartitionSpec(_EXAMPLES))
-  return lax.with_sharding_constraint(batch, sharding)
+  return lax.with_sharding_constraint(batch, _split(mesh, 0))
 
 
-def everywhere(where: Where) -> dict[str, Any]:
-  """Options of `jit`: its arguments and results are as `place` gives them."""
-  sharding = _copies(where)
+def along(where: Where, axis: int) -> Sharding | None:
+  """The sharding of a batch whose examples lie along an axis."""
+  return _split(where, axis) if isinstance(where, Mesh) else copies(where)
+
+
+def _split(mesh: Mesh, axis: int) -> NamedSharding:
+  return NamedSharding(mesh, PartitionSpec(*axis * [None], _EXAMPLES))
+
+
+def count(where: Where) -> int:
+  """How many devices."""
+  return where.size if isinstance(where, Mesh) else 1
+
+
+def own_parts(where: Where) -> list[int]:
+  """Which parts of a batch are on this process's devices, of `count`."""
+  if not isinstance(where, Mesh):
+    return [0]
+  here = jax.process_index()
+  owners = [device.process_index for device in where.devices.flat]
+  return [part for part, owner in enumerate(owners) if owner == here]
+
+
+def join(parts: Sequence[np.ndarray], where: Where, axis: int) -> Array:
+  """A batch that is split along an axis, of this process's parts of it.
+
+  Args:
+    parts: of equal shape, in the order of `own_parts`.
+    where: the devices.
+    axis: along which the examples lie.
+  """
+  if not isinstance(where, Mesh):
+    return jax.device_put(parts[0], copies(where))
+  used = [where.devices.flat[part] for part in own_parts(where)]
+  pieces = [jax.device_put(x, d) for x, d in zip(parts, used, strict=True)]
+  shape = [*parts[0].shape]
+  shape[axis] *= where.size
+  return jax.make_array_from_single_device_arrays(
+    tuple(shape), _split(where, axis), pieces
+  )
+
+
+def everywhere(where: Where, inputs: Any = None) -> dict[str, Any]:
+  """Options of `jit`: its arguments and results are as `place` gives them.
+
+  Args:
+    where: the devices.
+    inputs: shardings of the arguments, where some are split (`along`).
+  """
+  sharding = copies(where)
   if sharding is None:
     return {}
-  return {"in_shardings": sharding, "out_shardings": sharding}
+  return {"in_shardings": inputs or sharding, "out_shardings": sharding}

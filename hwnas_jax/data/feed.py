@@ -13,13 +13,15 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hwnas_jax.core import devices
+from hwnas_jax.core.devices import Where
 from hwnas_jax.data.arrays import Split, Window, round_keys
 from hwnas_jax.data.order import Order
 from hwnas_jax.data.streamed import Reader, Streamed
@@ -88,7 +90,9 @@ class Feed:
   """Gives each dispatch its window, and reads the next ones meanwhile.
 
   Up to three windows are on the device: the one in use, the next one, and one
-  that is copied. Close it when all is done, or its workers stay.
+  that is copied. Of several devices each has its part of every batch, and a
+  process reads the parts of its own. Close it when all is done, or its workers
+  stay.
 
   Attributes:
     wait_share: Of the time between the last two windows, or since the feed was
@@ -96,15 +100,21 @@ class Feed:
   """
 
   def __init__(
-    self, keys: tuple[jax.Array, ...], splits: tuple[Streamed, ...], of: Length
+    self,
+    keys: tuple[jax.Array, ...],
+    splits: tuple[Streamed, ...],
+    of: Length,
+    where: Where = None,
   ) -> None:
     """Reads nothing yet.
 
     Args:
       keys: Of the order of each level.
       splits: The examples of each level.
-      of: Length of the run.
+      of: Length of the run; the devices divide its batch.
+      where: The devices of the steps.
     """
+    self._where = where
     self._levels = tuple(
       (draw(key, split, of), split)
       for key, split in zip(keys, splits, strict=True)
@@ -130,7 +140,7 @@ class Feed:
     if self._at != (step, levels):
       self.close()
       self._open = iter(self._pipeline(step, levels))
-    windows = tuple(Window(*window) for window in next(self._open))
+    windows = next(self._open)
     self._at = step + self._length.steps_per_dispatch, levels
     now = time.monotonic()
     self.wait_share = (now - start) / max(now - self._last, 1e-9)
@@ -149,22 +159,39 @@ class Feed:
   def _pipeline(self, step: int, levels: tuple[int, ...]) -> Any:
     import grain
 
+    parts, total = devices.own_parts(self._where), devices.count(self._where)
     batches = [
-      grain.MapDataset.source(drawn)
-      .random_map(Changed(split.view), seed=drawn.seed)
-      .batch(self._length.batch_size)
-      for drawn, split in (self._levels[level] for level in levels)
+      examples.slice(slice(part, None, total))
+      for examples in (self._in_parts(level, total) for level in levels)
+      for part in parts
     ]
     steps = grain.experimental.ZipMapDataset(batches).slice(
       slice(step, self._length.num_steps)
     )
     workers = self._levels[0][1].workers
     read = _in_workers(steps, workers).batch(self._length.steps_per_dispatch)
-    # No device is named: arrays that are bound to one would make the steps
-    # compile again when the state that they return is bound to it too.
-    return grain.experimental.device_put(
-      read, None, cpu_buffer_size=1, device_buffer_size=1
+    ready = grain.experimental.ThreadPrefetchIterDataset
+    # One window is read, one copied, and one used at any time.
+    copied = ready(read, prefetch_buffer_size=1).map(self._join)
+    return ready(copied, prefetch_buffer_size=1)
+
+  def _in_parts(self, level: int, total: int) -> Any:
+    """The parts of a level's batches, one after another."""
+    import grain
+
+    drawn, split = self._levels[level]
+    changed = grain.MapDataset.source(drawn).random_map(
+      Changed(split.view), seed=drawn.seed
     )
+    return changed.batch(self._length.batch_size // total)
+
+  def _join(self, read: tuple[Any, ...]) -> tuple[Window, ...]:
+    """Windows on the devices, of what was read of each level and part."""
+    count = len(devices.own_parts(self._where))
+    levels = [read[i : i + count] for i in range(0, len(read), count)]
+    # Where no device is named, none is here either: arrays that are bound to
+    # one would make the steps compile again when their state is bound to it.
+    return tuple(Window(*_joined(parts, self._where, 1)) for parts in levels)
 
 
 def _in_workers(batches: Any, workers: int) -> Any:
@@ -197,20 +224,31 @@ def _end_with_parent(worker: int, workers: int) -> None:
   threading.Thread(target=watch, daemon=True).start()
 
 
+def _joined(parts: Sequence[Any], where: Where, axis: int) -> list[jax.Array]:
+  """Images and labels on the devices, of (images, labels) of each part."""
+  return [devices.join(x, where, axis) for x in zip(*parts, strict=True)]
+
+
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class _Rows:
-  """The examples of a split, in order."""
+  """(image, label) of each example, in order, and as many more as fill up."""
 
   split: Streamed
+  batch_size: int
 
   def __len__(self) -> int:
-    return len(self.split)
+    return -(-len(self.split) // self.batch_size) * self.batch_size
 
-  def __getitem__(self, row: int) -> Encoded:
-    return self.split.reader[int(self.split.rows[row])]
+  def __getitem__(self, row: int) -> tuple[np.ndarray, Any]:
+    split = self.split
+    if row >= len(split):
+      return np.zeros(split.image, np.uint8), np.int32(-1)
+    return Seen(split.view)(split.reader[int(split.rows[row])])
 
 
-def in_order(split: Streamed, batch_size: int) -> Generator[Split]:
+def in_order(
+  split: Streamed, batch_size: int, where: Where = None
+) -> Generator[Split]:
   """Every example of a split once, without anything random.
 
   All batches have one size: the last one is filled up with black images of the
@@ -218,29 +256,32 @@ def in_order(split: Streamed, batch_size: int) -> Generator[Split]:
 
   Args:
     split: To read.
-    batch_size: Examples at once.
+    batch_size: Examples at once; the devices divide it.
+    where: The devices; each gets its part of a batch, and a process reads the
+      parts of its own.
 
   Yields:
     Images uint8[batch_size, H, W, C] and labels int32[batch_size], on the
-    device.
+    devices.
   """
   import grain
 
-  batches = (
-    grain.MapDataset.source(_Rows(split))
-    .map(Seen(split.view))
-    .batch(batch_size)
+  total = devices.count(where)
+  in_parts = grain.MapDataset.source(_Rows(split, batch_size)).batch(
+    batch_size // total
+  )
+  batches = grain.experimental.ZipMapDataset(
+    [
+      in_parts.slice(slice(part, None, total))
+      for part in devices.own_parts(where)
+    ]
   )
   # Fewer workers than batches: to start one takes longer than to read a batch.
   workers = min(split.workers, len(batches) // 4)
   iterator = iter(_in_workers(batches, workers))
   try:
-    for images, labels in iterator:
-      lacks = batch_size - len(labels)
-      yield Split(
-        jnp.asarray(np.pad(images, ((0, lacks), (0, 0), (0, 0), (0, 0)))),
-        jnp.asarray(np.pad(labels, (0, lacks), constant_values=-1)),
-      )
+    for parts in iterator:
+      yield Split(*_joined(parts, where, 0))
   finally:
     iterator.close()
     del iterator

@@ -5,9 +5,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Sharding
 
 from hwnas_jax.config import method
 from hwnas_jax.config.fields import Config
+from hwnas_jax.core import devices
+from hwnas_jax.core.devices import Where
 from hwnas_jax.core.types import Array, Params
 from hwnas_jax.data import feed
 from hwnas_jax.data.arrays import Dataset, Examples, Split, Window, size
@@ -51,6 +54,7 @@ class SearchFeed:
         tuple(losses.order_key(key, level) for level in range(count)),
         tuple(dataset.train.subset(rows[level]) for level in range(count)),
         _length(config.search),
+        devices.make_mesh(config.devices),
       )
 
   def at(self, step: int) -> Given:
@@ -73,19 +77,22 @@ class SearchFeed:
 class TrainFeed:
   """Gives each dispatch of a training its examples."""
 
-  def __init__(self, config: Config, split: Examples, key: Array) -> None:
+  def __init__(
+    self, config: Config, split: Examples, key: Array, where: Where
+  ) -> None:
     """Reads nothing yet.
 
     Args:
       config: checked; the recipe is `config.train`.
-      split: to train on.
+      split: to train on; what is in memory is placed already.
       key: `TrainState.key`.
+      where: the devices of the steps.
     """
     self._split = split
     self._feed = None
     if isinstance(split, Streamed):
       keys = (train_step.order_key(key),)
-      self._feed = Feed(keys, (split,), _length(config.train))
+      self._feed = Feed(keys, (split,), _length(config.train), where)
 
   def at(self, step: int) -> Given:
     """The data of the dispatch that begins at a step."""
@@ -98,6 +105,20 @@ class TrainFeed:
     """Ends the workers."""
     if self._feed is not None:
       self._feed.close()
+
+
+def sharding(examples: Examples, where: Where, axis: int) -> Sharding | None:
+  """Of what a dispatch or an evaluation is given.
+
+  Args:
+    examples: a streamed batch is split over the devices; a split in memory has
+      a copy on each.
+    where: the devices.
+    axis: of a batch, along which its examples lie.
+  """
+  if isinstance(examples, Streamed):
+    return devices.along(where, axis)
+  return devices.copies(where)
 
 
 def _length(part: Any) -> Length:
@@ -129,7 +150,8 @@ def _shapes(split: Streamed, rows: tuple[int, ...]) -> tuple[Any, Any]:
 
 
 def _chunk(config: Config, split: Streamed) -> int:
-  return min(config.train.batch_size, len(split))
+  devices_divide = -(-len(split) // config.devices) * config.devices
+  return min(config.train.batch_size, devices_divide)
 
 
 def accuracy(
@@ -138,6 +160,7 @@ def accuracy(
   params: Params,
   stats: Params,
   split: Examples,
+  where: Where = None,
 ) -> float:
   """The accuracy of a network on a whole split, a share of 1.
 
@@ -146,12 +169,14 @@ def accuracy(
     evaluate: of `train.evaluate`, compiled for `evaluated(config, split)`.
     params: the network's weights.
     stats: its BN statistics.
-    split: the examples.
+    split: the examples; those in memory are placed already.
+    where: the devices of `evaluate`.
   """
   if not isinstance(split, Streamed):
     return float(evaluate(params, stats, split))
   chunk, hits = _chunk(config, split), 0
-  with contextlib.closing(feed.in_order(split, chunk)) as batches:
+  batches_in_order = feed.in_order(split, chunk, where)
+  with contextlib.closing(batches_in_order) as batches:
     for batch in batches:
       hits += round(float(evaluate(params, stats, batch)) * chunk)
   return hits / size(split)

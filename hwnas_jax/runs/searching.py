@@ -53,7 +53,7 @@ def search(problem: Problem, folder: RunFolder, dataset: Dataset) -> Searched:
 
     def dispatch(state: SearchState) -> tuple[SearchState, dict[str, Any]]:
       given = feed.at(int(state.step))
-      state, metrics = steps(state, devices.place(given.data, mesh), costs)
+      state, metrics = steps(state, given.data, costs)
       metrics[cost] = metrics.pop("expected_cost")
       return state, {**metrics, **given.metrics}
 

@@ -271,18 +271,25 @@ def _compile(setting: _Setting, sized: Sized) -> _Compiled:
   if setting.supernet is not None:
     inherited = inherit(net, genotype, setting.supernet)
     inherited = devices.place(inherited, setting.where)
-  placed = devices.everywhere(setting.where)
+  where = setting.where
+  placed, copies = devices.everywhere(where), devices.copies(where)
+  window = feeding.sharding(dataset.train, where, 1)
+  batch = feeding.sharding(dataset.test, where, 0)
   init = functools.partial(train_step.init_state, network, optimiser)
   state = jax.eval_shape(init, jax.random.key(0), inherited)
   several = repeat(one, config.train.steps_per_dispatch)
-  steps = jit(several, donate_argnums=0, **placed)
+  steps = jit(
+    several,
+    donate_argnums=0,
+    **devices.everywhere(where, (copies, window, copies)),
+  )
   evaluate = jit(
     make_evaluate(
       make_network(net, genotype, "eval"),
       make_normalise(config, dataset),
       config.train.batch_size,
     ),
-    **placed,
+    **devices.everywhere(where, (copies, copies, batch)),
   )
   on: dict[str, arrays.Examples] = {"test": dataset.test, **setting.held_out}
   train = feeding.shapes(config, dataset.train)
@@ -300,11 +307,6 @@ def _compile(setting: _Setting, sized: Sized) -> _Compiled:
     },
     inherited,
   )
-
-
-def _on_all(program: Any, where: Where) -> Any:
-  """A compiled program whose arguments may lie on one device alone."""
-  return lambda *arguments: program(*devices.place(arguments, where))
 
 
 def _job(setting: _Setting, home: NetworkFolder, seed: int) -> loop.Job:
@@ -340,20 +342,19 @@ def _train(
       devices.place(stream(config.seed, f"train {seed}"), setting.where),
       programs.inherited,
     )
-    feed = feeding.TrainFeed(config, dataset.train, state.key)
+    feed = feeding.TrainFeed(config, dataset.train, state.key, setting.where)
 
     def dispatch(state: Any, feed: feeding.TrainFeed = feed) -> tuple:
       given = feed.at(int(state.step))
-      data = devices.place(given.data, setting.where)
-      state, metrics = programs.steps(state, data, variables)
+      state, metrics = programs.steps(state, given.data, variables)
       return state, {**metrics, **given.metrics}
 
     with contextlib.closing(feed):
       state = loop.run(_job(setting, home, seed), dispatch, state, shared)
     for name, (evaluate, split) in programs.evaluate.items():
-      on_all = _on_all(evaluate, setting.where)
+      params, stats = devices.place((state.params, state.stats), setting.where)
       accuracies[name].append(
-        feeding.accuracy(config, on_all, state.params, state.stats, split)
+        feeding.accuracy(config, evaluate, params, stats, split, setting.where)
       )
     if seed == 0 and hosts.leads():
       weights = {"params": state.params, "stats": state.stats}

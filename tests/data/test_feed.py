@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from toy_files import as_records, encoded
 
+from hwnas_jax.core import devices
 from hwnas_jax.data import arrays, feed, load
 from hwnas_jax.data.feed import Feed, Length
 from hwnas_jax.data.streamed import Streaming
@@ -25,11 +26,11 @@ def dataset(tmp_path, **fields):
   return load.load(as_records(tmp_path), None, "8x8", options)
 
 
-def fed(train, start=0, levels=(0,), of=LENGTH):
+def fed(train, start=0, levels=(0,), of=LENGTH, where=None):
   """The windows of each dispatch from a step on."""
   rows = arrays.halves(len(train), 0.5, 0)
   splits = tuple(train.subset(r) for r in rows)
-  with contextlib.closing(Feed(KEYS, splits, of)) as made:
+  with contextlib.closing(Feed(KEYS, splits, of, where)) as made:
     return [
       made.windows(step, levels)
       for step in range(start, of.num_steps, of.steps_per_dispatch)
@@ -54,6 +55,37 @@ def test_any_step_gives_what_an_uninterrupted_run_sees(tmp_path):
   # Each epoch changes an image anew.
   images = np.concatenate([np.asarray(w[0].images) for w in whole])
   assert len({x.tobytes() for x in images.reshape(-1, 192)}) == 240
+
+
+def shards(array):
+  """[(shape, device)] of what lies on each device."""
+  return [(s.data.shape, s.device) for s in array.addressable_shards]
+
+
+def test_each_of_several_devices_gets_its_part(tmp_path):
+  data, mesh = dataset(tmp_path), devices.make_mesh(2)
+  alone, split = (fed(data.train, 4, (0, 1), where=w) for w in (None, mesh))
+  jax.tree.map(np.testing.assert_array_equal, alone, split)
+  parts = [((4, 5, 8, 8, 3), device) for device in jax.devices()[:2]]
+  assert all(shards(w.images) == parts for pair in split for w in pair)
+  (on_second,) = fed(data.train, 20, where=jax.devices()[1])[0]
+  assert shards(on_second.labels) == [((4, 10), jax.devices()[1])]
+  alone, split = (list(feed.in_order(data.test, 8, w)) for w in (None, mesh))
+  jax.tree.map(np.testing.assert_array_equal, alone, split)
+  parts = [((4,), device) for device in jax.devices()[:2]]
+  assert all(shards(batch.labels) == parts for batch in split)
+
+
+def test_a_process_reads_the_parts_of_its_devices(tmp_path, monkeypatch):
+  """The second of two processes, with the second of two devices."""
+  data, mesh, read = dataset(tmp_path), devices.make_mesh(2), []
+  (whole,) = fed(data.train, 20)[0]
+  monkeypatch.setattr(devices, "own_parts", lambda where: [1])
+  monkeypatch.setattr(devices, "join", lambda parts, *_: read.append(parts))
+  fed(data.train, 20, where=mesh)
+  ((images,), (labels,)) = read
+  np.testing.assert_array_equal(images, whole.images[:, 5:])
+  np.testing.assert_array_equal(labels, whole.labels[:, 5:])
 
 
 def test_workers_change_nothing(tmp_path):

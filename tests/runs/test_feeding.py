@@ -83,13 +83,13 @@ def stop_after(monkeypatch, step):
   monkeypatch.setattr(loop.checkpoint, "save", saving)
 
 
-@pytest.mark.parametrize("bilevel", [True, False])
+@pytest.mark.parametrize(("bilevel", "count"), [(True, 1), (False, 2)])
 def test_a_streamed_search_is_that_of_data_on_the_device(
-  name, bilevel, tmp_path
+  name, bilevel, count, tmp_path
 ):
   fields = {"search__bilevel": bilevel}
   whole = search(tmp_path / "a", name, **fields)
-  streamed = search(tmp_path / "b", name, **fields, **STREAMED)
+  streamed = search(tmp_path / "b", name, **fields, **STREAMED, devices=count)
   jax.tree.map(
     lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6),
     *(s.weights | s.controller for s in (whole, streamed)),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from jobs import LONG_S, ROOT, command, environment, here
 from toy_config import config
+from toy_files import as_records
 
 from hwnas_jax.core import devices, hosts
 from hwnas_jax.io import checkpoint
@@ -112,14 +113,43 @@ def test_two_processes_are_killed_and_go_on(tmp_path):
   assert "the first process stopped:" in text(both, 1)
 
 
-def test_a_signal_to_one_process_stops_both(tmp_path):
-  folder = tmp_path / "run"
-  processes = start(folder)
-  await_step(processes, folder, 4)
+def test_streamed_data_and_a_table_that_the_leader_measures(tmp_path):
+  """A signal to one stops both; they go on, and end as one process does."""
+  more = (
+    f"--config.data.name={as_records(tmp_path / 'files')}",
+    "--config.data.in_memory_gib=0",
+    "--config.data.workers=0",
+    "--config.data.resize=8x8",
+    "--config.search.batch_size=8",
+    "--config.train.batch_size=8",
+    "--config.cost.name=latency",
+    "--config.latency.repeats=3",
+    "--config.latency.calibration_networks=0",
+  )
+  both, alone = tmp_path / "both", tmp_path / "alone"
+  processes = start(both, *more)
+  await_step(processes, both, 4)
   os.kill(processes[1].pid, signal.SIGTERM)
   codes = [process.wait(LONG_S) for process in processes]
-  assert codes == [143, 143], text(folder, 0) + text(folder, 1)
-  assert "search: stopped at step" in text(folder, 0)
+  assert codes == [143, 143], text(both, 0) + text(both, 1)
+  assert "search: stopped at step" in text(both, 0)
+  codes = [process.wait(LONG_S) for process in start(both, *more)]
+  assert codes == [0, 0], text(both, 0) + text(both, 1)
+  table = f"--config.latency.table={both / 'table.json'}"
+  here("search", *JOB, *more, table, f"--workdir={alone}")
+  expected, found = weights(alone), weights(both)
+  assert np.abs(found - expected).max() <= 1e-3 * np.abs(expected).max()
+  accuracies = [
+    RunFolder(folder).family().members[0].accuracies for folder in (both, alone)
+  ]
+  assert accuracies[0].test_accuracy == pytest.approx(
+    accuracies[1].test_accuracy, abs=1 / 21
+  )
+  # A finished run again: nothing is done anew.
+  rows = (both / "search/metrics.jsonl").read_bytes()
+  codes = [process.wait(LONG_S) for process in start(both, *more)]
+  assert codes == [0, 0], text(both, 0) + text(both, 1)
+  assert (both / "search/metrics.jsonl").read_bytes() == rows
 
 
 def test_what_one_process_alone_can_do_is_refused(monkeypatch):
