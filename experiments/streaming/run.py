@@ -150,6 +150,8 @@ def steps(args: argparse.Namespace, home: pathlib.Path) -> dict[str, Any]:
       state, metrics = run(state, given.data, problem.costs)
       assert np.isfinite(float(metrics["loss"]))
       step_s.append(time.monotonic() - start)
+      if not number:
+        memory.clear()  # it grows while the first step is compiled
   median = float(np.median(step_s[1:]))  # the first compiles
   return {
     "batch": batch,
