@@ -151,7 +151,9 @@ def main() -> None:
   )
   parser.add_argument("--workdir", type=pathlib.Path, required=True)
   parser.add_argument("--json", type=pathlib.Path, default=HERE / "files.json")
+  parser.add_argument("--part", default="0/1", help="of the files: i/n")
   args = parser.parse_args()
+  part, parts = (int(number) for number in args.part.split("/"))
   base = RunFolder(args.workdir / "base")
   if base.family() is None:
     parser.error("run experiments.faults.kill first: its run is copied")
@@ -166,10 +168,9 @@ def main() -> None:
     if path.is_file() and not set(path.parts) & {*others}
   )
   files.sort(key=lambda p: "checkpoints" in p.parts)  # many: the last
-  for path in files:
-    file = path.relative_to(base.path)
-    if path.name in LOGS or str(file) in done:
-      continue
+  names = [path.relative_to(base.path) for path in files]
+  todo = [n for n in names if n.name not in LOGS and str(n) not in done]
+  for file in todo[part::parts]:
     rows = list(try_file(base, file, wanted))
     results["rows"] += rows
     results["versions"] = versions.versions()
