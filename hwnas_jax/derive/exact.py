@@ -94,7 +94,7 @@ def in_order(
   scores: np.ndarray,
   constraints: Sequence[Constraint],
 ) -> Iterator[Genotype]:
-  """All of `best`, best first; each costs an integer program when it is next.
+  """Every architecture that keeps the budgets, best first, computed as asked for.
 
   Args:
     space, rule, scores, constraints: as those of `best`.
