@@ -10,6 +10,7 @@
 #SBATCH --signal=TERM@180
 #SBATCH --requeue
 
-# The folder is on a file system that all hosts see.
+# The folder is on a file system that all hosts see. Workers are of each process.
 srun --kill-on-bad-exit=1 python -m hwnas_jax.main --distributed \
-  --config=imagenet:gpu8 --config.devices=16 --workdir="$HOME/runs/imagenet"
+  --config=imagenet:gpu8 --config.devices=16 --config.data.workers=7 \
+  --workdir="$HOME/runs/imagenet"

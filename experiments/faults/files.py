@@ -6,7 +6,7 @@ From the repository root, after `experiments.faults.kill`, whose finished run it
 copies; of the networks' folders, all alike, the first one is damaged. Each file
 is emptied, cut in half, replaced by `{}` and by `[]`, deleted, and gets one
 flipped bit in 20 places. After each of these, report, inference, query and the
-main job run, in this order, in this process.
+main job run, in this order, in this process; pictures are not drawn.
 
 A command may name the file, or the folder of checkpoints, in an error of one
 line ("named"); give what it gave before ("same"), since it does not read the
@@ -35,6 +35,7 @@ from hwnas_jax.config import problem as problems
 from hwnas_jax.io import readers, versions, writers
 from hwnas_jax.io.records import Measurement
 from hwnas_jax.io.run_folder import RunFolder
+from hwnas_jax.report import style
 
 HERE = pathlib.Path(__file__).parent
 FLIPS = 20
@@ -63,8 +64,9 @@ def mutations(content: bytes) -> Iterator[tuple[str, bytes | None]]:
 
 
 def measure(genotype: Any) -> Measurement:
-  """A query's measurement, without a clock."""
-  return Measurement(1e-3 * (1 + sum(genotype)), 0.0)
+  """A query's measurement, without a clock: every network fills 1 ms."""
+  del genotype
+  return Measurement(0.95, 0.0)
 
 
 def report(run: RunFolder) -> Any:
@@ -83,7 +85,7 @@ def infer(run: RunFolder) -> Any:
 
 def query(run: RunFolder) -> Any:
   """The answer of a query, ranked without a compilation."""
-  answer = hw.load(run.path).query("100%", measure=measure, judges=("macs",))
+  answer = hw.load(run.path).query("1ms", measure=measure, judges=("macs",))
   return answer.network.id
 
 
@@ -154,6 +156,7 @@ def main() -> None:
   parser.add_argument("--part", default="0/1", help="of the files: i/n")
   args = parser.parse_args()
   part, parts = (int(number) for number in args.part.split("/"))
+  style.to_svg = lambda *_: ""  # most of a command's time
   base = RunFolder(args.workdir / "base")
   if base.family() is None:
     parser.error("run experiments.faults.kill first: its run is copied")

@@ -14,7 +14,9 @@ may the baselines, which are chosen by them.
 --command=query, export, scale or profile kills that command instead, in a copy
 of the finished run; profile only has to end.
 
-Writes kill.json, a row a trial; what is there is not done again.
+A command that ends before its moment comes is no trial of the signal; they go
+on until the signal struck --count times. Writes kill.json, a row a trial; what
+is there is not done again.
 """
 
 import argparse
@@ -155,15 +157,22 @@ def main() -> None:
   results = readers.read_json(args.json) if args.json.exists() else {}
   key = f"{args.command} {args.signal}"
   rows = results.setdefault(key, {"trials": []})
-  base = reference(args) if len(rows["trials"]) < args.count else None
-  for number in range(len(rows["trials"]), args.count):
-    row = trial(args, number, base)
-    print(f"{key} {number}: {row}", flush=True)
-    rows["trials"].append(row)
+  trials, base = rows["trials"], None
+  while sum(struck(row, args.signal) for row in trials) < args.count:
+    base = base or reference(args)
+    row = trial(args, len(trials), base)
+    print(f"{key} {len(trials)}: {row}", flush=True)
+    trials.append(row)
     rows |= {"seconds": base["seconds"], "versions": versions.versions()}
     writers.write_json(args.json, results)
-  fine = sum(row["fine"] for row in rows["trials"])
-  print(f"{key}: {fine} of {len(rows['trials'])} lost nothing")
+  hit = sum(struck(row, args.signal) for row in trials)
+  fine = sum(row["fine"] for row in trials)
+  print(f"{key}: struck {hit} of {len(trials)} times; {fine} lost nothing")
+
+
+def struck(row: dict[str, Any], name: str) -> bool:
+  """Whether the command was stopped by the signal of a name."""
+  return row["first_exit"] in STOPPED[name]
 
 
 if __name__ == "__main__":

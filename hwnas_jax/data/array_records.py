@@ -14,6 +14,7 @@ import msgspec
 
 from hwnas_jax.data.streamed import Opened
 from hwnas_jax.data.view import Encoded
+from hwnas_jax.io import readers
 
 _INDEX = "records.json"
 _SUFFIX = ".array_record"
@@ -168,7 +169,7 @@ def open_records(path: pathlib.Path) -> Opened:
 
 def _read_index(path: pathlib.Path) -> _Index:
   try:
-    return msgspec.json.decode((path / _INDEX).read_bytes(), type=_Index)
+    return msgspec.json.decode(readers.read_bytes(path / _INDEX), type=_Index)
   except (FileNotFoundError, NotADirectoryError) as error:
     raise FileNotFoundError(
       f"{path} has no {_INDEX}: write a data set there by"

@@ -87,7 +87,8 @@ class FolderReader:
   def __getitem__(self, row: int, /) -> Encoded:
     """The content of a file, and its label."""
     file = self.path / self.files[row]
-    return Encoded(file.read_bytes(), int(self.labels[row]), str(file))
+    content = readers.read_bytes(file)
+    return Encoded(content, int(self.labels[row]), str(file))
 
 
 def open_folder(path: pathlib.Path) -> Opened:

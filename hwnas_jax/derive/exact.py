@@ -94,7 +94,7 @@ def in_order(
   scores: np.ndarray,
   constraints: Sequence[Constraint],
 ) -> Iterator[Genotype]:
-  """Every architecture that keeps the budgets, best first, computed as asked for.
+  """Every architecture that keeps the budgets, best first, one at a time.
 
   Args:
     space, rule, scores, constraints: as those of `best`.

@@ -15,7 +15,7 @@ import numpy as np
 
 from hwnas_jax.core import tree
 
-MAX_TEXT_BYTES = 1 << 28  # of a JSON file, and of a file of JSON lines
+MAX_BYTES = 1 << 28  # of a text, such as JSON, and of an image
 # Arrays may be larger than their file by this factor, or by that many bytes:
 # images compress tenfold, an archive that was made to fill the memory a
 # thousandfold.
@@ -25,22 +25,32 @@ _BY_NUMPY = "write it by numpy.savez, or restore a copy"
 _REMEDY = "delete it and run the command that wrote it again, or restore a copy"
 
 
+def read_bytes(path: str | pathlib.Path) -> bytes:
+  """Reads a file as a whole.
+
+  Raises:
+    OSError: it cannot be read.
+    ValueError: it is larger than MAX_BYTES.
+  """
+  path = pathlib.Path(path)
+  size = path.stat().st_size
+  if size > MAX_BYTES:
+    raise ValueError(
+      f"{path} has {size / 1e6:.0f} MB, and at most"
+      f" {MAX_BYTES / 1e6:.0f} MB are read: it is another file, or damaged"
+    )
+  return path.read_bytes()
+
+
 def read_text(path: str | pathlib.Path) -> str:
   """Reads a text file.
 
   Raises:
     OSError: it cannot be read.
-    ValueError: it is larger than MAX_TEXT_BYTES, or is no UTF-8.
+    ValueError: it is larger than MAX_BYTES, or is no UTF-8.
   """
-  path = pathlib.Path(path)
-  size = path.stat().st_size
-  if size > MAX_TEXT_BYTES:
-    raise ValueError(
-      f"{path} has {size / 1e6:.0f} MB, and at most"
-      f" {MAX_TEXT_BYTES / 1e6:.0f} MB are read: it is another file, or damaged"
-    )
   try:
-    return path.read_text(encoding="utf-8")
+    return read_bytes(path).decode()
   except UnicodeDecodeError as error:
     raise ValueError(f"{path} is not text ({error}): {_REMEDY}") from error
 

@@ -4,8 +4,10 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from toy_files import as_records
 
 from hwnas_jax.data import images, load
+from hwnas_jax.io import readers
 
 
 def _pixels(seed, shape=(6, 5, 3)):
@@ -106,6 +108,16 @@ def test_folder_names_the_first_offender(folder, change, message):
   change(folder)
   with pytest.raises(ValueError, match=message):
     load.load(f"folder:{folder}")
+
+
+def test_files_of_any_kind_are_not_read_if_they_are_too_large(
+  folder, tmp_path_factory, monkeypatch
+):
+  records = as_records(tmp_path_factory.mktemp("records"))
+  monkeypatch.setattr(readers, "MAX_BYTES", 50)
+  for name, file in ((f"folder:{folder}", "0.png"), (records, "records.json")):
+    with pytest.raises(ValueError, match=f"{file} has 0 MB, and at most 0 MB"):
+      load.load(name)
 
 
 def test_hidden_folders_are_no_classes(folder):

@@ -37,7 +37,7 @@ def test_a_large_text_is_not_read(tmp_path, monkeypatch):
   path = tmp_path / "table.json"
   path.write_text(json.dumps("a" * 100))
   assert len(readers.read_json(path)) == 100
-  monkeypatch.setattr(readers, "MAX_TEXT_BYTES", 50)
+  monkeypatch.setattr(readers, "MAX_BYTES", 50)
   with pytest.raises(ValueError, match="at most 0 MB are read"):
     readers.read_json(path)
 
