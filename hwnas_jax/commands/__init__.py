@@ -18,7 +18,7 @@ from absl import app, flags, logging
 
 import hwnas_jax
 from hwnas_jax.io.source import BLAME
-from hwnas_jax.io.stop import Stopped
+from hwnas_jax.io.stop import Interrupts, Stopped
 
 # --help lists the flags of a command as those of the main module.
 flags.disclaim_key_flags()
@@ -42,7 +42,7 @@ def start(name: str) -> None:
   any other exception keeps its traceback. docs/reliability.md has the codes.
   """
   _refuse_file()
-  with _one_line(name):
+  with _one_line(name), Interrupts():
     _start(name)
 
 

@@ -7,6 +7,7 @@ from PIL import Image
 from toy_files import as_records
 
 from hwnas_jax.data import images, load
+from hwnas_jax.data.streamed import Streaming
 from hwnas_jax.io import readers
 
 
@@ -117,7 +118,7 @@ def test_files_of_any_kind_are_not_read_if_they_are_too_large(
   monkeypatch.setattr(readers, "MAX_BYTES", 50)
   for name, file in ((f"folder:{folder}", "0.png"), (records, "records.json")):
     with pytest.raises(ValueError, match=f"{file} has 0 MB, and at most 0 MB"):
-      load.load(name)
+      load.load(name, None, "", Streaming(0.0))
 
 
 def test_hidden_folders_are_no_classes(folder):

@@ -1,9 +1,10 @@
 import os
 import signal
+import time
 
 import pytest
 
-from hwnas_jax.io.stop import StopSignal
+from hwnas_jax.io.stop import Interrupts, Stopped, StopSignal
 
 
 @pytest.fixture(autouse=True)
@@ -37,3 +38,64 @@ def test_second_interrupt_interrupts():
     os.kill(os.getpid(), signal.SIGINT)
     os.kill(os.getpid(), signal.SIGINT)
   assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+class Interrupted:
+  """Gets Ctrl-C in its finaliser, whose exceptions Python drops."""
+
+  def __del__(self):
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_a_dropped_interrupt_is_raised_again():
+  give_up_s = time.monotonic() + 30
+  with pytest.raises(KeyboardInterrupt), Interrupts():
+    Interrupted()
+    while time.monotonic() < give_up_s:
+      time.sleep(0.001)
+  assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_another_error_after_an_interrupt_is_the_interrupt():
+  def broken():
+    try:
+      signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+      raise ImportError("initialization failed") from None
+
+  with pytest.raises(KeyboardInterrupt) as caught, Interrupts():
+    broken()
+  assert isinstance(caught.value.__cause__, ImportError)
+
+
+@pytest.mark.parametrize("error", [ValueError, Stopped])
+def test_other_errors_stay_what_they_are(error):
+  with pytest.raises(error), Interrupts():
+    raise error("as it was")
+
+
+def test_a_stop_after_an_interrupt_is_a_stop():
+  with pytest.raises(Stopped), Interrupts():
+    try:
+      signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+      raise Stopped("saved") from None
+
+
+def test_what_is_dropped_is_still_reported(monkeypatch):
+  told = []
+  monkeypatch.setattr("sys.unraisablehook", told.append)
+
+  class Broken:
+    def __del__(self):
+      raise ValueError
+
+  with Interrupts():
+    Broken()
+  assert [what.exc_type for what in told] == [ValueError]
+
+
+def test_an_ignored_interrupt_stays_ignored():
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  with Interrupts():
+    signal.raise_signal(signal.SIGINT)
