@@ -5,6 +5,7 @@ does not judge again. The fit takes a moment and is made again when it is read.
 """
 
 import time
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -17,9 +18,10 @@ from hwnas_jax.core.types import Genotype
 from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.derive import judges
 from hwnas_jax.derive.committee import committee, default
-from hwnas_jax.derive.judges import Evidence
+from hwnas_jax.derive.judges import Evidence, Judged
 from hwnas_jax.derive.shared import SharedWeights
 from hwnas_jax.io.judgements import Judgements
+from hwnas_jax.io.progress import Progress
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.method import surrogate as surrogates
 from hwnas_jax.method.surrogate import Fit, Surrogate
@@ -28,6 +30,7 @@ from hwnas_jax.spaces import architecture, rules
 from hwnas_jax.spaces.spec import Space, Spec
 
 DRAWS, BATCH = 3, 64  # of fresh weights, and images of each
+AT_ONCE = 20  # architectures between two updates of the bar
 TRIES = 4  # random draws for each architecture that is asked for
 
 
@@ -55,7 +58,7 @@ def judge(
   while name := _next_judge(judged):
     start = time.monotonic()
     read = read or evidence(problem, dataset, shared)
-    scores, left_out = judges.judge([name], read, _genotypes(space, judged))
+    scores, left_out = _ask(name, read, _genotypes(space, judged))
     for reason in left_out.values():
       print(f"surrogate: {name} is left out: {reason}")
     finite = {
@@ -82,6 +85,19 @@ def judge(
       f" Spearman {fitted.rank_correlation:.2f}"
     )
   return fitted.surrogate
+
+
+def _ask(name: str, read: Evidence, genotypes: Sequence[Genotype]) -> Judged:
+  """What a judge says, of some architectures at a time, with a bar."""
+  parts: list[Judged] = []
+  with Progress(len(genotypes), f"judge {name}") as progress:
+    for start in range(0, len(genotypes), AT_ONCE):
+      some = genotypes[start : start + AT_ONCE]
+      parts.append(judges.judge([name], read, some))
+      if parts[-1].left_out:
+        return parts[-1]
+      progress.update(start + len(some))
+  return Judged({name: np.concatenate([p.scores[name] for p in parts])}, {})
 
 
 def fit(net: Spec, judged: Judgements) -> Fit:

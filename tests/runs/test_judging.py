@@ -15,6 +15,7 @@ from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.runs import judging, weights
 from hwnas_jax.spaces import architecture
 
+DIGITS = embedded.digits()
 COUNT = 150
 
 
@@ -48,6 +49,7 @@ def asked(monkeypatch):
     return Judged({name: np.where(scores > 5, np.nan, scores)}, {})
 
   monkeypatch.setattr(judges, "judge", judge)
+  monkeypatch.setattr(judging, "AT_ONCE", COUNT)
   return names
 
 
@@ -55,7 +57,7 @@ def test_architectures_are_judged_once_and_the_fit_is_kept(
   made, asked, tmp_path, capsys
 ):
   folder = RunFolder.at(tmp_path)
-  fitted = judging.judge(made, folder, embedded.digits(), None)
+  fitted = judging.judge(made, folder, DIGITS, None)
   # Without jacov the second committee is asked.
   assert asked == ["jacov", "nwot", "shared_loss"]
   judged = folder.judgements()
@@ -69,12 +71,24 @@ def test_architectures_are_judged_once_and_the_fit_is_kept(
   assert f"{COUNT} architectures judged by {names} in" in printed
   assert f"leave-one-out Spearman {correlation}" in printed
   assert judged.rank_correlation > 0.9
-  again = judging.judge(made, folder, embedded.digits(), None)
+  again = judging.judge(made, folder, DIGITS, None)
   assert len(asked) == 3 and capsys.readouterr().out == ""
   np.testing.assert_array_equal(again.pairs, fitted.pairs)
   finished = types.SimpleNamespace(problem=made, folder=folder)
   kind, _ = weights.provide(finished, (3,) * 6, folder.answer("abc"))
   assert kind == "none: the search trained no supernet"
+
+
+def test_architectures_are_judged_some_at_a_time_with_a_bar(
+  made, asked, monkeypatch, tmp_path, capsys
+):
+  whole = judging.judge(made, RunFolder.at(tmp_path / "a"), DIGITS, None)
+  asked.clear()
+  monkeypatch.setattr(judging, "AT_ONCE", COUNT - 1)
+  parts = judging.judge(made, RunFolder.at(tmp_path / "b"), DIGITS, None)
+  assert asked == ["jacov", *2 * ["nwot"], *2 * ["shared_loss"]]
+  np.testing.assert_array_equal(parts.pairs, whole.pairs)
+  assert f"judge nwot: 100% {COUNT}/{COUNT}" in capsys.readouterr().err
 
 
 def test_a_run_that_was_stopped_asks_only_the_other_judges(
@@ -89,10 +103,10 @@ def test_a_run_that_was_stopped_asks_only_the_other_judges(
 
   monkeypatch.setattr(judges, "judge", killed)
   with pytest.raises(KeyboardInterrupt):
-    judging.judge(made, folder, embedded.digits(), None)
+    judging.judge(made, folder, DIGITS, None)
   assert folder.judgements().rank_correlation is None
   monkeypatch.setattr(judges, "judge", judge)
-  judging.judge(made, folder, embedded.digits(), None)
+  judging.judge(made, folder, DIGITS, None)
   assert asked[2:] == ["shared_loss"]
 
 
@@ -100,7 +114,7 @@ def test_a_dead_architecture_has_the_lowest_rank(
   made, asked, tmp_path, monkeypatch
 ):
   folder = RunFolder.at(tmp_path)
-  judging.judge(made, folder, embedded.digits(), None)
+  judging.judge(made, folder, DIGITS, None)
   net, judged = made.nets.supernet, folder.judgements()
   genotypes = [
     architecture.from_json(net.space(), a) for a in judged.architectures
