@@ -64,7 +64,8 @@ def add(results: pathlib.Path, trained: pathlib.Path) -> None:
     for row in document["budgets"]:
       if network["id"] in row["ids"].values():
         row["test"][network["id"]] = network["test"]
-    document["trainings"].append(network)
+    if network not in document["trainings"]:
+      document["trainings"].append(network)
   document["comparison"] = [report.compare(row) for row in document["budgets"]]
   writers.write_json(results, document)
   report.draw(document, results.parent)

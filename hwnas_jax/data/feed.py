@@ -159,13 +159,13 @@ class Feed:
   def _pipeline(self, step: int, levels: tuple[int, ...]) -> Any:
     import grain
 
-    parts, total = devices.own_parts(self._where), devices.count(self._where)
-    batches = [
-      examples.slice(slice(part, None, total))
-      for examples in (self._in_parts(level, total) for level in levels)
-      for part in parts
+    batch_size = self._length.batch_size
+    parts = [
+      part
+      for level in levels
+      for part in _own_parts(self._changed(level), batch_size, self._where)
     ]
-    steps = grain.experimental.ZipMapDataset(batches).slice(
+    steps = grain.experimental.ZipMapDataset(parts).slice(
       slice(step, self._length.num_steps)
     )
     workers = self._levels[0][1].workers
@@ -175,15 +175,14 @@ class Feed:
     copied = ready(read, prefetch_buffer_size=1).map(self._join)
     return ready(copied, prefetch_buffer_size=1)
 
-  def _in_parts(self, level: int, total: int) -> Any:
-    """The parts of a level's batches, one after another."""
+  def _changed(self, level: int) -> Any:
+    """A level's examples in the order of their use, changed at random."""
     import grain
 
     drawn, split = self._levels[level]
-    changed = grain.MapDataset.source(drawn).random_map(
+    return grain.MapDataset.source(drawn).random_map(
       Changed(split.view), seed=drawn.seed
     )
-    return changed.batch(self._length.batch_size // total)
 
   def _join(self, read: tuple[Any, ...]) -> tuple[Window, ...]:
     """Windows on the devices, of what was read of each level and part."""
@@ -192,6 +191,14 @@ class Feed:
     # Where no device is named, none is here either: arrays that are bound to
     # one would make the steps compile again when their state is bound to it.
     return tuple(Window(*_joined(parts, self._where, 1)) for parts in levels)
+
+
+def _own_parts(examples: Any, batch_size: int, where: Where) -> list[Any]:
+  """The parts of all batches for each of this process's devices."""
+  total = devices.count(where)
+  parts = examples.batch(batch_size // total)
+  own = devices.own_parts(where)
+  return [parts.slice(slice(part, None, total)) for part in own]
 
 
 def _in_workers(batches: Any, workers: int) -> Any:
@@ -266,15 +273,9 @@ def in_order(
   """
   import grain
 
-  total = devices.count(where)
-  in_parts = grain.MapDataset.source(_Rows(split, batch_size)).batch(
-    batch_size // total
-  )
+  rows = grain.MapDataset.source(_Rows(split, batch_size))
   batches = grain.experimental.ZipMapDataset(
-    [
-      in_parts.slice(slice(part, None, total))
-      for part in devices.own_parts(where)
-    ]
+    _own_parts(rows, batch_size, where)
   )
   # Fewer workers than batches: to start one takes longer than to read a batch.
   workers = min(split.workers, len(batches) // 4)

@@ -83,8 +83,8 @@ def test_a_stop_after_an_interrupt_is_a_stop():
 
 
 def test_what_is_dropped_is_still_reported(monkeypatch):
-  told = []
-  monkeypatch.setattr("sys.unraisablehook", told.append)
+  reported = []
+  monkeypatch.setattr("sys.unraisablehook", reported.append)
 
   class Broken:
     def __del__(self):
@@ -92,7 +92,7 @@ def test_what_is_dropped_is_still_reported(monkeypatch):
 
   with Interrupts():
     Broken()
-  assert [what.exc_type for what in told] == [ValueError]
+  assert [what.exc_type for what in reported] == [ValueError]
 
 
 def test_an_ignored_interrupt_stays_ignored():
