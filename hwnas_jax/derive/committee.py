@@ -9,7 +9,6 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 # By judge, how much its ranks count where nothing else is asked for. Of all
 # committees of at most three judges with weights 1 and 2, these two picked best
@@ -73,7 +72,7 @@ def committee(
     finite = np.isfinite(values)
     if not finite.all():
       unjudged[name] = tuple(np.flatnonzero(~finite).tolist())
-    ranks = stats.rankdata(np.where(finite, values, -np.inf))
+    ranks = _ranks(np.where(finite, values, -np.inf))
     total = total + weights[name] * ranks
   return Verdict(total / sum(weights.values()), unjudged)
 
@@ -83,8 +82,17 @@ def places(scores: np.ndarray) -> list[int]:
 
   What has no finite score is last.
   """
-  finite = np.where(np.isfinite(scores), scores, -np.inf)
-  return [int(place) for place in stats.rankdata(-finite, "min")]
+  worth = -np.where(np.isfinite(scores), scores, -np.inf)
+  return (1 + np.searchsorted(np.sort(worth), worth)).tolist()
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+  """Ranks [N] of values [N]: 1 is the lowest, equal ones have their mean."""
+  ordered = np.sort(values)
+  first, after = (
+    np.searchsorted(ordered, values, side) for side in ("left", "right")
+  )
+  return (first + 1 + after) / 2
 
 
 def _check(

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
+import scipy
 
 from hwnas_jax.core.types import Array
 
@@ -106,5 +106,5 @@ def fit(mixes: np.ndarray, labels: np.ndarray) -> Fit:
     pairs=jnp.asarray(pairs, jnp.float32),
   )
   predicted = left_out(penalty)
-  correlation = float(stats.spearmanr(predicted, labels).statistic)
+  correlation = float(scipy.stats.spearmanr(predicted, labels).statistic)
   return Fit(surrogate, penalty, predicted, correlation)

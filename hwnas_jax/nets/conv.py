@@ -14,7 +14,8 @@ pass of any convolution inside a loop, 20 to 40 times slower
 convolution and each pool is one primitive.
 
 The custom gradients exclude forward mode: compute Hessian-vector products in
-reverse over reverse.
+reverse over reverse. What has many operations is jitted, so that it is traced
+once for all layers of one shape; XLA inlines it again.
 """
 
 import functools
@@ -106,6 +107,7 @@ def sums(terms: Sequence[Array]) -> list[Array]:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+@functools.partial(jax.jit, static_argnums=(2, 3))
 def _shifted_depthwise(x: Array, w: Array, stride: int, dilation: int) -> Array:
   kernel = w.shape[0]
   padded = _pad(x, dilation * (kernel // 2))
@@ -123,6 +125,7 @@ def _shifted_fwd(
   return _shifted_depthwise(x, w, stride, dilation), (x, w)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def _shifted_bwd(
   stride: int, dilation: int, residuals: tuple[Array, Array], g: Array
 ) -> tuple[Array, Array]:
@@ -222,6 +225,7 @@ def _cpu_conv_fwd(
   return _cpu_conv(x, w, stride), (x, w)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def _cpu_conv_bwd(
   stride: int, residuals: tuple[Array, Array], g: Array
 ) -> tuple[Array, Array]:
@@ -288,6 +292,7 @@ def _counted(size: int, out: int, stride: int) -> np.ndarray:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+@functools.partial(jax.jit, static_argnums=1)
 def max_pool_3x3(x: Array, stride: int) -> Array:
   """Maxima of 3x3 pixels; equal maxima share the gradient.
 
@@ -306,6 +311,7 @@ def _max_fwd(x: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
   return y, (x, y)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def _max_bwd(
   stride: int, residuals: tuple[Array, Array], g: Array
 ) -> tuple[Array]:

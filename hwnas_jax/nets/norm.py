@@ -35,6 +35,7 @@ def normalise(x: Array) -> tuple[Array, Array, Array]:
   return _normalise_fwd(x)[0]
 
 
+@jax.jit
 def _normalise_fwd(
   x: Array,
 ) -> tuple[tuple[Array, Array, Array], tuple[Array, Array, Array]]:
@@ -48,6 +49,7 @@ def _normalise_fwd(
   return (normalised.astype(x.dtype), mean, variance), (x, mean, inverse)
 
 
+@jax.jit
 def _normalise_bwd(
   residuals: tuple[Array, Array, Array], cotangents: tuple[Array, Array, Array]
 ) -> tuple[Array]:
@@ -64,6 +66,7 @@ def _normalise_bwd(
 normalise.defvjp(_normalise_fwd, _normalise_bwd)
 
 
+@jax.jit
 def affine(x: Array, scale: Array, shift: Array) -> Array:
   """X [B, H, W, C] times scale [C] plus shift [C], in the type of x."""
   y = wide(x) * per_channel(scale) + per_channel(shift)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from hwnas_jax.io.records import Member, MemberKind
 
@@ -137,5 +137,5 @@ def prediction_error(members: Iterable[Member]) -> PredictionError:
   bias = float(np.median(forecast / measured)) - 1
   if len(pairs) < 3 or np.ptp(forecast) == 0 or np.ptp(measured) == 0:
     return PredictionError(median, bias, None)
-  ranks = stats.rankdata([forecast, measured], axis=1)
+  ranks = scipy.stats.rankdata([forecast, measured], axis=1)
   return PredictionError(median, bias, float(np.corrcoef(ranks)[0, 1]))

@@ -28,8 +28,6 @@ from hwnas_jax.io.progress import Progress
 from hwnas_jax.io.records import ComfortZone, Measurement, ScaledNetwork
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.nets.models import kind_of, scaled
-from hwnas_jax.report import scaling
-from hwnas_jax.report.html import write_report
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 
@@ -266,8 +264,10 @@ def run(
     versions=versions.versions(),
     device=versions.device_fingerprint(),
   )
+  from hwnas_jax.report import html, scaling  # import matplotlib
+
   home.write_comfort_zone(zone)
   scaling.figure(zone).savefig(home.comfort_figure)
   if folder.family():
-    write_report(folder)
+    html.write_report(folder)
   return zone

@@ -32,7 +32,6 @@ from hwnas_jax.io.records import (
 )
 from hwnas_jax.io.run_folder import NetworkFolder
 from hwnas_jax.nets.models import scaled
-from hwnas_jax.report import notebook
 from hwnas_jax.runs import comfort_zone, deploy, programs, training, weights
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
@@ -278,6 +277,8 @@ class Network:
     return f"Network({self.id}, {self.name})"
 
   def _repr_html_(self) -> str:
+    from hwnas_jax.report import notebook  # imports matplotlib
+
     family = self.run.folder.family()
     if self.member is None or family is None:
       return html.escape(f"network {self.id}: {self.architecture}")
@@ -317,4 +318,6 @@ class Answer:
     return self.certificate.margin
 
   def _repr_html_(self) -> str:
+    from hwnas_jax.report import notebook  # imports matplotlib
+
     return notebook.answer_html(self.certificate)

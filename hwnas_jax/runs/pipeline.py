@@ -29,7 +29,6 @@ from hwnas_jax.data.user import NAME as ARRAYS
 from hwnas_jax.data.user import Data
 from hwnas_jax.io import lock, paths, records, versions
 from hwnas_jax.io.run_folder import RunFolder
-from hwnas_jax.report.html import write_report
 from hwnas_jax.runs import members, profile, stages, together
 from hwnas_jax.spaces.spec import Spec
 
@@ -127,6 +126,8 @@ def _run(
     folder.write_family(family)
   else:
     members.restore(problem, folder, dataset, searched)
+  from hwnas_jax.report.html import write_report  # imports matplotlib
+
   write_report(folder)
   return folder
 

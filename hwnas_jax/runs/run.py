@@ -25,9 +25,8 @@ from hwnas_jax.data.user import Data
 from hwnas_jax.io import lock
 from hwnas_jax.io.records import Network as NetworkRecord
 from hwnas_jax.io.run_folder import RunFolder
-from hwnas_jax.report import notebook, verdict
 from hwnas_jax.report import run as report_run
-from hwnas_jax.report.html import write_report
+from hwnas_jax.report import verdict
 from hwnas_jax.runs import (
   finished,
   helpers,
@@ -130,6 +129,8 @@ class Run:
     Raises:
       FileNotFoundError: the run is not finished.
     """
+    from hwnas_jax.report.html import write_report  # imports matplotlib
+
     return Report(write_report(self.folder))
 
   @property
@@ -261,6 +262,8 @@ class Run:
     return helpers.choose(part, self.nets.derived, genotypes, supernet)
 
   def _repr_html_(self) -> str:
+    from hwnas_jax.report import notebook  # imports matplotlib
+
     return notebook.run_html(report_run.load(self.folder))
 
 

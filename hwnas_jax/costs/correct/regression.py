@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import linalg, stats
+import scipy
 
 from hwnas_jax.io.records import Record
 
@@ -171,8 +171,8 @@ def error_of(
   measured = np.asarray(measured_ms, float)
   relative = np.asarray(predicted_ms) / measured - 1
   with warnings.catch_warnings():
-    warnings.simplefilter("ignore", stats.ConstantInputWarning)
-    spearman = float(stats.spearmanr(predicted_ms, measured).statistic)
+    warnings.simplefilter("ignore", scipy.stats.ConstantInputWarning)
+    spearman = float(scipy.stats.spearmanr(predicted_ms, measured).statistic)
   return Error(
     median_absolute_error=float(np.median(np.abs(relative))),
     bias=float(np.median(relative)),
@@ -190,8 +190,8 @@ def _rows(
   rows = features / latencies_ms[:, None]
   covariance = rows @ prior.covariance @ rows.T
   covariance += noise**2 * np.eye(len(rows))
-  inverse = linalg.cho_solve(
-    linalg.cho_factor(covariance), np.eye(len(covariance))
+  inverse = scipy.linalg.cho_solve(
+    scipy.linalg.cho_factor(covariance), np.eye(len(covariance))
   )
   return rows, inverse, 1 - rows @ prior.mean
 
