@@ -8,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import lax
 
 from hwnas_jax.config.fields import Config
 from hwnas_jax.config.problem import Problem
@@ -60,7 +61,7 @@ def sgd(
   return optax.chain(
     optax.clip_by_global_norm(clip),
     optax.add_decayed_weights(decay),
-    optax.sgd(cosine, momentum),
+    optax.sgd(lambda step: lax.optimization_barrier(cosine(step)), momentum),
   )
 
 

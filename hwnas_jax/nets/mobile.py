@@ -1,17 +1,19 @@
 """Supernet and derived network of a chain (`spaces.mobile`).
 
-Layers differ in shape, so each has weights and a program of its own. An
+Each layer has weights of its own, and layers of one shape run as a scan. An
 operation that a layer does not offer has no weights there. The next layer reads
 a layer's output behind an optimisation barrier (see core.compile), because a
 latency table measures operations one by one, without fusion between them.
 """
 
 import dataclasses
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -44,6 +46,16 @@ def _layers(net: Chain) -> list[_Layer]:
   ]
 
 
+def _groups(layers: list[_Layer]) -> list[tuple[_Layer, slice]]:
+  """Successive layers of the same sites: the sites, and which layers."""
+  groups, start = [], 0
+  for layer, same in itertools.groupby(layers):
+    stop = start + len([*same])
+    groups.append((layer, slice(start, stop)))
+    start = stop
+  return groups
+
+
 def _shapes(sites: Mapping[str, Site]) -> Params:
   """The shapes of the weights by the sites' names, of sites with weights."""
   shapes = {name: op_shapes(site) for name, site in sites.items()}
@@ -58,6 +70,7 @@ def make_supernet(net: Chain) -> Net:
   """
   before, after = fixed_sites(net)
   layers = _layers(net)
+  groups = _groups(layers)
 
   def init(key: Array) -> Params:
     shapes = _shapes(before | after)
@@ -78,12 +91,8 @@ def make_supernet(net: Chain) -> Net:
       x = run_op(site, weights[name], x)
     # [E, (B,) O]
     selected = Selection(jnp.moveaxis(mix, -2, 0), paths, identity)
-    for index, layer in enumerate(layers):
-      params = weights["layers"][index]
-      y = _layer(len(net.ops), layer, params, x, selected.at(index))
-      if identity is not None:
-        y = y + weigh(shortcut(x, y), identity)
-      x = lax.optimization_barrier(y)
+    for layer, which in groups:
+      x = _alike(net, layer, weights["layers"][which], x, selected.at(which))
     for name, site in after.items():
       x = run_op(site, weights[name], x)
     return x
@@ -91,23 +100,57 @@ def make_supernet(net: Chain) -> Net:
   return Net(init, apply)
 
 
+def _alike(
+  net: Chain,
+  layer: _Layer,
+  params: Sequence[Params],
+  x: Array,
+  selected: Selection,
+) -> Array:
+  """Successive layers of the same sites: one scan, so XLA compiles one layer.
+
+  Args:
+    net: the chain.
+    layer: the sites of each.
+    params: of each layer, by operation.
+    x: [B, H, W, C].
+    selected: of these layers.
+  """
+  rows, paths, identity = selected
+
+  def body(
+    x: Array, inputs: tuple[Params, Array, Paths | None]
+  ) -> tuple[Array, None]:
+    y = _layer(len(net.ops), layer, x, *inputs)
+    if identity is not None:
+      y = y + weigh(shortcut(x, y), identity)
+    return lax.optimization_barrier(y), None
+
+  stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+  inputs = stacked, rows, paths
+  if len(params) == 1:  # it may change the image's size and channels
+    return body(x, jax.tree.map(lambda leaf: leaf[0], inputs))[0]
+  return lax.scan(body, x, inputs)[0]
+
+
 def _layer(
   num_ops: int,
   layer: _Layer,
-  params: Params,
   x: Array,
-  selected: Selection,
+  params: Params,
+  row: Array,
+  paths: Paths | None,
 ) -> Array:
   """A layer's output: the mix of its operations, or of those on the paths.
 
   Args:
     num_ops: O.
     layer: its sites.
-    params: by operation.
     x: [B, H, W, C].
-    selected: of this layer.
+    params: by operation.
+    row: [(B,) O].
+    paths: of this layer.
   """
-  row, paths, _ = selected
   if paths is None:
     branches = [_branch(site) for site in layer.values()]
     return mix_all(branches, params, x, row[..., np.asarray([*layer])])
