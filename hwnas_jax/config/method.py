@@ -58,6 +58,7 @@ def sgd(
   The weights' optimiser of DARTS (Liu et al. 2019, appendix A.1).
   """
   cosine = optax.cosine_decay_schedule(lr, max(num_steps, 1), lr_end / lr)
+  # Without the barrier XLA computes the cosine again for each array of weights.
   return optax.chain(
     optax.clip_by_global_norm(clip),
     optax.add_decayed_weights(decay),

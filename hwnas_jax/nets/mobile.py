@@ -92,7 +92,8 @@ def make_supernet(net: Chain) -> Net:
     # [E, (B,) O]
     selected = Selection(jnp.moveaxis(mix, -2, 0), paths, identity)
     for layer, which in groups:
-      x = _alike(net, layer, weights["layers"][which], x, selected.at(which))
+      params = weights["layers"][which]
+      x = _run_group(net, layer, params, x, selected.at(which))
     for name, site in after.items():
       x = run_op(site, weights[name], x)
     return x
@@ -100,7 +101,7 @@ def make_supernet(net: Chain) -> Net:
   return Net(init, apply)
 
 
-def _alike(
+def _run_group(
   net: Chain,
   layer: _Layer,
   params: Sequence[Params],

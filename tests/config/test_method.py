@@ -7,6 +7,7 @@ import pytest
 from toy_config import small
 
 from hwnas_jax.config import method, problem
+from hwnas_jax.core.compile import jit
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import timing
 from hwnas_jax.data import embedded
@@ -108,3 +109,11 @@ def test_a_held_out_batch_was_not_seen():
   # Where nothing was left out, it is of what was seen.
   _, labels = method.held_out(small(search__weights_fraction=1.0), dataset, 8)
   assert len(labels) == 8
+
+
+def test_the_learning_rate_is_computed_once():
+  optimiser = method.sgd(0.1, 100, 0.9, 3e-4, 5.0)
+  weights = {name: jnp.ones((4, 4)) for name in "abc"}
+  update = jit(lambda g, s, w: optimiser.update(g, s, w))
+  compiled = update.lower(weights, optimiser.init(weights), weights).compile()
+  assert compiled.as_text().count(" cosine(") == 1

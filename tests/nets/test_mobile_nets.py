@@ -151,7 +151,7 @@ def quick():
 
 def tiny(ops, **fields) -> Chain:
   given = {"relu6": True, "first": 8, "hidden": 16} | fields
-  stages = Stage(8, 1, 1), Stage(16, 2, 2)
+  stages = Stage(8, 1, 1), Stage(16, 3, 2)  # the last two layers are alike
   skeleton = Skeleton(
     ops=ops, stem=8, stem_stride=2, stages=stages, head=24, **given
   )
@@ -165,9 +165,9 @@ NETS = {
 }
 # Of each, so that every operation runs where the shape stays and changes.
 GENOTYPES = {
-  "fbnet": ((0, 1, 2), (2, 2, 1), (1, 0, 0)),
-  "proxyless": ((0, 1, 2), (2, 0, 1)),
-  "lightnas": ((0, 2, 1), (2, 1, 2)),
+  "fbnet": ((0, 1, 2, 1), (2, 2, 1, 0), (1, 0, 0, 2)),
+  "proxyless": ((0, 1, 2, 0), (2, 0, 1, 2)),
+  "lightnas": ((0, 2, 1, 2), (2, 1, 2, 0)),
 }
 CASES = [(name, g) for name, genotypes in GENOTYPES.items() for g in genotypes]
 
@@ -211,8 +211,8 @@ def test_paths_are_the_mix_of_what_they_name(name):
 
 def test_a_mix_of_each_example_is_the_shared_one_where_rows_agree():
   apply, weights, images = supernet("lightnas")
-  mix = jax.nn.softmax(jax.random.normal(jax.random.key(2), (3, 3)))
-  rows = jnp.broadcast_to(mix, (6, 3, 3))
+  mix = jax.nn.softmax(jax.random.normal(jax.random.key(2), (4, 3)))
+  rows = jnp.broadcast_to(mix, (6, 4, 3))
   actual, expected = apply(weights, rows, images), apply(weights, mix, images)
   np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
@@ -221,19 +221,19 @@ def test_what_a_layer_lacks_never_runs():
   net, (apply, weights, images) = NETS["proxyless"], supernet("proxyless")
   assert not net.space().allowed()[1, 2]
   assert set(weights["layers"][1]) == set(net.ops[:2])
-  mix = one_hot(net, (0, 1, 2))
+  mix = one_hot(net, (0, 1, 2, 0))
   expected = apply(weights, mix, images)
   # Neither its weight in a mix nor a path that names it has an effect.
   wrong = mix.at[1, 2].set(7.0)
   np.testing.assert_allclose(apply(weights, wrong, images), expected)
-  active = jnp.asarray([[0, 1], [1, 2], [2, 0]])
+  active = jnp.asarray([[0, 1], [1, 2], [2, 0], [0, 1]])
   actual = apply(weights, mix, images, Paths(active))
   np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_an_identity_beside_the_layers():
   apply, weights, images = supernet("proxyless")
-  nothing = jnp.zeros((3, 3))
+  nothing = jnp.zeros((4, 3))
   skips = nothing.at[:, 2].set(0.5).at[1, 2].set(0.0)
   # Half a skip and half an identity make a whole one. The strided layer offers
   # no skip: it has its shortcut alone, whose factor batch norm removes.
@@ -247,7 +247,7 @@ def test_only_what_is_chosen_gets_a_gradient():
   net = NETS["fbnet"]
   _, weights, images = supernet("fbnet")
   apply = models.make_supernet(net).apply
-  genotype = (1, 0, 2)
+  genotype = (1, 0, 2, 1)
   mix = one_hot(net, genotype)
   loss = lambda w: jnp.square(apply(w, mix, images)).sum()  # noqa: E731
   grads = jit(jax.grad(loss))(weights)
@@ -260,9 +260,9 @@ def test_only_what_is_chosen_gets_a_gradient():
 @pytest.mark.parametrize(
   ("genotype", "message"),
   [
-    ((0, 2, 2), "layer_02 has no operation identity"),
-    ((0, ABSENT, 0), "layer_02 has no operation: a chain"),
-    ((0, 0), "genotype has 2 choices, the space has 3"),
+    ((0, 2, 2, 0), "layer_02 has no operation identity"),
+    ((0, ABSENT, 0, 0), "layer_02 has no operation: a chain"),
+    ((0, 0), "genotype has 2 choices, the space has 4"),
   ],
 )
 def test_what_is_no_chain_is_refused(genotype, message):
@@ -271,7 +271,7 @@ def test_what_is_no_chain_is_refused(genotype, message):
 
 
 def test_evaluation_uses_running_statistics():
-  net, genotype = NETS["lightnas"], (2, 2, 0)
+  net, genotype = NETS["lightnas"], (2, 2, 0, 0)
   images = 3 + np.random.default_rng(0).normal(size=(4, *net.image))
   images = images.astype(np.float32)
   train, evaluate = (
