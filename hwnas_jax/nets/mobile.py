@@ -127,11 +127,11 @@ def _run_group(
       y = y + weigh(shortcut(x, y), identity)
     return lax.optimization_barrier(y), None
 
-  stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
-  inputs = stacked, rows, paths
   if len(params) == 1:  # it may change the image's size and channels
-    return body(x, jax.tree.map(lambda leaf: leaf[0], inputs))[0]
-  return lax.scan(body, x, inputs)[0]
+    row, path, _ = selected.at(0)
+    return body(x, (params[0], row, path))[0]
+  stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+  return lax.scan(body, x, (stacked, rows, paths))[0]
 
 
 def _layer(

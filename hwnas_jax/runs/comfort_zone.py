@@ -251,6 +251,8 @@ def run(
   Raises:
     ValueError: the space cannot be scaled.
   """
+  from hwnas_jax.report import html, scaling  # import matplotlib
+
   points = explore(net, genotype, grid, measure)
   best, again = knee(points, grid.tolerance, measure)
   rows = {one: _record(net, one, points, again) for one in points}
@@ -264,8 +266,6 @@ def run(
     versions=versions.versions(),
     device=versions.device_fingerprint(),
   )
-  from hwnas_jax.report import html, scaling  # import matplotlib
-
   home.write_comfort_zone(zone)
   scaling.figure(zone).savefig(home.comfort_figure)
   if folder.family():

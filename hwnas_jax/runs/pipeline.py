@@ -113,6 +113,8 @@ def _run(
   dataset: Dataset,
   folder: RunFolder,
 ) -> RunFolder:
+  from hwnas_jax.report.html import write_report  # imports matplotlib
+
   table = _table(config, folder, nets.derived, given_table)
   problem = problems.make(
     config, nets, table, _predictor(config, folder, nets.derived, table)
@@ -126,8 +128,6 @@ def _run(
     folder.write_family(family)
   else:
     members.restore(problem, folder, dataset, searched)
-  from hwnas_jax.report.html import write_report  # imports matplotlib
-
   write_report(folder)
   return folder
 
