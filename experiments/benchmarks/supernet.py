@@ -1,15 +1,15 @@
 """Times the supernet search step against eager PyTorch.
 
   python -m experiments.benchmarks.supernet --batch 64
-  python -m experiments.benchmarks.supernet --big --rounds 3 --steps 2
+  python -m experiments.benchmarks.supernet --big --rounds 4 --steps 4
 
 The step of the simplex experiment (3 cells, 3 operations, C=16, 28x28x1); with
 --big those of DARTS (8 cells, 8 operations, C=16, 32x32x3), one-level and
-bilevel. Ours and PyTorch in both memory formats live in a process each, with
-as many threads, and take turns: a block of steps each, round after round (with
---big, PyTorch's formats one after the other, each in turns with ours). Ours
-also gathers and crops its images, which PyTorch is handed ready. Results go to
---json by case; what is there is skipped.
+bilevel. Ours and PyTorch in both memory formats (with --big, in channels_last,
+the faster) live in a process each, with as many threads, and take turns: a
+block of steps each, round after round. Ours also gathers and crops its images,
+which PyTorch is handed ready. Results go to --json by case; what is there is
+skipped. A block of ours is one dispatch.
 """
 
 import argparse
@@ -18,21 +18,18 @@ import json
 import math
 import os
 import pathlib
-import resource
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from experiments.benchmarks.worker import Worker, peak_rss_mib, serve
+
 HERE = pathlib.Path(__file__).parent
 WAYS = ("ours", "torch channels_last", "torch channels_first")
 SMALL = ("simplex_one_level",)
 BIG = ("darts_one_level", "darts_bilevel_first_order")
-REST_S = 0.3  # between blocks: threads of the last one stop spinning
 Block = Callable[[], object]
 
 
@@ -60,11 +57,6 @@ def our_block(kind: str, batch: int, steps: int) -> tuple[Block, Any]:
   use_compilation_cache()
   program = build(problems.resolve(make_config(kind, batch, steps)))
   return program.block, program.about | {"compile_peak_rss_mib": peak_rss_mib()}
-
-
-def peak_rss_mib() -> float:
-  """The most memory that this process has had so far."""
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def torch_block(
@@ -100,58 +92,22 @@ def work(args: argparse.Namespace) -> None:
     block, about = torch_block(
       kind, args.batch, args.steps, args.threads, args.worker.endswith("last")
     )
-  print(json.dumps(about), flush=True)
-  for _ in sys.stdin:
-    start = time.perf_counter()
-    block()
-    step_s = (time.perf_counter() - start) / args.steps
-    row = {"step_s": step_s, "peak_rss_mib": peak_rss_mib()}
-    print(json.dumps(row), flush=True)
+  serve(block, about, args.steps)
 
 
-class Worker:
-  """A process that is ready for blocks; `about` is its first answer."""
-
-  def __init__(self, way: str, kind: str, args: argparse.Namespace, cache: str):
-    """Starts it and waits until it is ready."""
-    command = [sys.executable, "-m", __spec__.name, f"--worker={way}"]
-    command += [f"--kinds={kind}"]
-    for name in ("batch", "steps", "threads"):
-      command.append(f"--{name}={getattr(args, name)}")
-    self._process = subprocess.Popen(
-      command,
-      stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE,
-      text=True,
-      env={**os.environ, "HWNAS_CACHE_DIR": cache},
-    )
-    self.about = self._answer(way)
-
-  def _answer(self, asked: str) -> dict[str, float]:
-    assert self._process.stdout is not None
-    line = self._process.stdout.readline()
-    if not line:
-      raise RuntimeError(f"the worker ended at: {asked}; its error is above")
-    return json.loads(line)
-
-  def block(self) -> dict[str, float]:
-    """Runs a block of steps."""
-    assert self._process.stdin is not None
-    time.sleep(REST_S)
-    self._process.stdin.write("block\n")
-    self._process.stdin.flush()
-    return self._answer("a block")
-
-  def close(self) -> None:
-    """Ends the process."""
-    self._process.communicate()
+def start(way: str, kind: str, args: argparse.Namespace, cache: str) -> Worker:
+  """A worker of this script, ready for blocks."""
+  command = [__spec__.name, f"--worker={way}", f"--kinds={kind}"]
+  for name in ("batch", "steps", "threads"):
+    command.append(f"--{name}={getattr(args, name)}")
+  return Worker(command, {"HWNAS_CACHE_DIR": cache})
 
 
 def take_turns(
   ways: Sequence[str], kind: str, args: argparse.Namespace, cache: str
 ) -> tuple[dict[str, Any], dict[str, float]]:
   """Rounds of a block of each way: (summaries, how ours was compiled)."""
-  workers = {way: Worker(way, kind, args, cache) for way in ways}
+  workers = {way: start(way, kind, args, cache) for way in ways}
   for worker in workers.values():
     worker.block()  # not counted: warms up
   rows: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
@@ -167,18 +123,15 @@ def take_turns(
 
 def measure(kind: str, args: argparse.Namespace) -> dict[str, Any]:
   """One case: compilation with a cold and a warm cache, then the rounds."""
-  # Two of the large PyTorch processes together do not fit in memory.
-  sessions = [WAYS] if kind in SMALL else [(WAYS[0], w) for w in WAYS[1:]]
+  # All three large processes together do not fit in memory.
+  names = WAYS if kind in SMALL else WAYS[:2]
   with tempfile.TemporaryDirectory() as cache:
-    first = Worker(WAYS[0], kind, args, cache)
+    first = start(WAYS[0], kind, args, cache)
     first.close()
-    results = [take_turns(ways, kind, args, cache) for ways in sessions]
-  ways: dict[str, Any] = {}
-  for session, _ in results:
-    ways = session | ways
+    ways, warm = take_turns(names, kind, args, cache)
   return {
-    "compilation": {"cold": first.about, "warm": results[0][1]},
-    "ways": {way: ways[way] for way in WAYS},
+    "compilation": {"cold": first.about, "warm": warm},
+    "ways": ways,
     **environment(args),
   }
 
@@ -192,6 +145,7 @@ def summary(rows: list[dict[str, float]], ours: np.ndarray) -> dict[str, Any]:
     "iqr_s": float(high - low),
     "median_ratio": float(np.median(seconds / ours)),
     "step_s": seconds.tolist(),
+    "median_system_s": float(np.median([row["system_s"] for row in rows])),
     "peak_rss_mib": rows[-1]["peak_rss_mib"],
   }
 
@@ -218,6 +172,7 @@ def print_case(name: str, result: dict[str, Any]) -> None:
     print(
       f"  {way:22}{1e3 * row['median_s']:9.1f} ms a step"
       f" (IQR {1e3 * row['iqr_s']:.1f}), {row['median_ratio']:.2f} of ours,"
+      f" {row['median_system_s']:.2f} s of the system,"
       f" {row['peak_rss_mib']:.0f} MiB peak"
     )
   for cache, row in result["compilation"].items():
