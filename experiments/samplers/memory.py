@@ -41,7 +41,7 @@ WAYS = {
 }
 
 
-def make_config(sampler: str, batch: int) -> Config:
+def make_config(sampler: str, batch: int, steps: int = 1) -> Config:
   """One-level search steps on mock CIFAR-10."""
   config = configuration.default()
   config.data.name = "mock_cifar10"
@@ -50,7 +50,7 @@ def make_config(sampler: str, batch: int) -> Config:
   config.cost.name, config.penalty.name = "macs", "none"
   config.sampler.update(name=sampler, per_example=False)
   config.derive.rule = "argmax"
-  config.search.update(batch_size=batch, steps_per_dispatch=1)
+  config.search.update(batch_size=batch, steps_per_dispatch=steps)
   return problems.resolve(config)
 
 
