@@ -85,7 +85,10 @@ def measure(kind: str, root: pathlib.Path) -> dict[str, object]:
   low, median, high = np.percentile(ratios, (25, 50, 75))
   return row | {
     "step_s": seconds,
-    "large_over_fusions": {"median": float(median), "quartiles": [float(low), float(high)]},
+    "large_over_fusions": {
+      "median": float(median),
+      "quartiles": [float(low), float(high)],
+    },
   }
 
 
