@@ -17,7 +17,7 @@ import numpy as np
 
 from experiments.benchmarks import supernet
 from experiments.benchmarks.program import build
-from experiments.benchmarks.worker import Worker, serve
+from experiments.benchmarks.worker import Worker, serve, take_turns
 from experiments.samplers import memory
 from hwnas_jax import config as configuration
 from hwnas_jax.config import problem as problems
@@ -25,15 +25,14 @@ from hwnas_jax.config.fields import Config
 from hwnas_jax.io import readers, versions, writers
 
 RESULTS = pathlib.Path(__file__).with_suffix(".json")
-DARTS = "darts_one_level", "darts_bilevel_first_order"  # of `supernet`
-KINDS = (DARTS[0], "nasbench201", "fbnet_ordered", "fbnet_softmax", DARTS[1])
+KINDS = (*supernet.BIG, "nasbench201", "fbnet_ordered", "fbnet_softmax")
 WAYS = {"fusions": False, "large": True}
 BATCH, STEPS, ROUNDS = 64, 2, 6
 
 
 def make_config(kind: str) -> Config:
   """The config whose step is measured."""
-  if kind in DARTS:
+  if kind in supernet.BIG:
     return problems.resolve(supernet.make_config(kind, BATCH, STEPS))
   if kind == "nasbench201":
     config = configuration.load("nasbench201")
@@ -73,22 +72,15 @@ def measure(kind: str, root: pathlib.Path) -> dict[str, object]:
     cold.close()
     workers[way] = Worker(command, environment)
     row[way] = {"cold": cold.about, "warm": workers[way].about}
-  seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-  for turn in range(ROUNDS + 1):
-    for way, worker in workers.items():
-      block = worker.block()
-      if turn:  # the first is not counted
-        seconds[way].append(block["step_s"])
-  for worker in workers.values():
-    worker.close()
+  seconds = {
+    way: [block["step_s"] for block in blocks]
+    for way, blocks in take_turns(workers, ROUNDS).items()
+  }
   ratios = np.divide(seconds["large"], seconds["fusions"])
-  low, median, high = np.percentile(ratios, (25, 50, 75))
+  low, median, high = np.percentile(ratios, (25, 50, 75)).tolist()
   return row | {
     "step_s": seconds,
-    "large_over_fusions": {
-      "median": float(median),
-      "quartiles": [float(low), float(high)],
-    },
+    "large_over_fusions": {"median": median, "quartiles": [low, high]},
   }
 
 

@@ -19,12 +19,17 @@ import math
 import os
 import pathlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from experiments.benchmarks.worker import Worker, peak_rss_mib, serve
+from experiments.benchmarks.worker import (
+  Worker,
+  peak_rss_mib,
+  serve,
+  take_turns,
+)
 
 HERE = pathlib.Path(__file__).parent
 WAYS = ("ours", "torch channels_last", "torch channels_first")
@@ -103,24 +108,6 @@ def start(way: str, kind: str, args: argparse.Namespace, cache: str) -> Worker:
   return Worker(command, {"HWNAS_CACHE_DIR": cache})
 
 
-def take_turns(
-  ways: Sequence[str], kind: str, args: argparse.Namespace, cache: str
-) -> tuple[dict[str, Any], dict[str, float]]:
-  """Rounds of a block of each way: (summaries, how ours was compiled)."""
-  workers = {way: start(way, kind, args, cache) for way in ways}
-  for worker in workers.values():
-    worker.block()  # not counted: warms up
-  rows: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
-  for _ in range(args.rounds):
-    for way, worker in workers.items():
-      rows[way].append(worker.block())
-  for worker in workers.values():
-    worker.close()
-  ours = np.asarray([row["step_s"] for row in rows[WAYS[0]]])
-  summaries = {way: summary(some, ours) for way, some in rows.items()}
-  return summaries, workers[WAYS[0]].about
-
-
 def measure(kind: str, args: argparse.Namespace) -> dict[str, Any]:
   """One case: compilation with a cold and a warm cache, then the rounds."""
   # All three large processes together do not fit in memory.
@@ -128,10 +115,12 @@ def measure(kind: str, args: argparse.Namespace) -> dict[str, Any]:
   with tempfile.TemporaryDirectory() as cache:
     first = start(WAYS[0], kind, args, cache)
     first.close()
-    ways, warm = take_turns(names, kind, args, cache)
+    workers = {way: start(way, kind, args, cache) for way in names}
+    rows = take_turns(workers, args.rounds)
+  ours = np.asarray([row["step_s"] for row in rows[WAYS[0]]])
   return {
-    "compilation": {"cold": first.about, "warm": warm},
-    "ways": ways,
+    "compilation": {"cold": first.about, "warm": workers[WAYS[0]].about},
+    "ways": {way: summary(some, ours) for way, some in rows.items()},
     **environment(args),
   }
 

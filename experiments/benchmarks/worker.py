@@ -45,6 +45,19 @@ class Worker:
     self._process.communicate()
 
 
+def take_turns(
+  workers: Mapping[str, Worker], rounds: int
+) -> dict[str, list[dict[str, float]]]:
+  """Rounds of a block of each worker: what it answered, by its name."""
+  rows: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
+  for _ in range(rounds):
+    for name, worker in workers.items():
+      rows[name].append(worker.block())
+  for worker in workers.values():
+    worker.close()
+  return rows
+
+
 def serve(
   block: Callable[[], object], about: Mapping[str, object], steps: int
 ) -> None:
