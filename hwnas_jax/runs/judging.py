@@ -5,7 +5,7 @@ does not judge again. The fit takes a moment and is made again when it is read.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -58,7 +58,7 @@ def judge(
   while name := _next_judge(judged):
     start = time.monotonic()
     read = read or evidence(problem, dataset, shared)
-    scores, left_out = _ask(name, read, _genotypes(space, judged))
+    scores, left_out = _ask_all(name, read, _genotypes(space, judged))
     for reason in left_out.values():
       print(f"surrogate: {name} is left out: {reason}")
     finite = {
@@ -87,17 +87,37 @@ def judge(
   return fitted.surrogate
 
 
-def _ask(name: str, read: Evidence, genotypes: Sequence[Genotype]) -> Judged:
-  """What a judge says, of some architectures at a time, with a bar."""
-  parts: list[Judged] = []
+def ask(
+  name: str, read: Evidence, genotypes: Sequence[Genotype]
+) -> Iterator[Judged]:
+  """What a judge says, of `AT_ONCE` architectures at a time.
+
+  A judge that does not apply says so once.
+
+  Args:
+    name: of the judge.
+    read: what it reads.
+    genotypes: [N], in the order of the answers.
+  """
+  for start in range(0, len(genotypes), AT_ONCE):
+    judged = judges.judge([name], read, genotypes[start : start + AT_ONCE])
+    yield judged
+    if judged.left_out:
+      return
+
+
+def _ask_all(
+  name: str, read: Evidence, genotypes: Sequence[Genotype]
+) -> Judged:
+  """What a judge says of all architectures, with a bar."""
+  scores: list[float] = []
   with Progress(len(genotypes), f"judge {name}") as progress:
-    for start in range(0, len(genotypes), AT_ONCE):
-      some = genotypes[start : start + AT_ONCE]
-      parts.append(judges.judge([name], read, some))
-      if parts[-1].left_out:
-        return parts[-1]
-      progress.update(start + len(some))
-  return Judged({name: np.concatenate([p.scores[name] for p in parts])}, {})
+    for judged in ask(name, read, genotypes):
+      if judged.left_out:
+        return judged
+      scores.extend(judged.scores[name].tolist())
+      progress.update(len(scores))
+  return Judged({name: np.asarray(scores)}, {})
 
 
 def fit(net: Spec, judged: Judgements) -> Fit:

@@ -7,6 +7,8 @@ query.
 
 import concurrent.futures
 import hashlib
+import itertools
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +19,7 @@ from hwnas_jax.derive import capacity, judges
 from hwnas_jax.derive.judges import Judged
 from hwnas_jax.io import records, versions
 from hwnas_jax.io.certificates import Scores
+from hwnas_jax.io.progress import Progress
 from hwnas_jax.runs import judging
 from hwnas_jax.runs.finished import HELD_OUT, Finished
 from hwnas_jax.spaces import architecture
@@ -63,16 +66,30 @@ def _ask(
   if not todo:
     return known
   evidence = finished.evidence
+  lock = threading.Lock()
+  total = sum(len(ids) for ids in todo.values())
+  done = 0
 
-  def ask(name: str) -> Judged:
+  def ask(name: str) -> None:
+    """Writes what one judge says, some architectures at a time."""
+    nonlocal known, done
+    ids = iter(todo[name])
     new = [genotypes[i] for i in todo[name]]
-    return judges.judge([name], evidence, new)
+    for judged in judging.ask(name, evidence, new):
+      count = len(judged.scores.get(name, todo[name]))
+      with lock:
+        asked = list(itertools.islice(ids, count))
+        known = _with(known, name, asked, judged)
+        records.write(finished.folder.scores, known)
+        done += count
+        progress.update(done)
 
   # Each judge's program is compiled mostly on one core.
-  with concurrent.futures.ThreadPoolExecutor(2) as pool:
-    for name, judged in zip(todo, pool.map(ask, todo), strict=True):
-      known = _with(known, name, todo[name], judged)
-      records.write(finished.folder.scores, known)
+  with (
+    Progress(total, "judge") as progress,
+    concurrent.futures.ThreadPoolExecutor(2) as pool,
+  ):
+    list(pool.map(ask, todo))
   return known
 
 

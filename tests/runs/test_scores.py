@@ -64,6 +64,31 @@ def test_nobody_is_asked_twice(finished, asked):
   assert run_scores.judge(finished, ["nwot"], [SKIPS]).left_out == {}
 
 
+def test_what_was_judged_is_kept_when_a_query_is_stopped(
+  finished, asked, monkeypatch, capsys
+):
+  monkeypatch.setattr(judging, "AT_ONCE", 1)
+  judge = judges.judge
+
+  def stopped(names, evidence, genotypes):
+    if genotypes == [POOLS]:
+      raise InterruptedError
+    return judge(names, evidence, genotypes)
+
+  monkeypatch.setattr(judges, "judge", stopped)
+  wanted = [SKIPS, POOLS, CONVS]
+  with pytest.raises(InterruptedError):
+    run_scores.judge(finished, ["nwot", "jacov"], wanted)
+  assert sorted(asked) == [("jacov", [SKIPS]), ("nwot", [SKIPS])]
+  assert "judge: 100%" not in capsys.readouterr().err
+  monkeypatch.setattr(judges, "judge", judge)
+  scores, left_out = run_scores.judge(finished, ["nwot", "jacov"], wanted)
+  np.testing.assert_array_equal(scores["nwot"], [5, np.nan, 10])
+  assert left_out == {"jacov": "no gradients"}
+  assert asked[2:] == [("nwot", [POOLS]), ("nwot", [CONVS])]
+  assert "judge: 100%" in capsys.readouterr().err
+
+
 def test_scores_are_of_what_was_read(finished, asked):
   run_scores.judge(finished, ["nwot"], [SKIPS])
   judged = json.loads(finished.folder.scores.read_text())
