@@ -26,7 +26,6 @@ from hwnas_jax.costs import counts
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import sites, timing
 from hwnas_jax.costs.table import LatencyTable
-from hwnas_jax.derive import family as families
 from hwnas_jax.derive import sweep
 from hwnas_jax.io import readers, records, versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
@@ -115,8 +114,11 @@ def choose(
     else draw_genotypes(config, net, rng, POOL, PREFERENCE)
   )
   members = spread(pool, cost, args.count)
-  draw = lambda: draw_genotypes(config, net, rng, 1, 0.0)[0]  # noqa: E731
-  random = families.distinct(members, draw, args.count)
+  random: dict[Genotype, None] = {}
+  while len(random) < args.count:
+    (genotype,) = draw_genotypes(config, net, rng, 1, 0.0)
+    if genotype not in members:
+      random[genotype] = None
   return [("member", g) for g in members] + [("random", g) for g in random]
 
 

@@ -33,7 +33,6 @@ from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import networks, sites, timing
 from hwnas_jax.costs.predict import predictor
-from hwnas_jax.derive import family
 from hwnas_jax.io import readers, records, versions, writers
 from hwnas_jax.io.cache import use_compilation_cache
 from hwnas_jax.io.run_folder import RunFolder
@@ -219,14 +218,12 @@ def search_s(folder: RunFolder) -> float:
 def draw(job: Job, ground: Ground) -> list[Genotype]:
   """Random architectures that keep the budget by the table."""
   rng, space = np.random.default_rng(job.seed), ground.net.space()
-
-  def one() -> Genotype:
-    while True:
-      genotype = architecture.random_genotype(space, rng)
-      if ground.predict_ms(genotype) <= ground.budget_ms[job.budget]:
-        return genotype
-
-  return family.distinct([], one, DRAWS)
+  drawn: dict[Genotype, None] = {}
+  while len(drawn) < DRAWS:
+    genotype = architecture.random_genotype(space, rng)
+    if ground.predict_ms(genotype) <= ground.budget_ms[job.budget]:
+      drawn[genotype] = None
+  return list(drawn)
 
 
 def run_one(

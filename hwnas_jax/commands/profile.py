@@ -127,6 +127,7 @@ def _check(argv: Sequence[str], values: flags.FlagValues) -> None:
     raise app.UsageError(f"unexpected argument: {argv[1]}")
   if values.plan and values.fit:
     raise app.UsageError("--plan and --fit exclude each other")
+  _refuse_unread(values)
   if 0 < values.networks < 3:
     raise app.UsageError("--networks must be 0, or at least 3")
   if values.transfer and not values.networks:
@@ -136,6 +137,20 @@ def _check(argv: Sequence[str], values: flags.FlagValues) -> None:
       "--predictor needs a table and networks that are measured here: leave out"
       " --plan, --fit and --transfer"
     )
+
+
+def _refuse_unread(values: flags.FlagValues) -> None:
+  """Raises UsageError for flags that were given and that nothing would read."""
+  unread = {
+    "plan": ("backend", "out", "repeats", "held_out"),
+    "fit": ("backend", "repeats", "networks", "held_out"),
+  }
+  for way, names in unread.items():
+    given = [f"--{name}" for name in names if values[name].present]
+    if values[way].value and given:
+      raise app.UsageError(f"--{way} does not read {', '.join(given)}")
+  if not values.networks and values["held_out"].present and values.held_out:
+    raise app.UsageError("--held_out needs --networks, 3 or more")
 
 
 def _print_plan(folder: str, num_entries: int, transfer: Sequence[str]) -> None:

@@ -9,7 +9,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,13 +40,6 @@ class Derived(NamedTuple):
   condition: Condition | None
   kind: MemberKind = "member"
   width: float = 1.0
-
-
-class DrawGenotype(Protocol):
-  """A random architecture."""
-
-  def __call__(self) -> Genotype:
-    """Another one at each call."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,33 +145,3 @@ def derive(
     name = architecture.identity(space, genotype)
     swept.append(SweepPoint(point.name, point.condition, name))
   return list(networks.values()), swept
-
-
-def distinct(
-  genotypes: Sequence[Genotype], draw: DrawGenotype, count: int
-) -> list[Genotype]:
-  """`count` random genotypes that differ from each other and the given ones.
-
-  Args:
-    genotypes: to differ from.
-    draw: draws one; it is called at most 1000 * count times.
-    count: how many.
-
-  Raises:
-    ValueError: too few different ones were drawn; the space may be too small.
-  """
-  seen = set(genotypes)
-  drawn: list[Genotype] = []
-  for _ in range(1000 * count):
-    if len(drawn) == count:
-      break
-    genotype = draw()
-    if genotype not in seen:
-      seen.add(genotype)
-      drawn.append(genotype)
-  if len(drawn) < count:
-    raise ValueError(
-      f"only {len(drawn)} of {count} random architectures differ from each"
-      " other and from the family's: lower derive.num_random"
-    )
-  return drawn

@@ -37,10 +37,6 @@ class Reach(NamedTuple):
       " architectures"
     )
 
-  def satisfiable(self, budget_ms: float) -> bool:
-    """Whether some architecture keeps the budget."""
-    return self.smallest_ms <= budget_ms
-
 
 def _allowed(space: Space, rule: str) -> np.ndarray:
   """bool[E, O]: the operations that a kept choice may have."""

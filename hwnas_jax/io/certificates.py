@@ -105,7 +105,8 @@ class Finalist(Record, frozen=True, kw_only=True):
   """A candidate that a query trained briefly.
 
   steps: of its longest training, under a whole cosine of its own.
-  seconds: of its trainings; those of an earlier query count too.
+  seconds: of its trainings, those of an earlier query too; None where one was a
+    single dispatch, which no log times.
   held_out_accuracy: after the longest, on examples held out of it.
   """
 
@@ -114,7 +115,7 @@ class Finalist(Record, frozen=True, kw_only=True):
   predicted_ms: float
   measured: Measurement | None
   steps: int
-  seconds: float
+  seconds: float | None
   held_out_accuracy: float
 
 

@@ -42,7 +42,8 @@ class Export(Record, frozen=True, kw_only=True):
   mean, std: of each channel, in units of [0, 1]. The programs normalise by
     them, so their inputs are plain pixels.
   test_accuracy: that the run recorded; None of untrained weights.
-  latency: that the run measured in JAX, at `batch_size`.
+  latency: that the run measured in JAX; None where it measured at another
+    batch size, or not at all.
   programs: by file. refused: {file that was not written: why}.
   """
 

@@ -21,8 +21,6 @@ import msgspec
 
 from hwnas_jax.io import readers, writers
 
-SCHEMA = 2  # of a run folder; hwnas_jax 0.1 wrote none
-
 # {choice: operation}, kept choices only: an architecture in JSON.
 Architecture = dict[str, str]
 

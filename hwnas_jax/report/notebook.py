@@ -212,7 +212,7 @@ def _finalists(finalists: Sequence[Finalist]) -> Table:
       words.ms(f.measured.median_ms if f.measured else f.predicted_ms),
       words.percent(f.held_out_accuracy, 2),
       f"{f.steps}",
-      f"{f.seconds:.0f} s",
+      "-" if f.seconds is None else f"{f.seconds:.0f} s",
     )
     for f in finalists
   ]

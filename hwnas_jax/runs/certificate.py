@@ -136,7 +136,8 @@ def _random(
       continue
     genotype = architecture.from_json(net.space(), member.architecture)
     predicted_ms = tables.predict_ms(table, net, genotype)
-    measured = found.measured(genotype) or (member.latency if same else None)
+    known = finished.measured.get(genotype) if same else None
+    measured = found.measured(genotype) or known
     latency_ms = measured.median_ms if measured else predicted_ms
     if (
       latency_ms <= found.budget.latency_ms

@@ -70,13 +70,14 @@ class Round(NamedTuple):
 class Trained(NamedTuple):
   """A finalist after its trainings.
 
-  steps: of the longest. seconds: of all, without compilation.
+  steps: of the longest. seconds: of all, without compilation; None where one
+    was a single dispatch, which no log times.
   held_out_accuracy: after the longest.
   """
 
   genotype: Genotype
   steps: int
-  seconds: float
+  seconds: float | None
   held_out_accuracy: float
 
 
@@ -130,8 +131,10 @@ def train(
   for count, steps in rounds(schedule, config.train.steps_per_dispatch):
     left, dropped = left[:count], [*left[count:], *dropped]
     for row in _train(finished, steps, left):
-      seconds = trained[row.genotype].seconds + row.seconds
-      trained[row.genotype] = row._replace(seconds=seconds)
+      times = trained[row.genotype].seconds, row.seconds
+      known = [seconds for seconds in times if seconds is not None]
+      total = sum(known) if len(known) == len(times) else None
+      trained[row.genotype] = row._replace(seconds=total)
     left.sort(key=lambda g: -trained[g].held_out_accuracy)
   return [trained[g] for g in (*left, *dropped)]
 
@@ -171,9 +174,12 @@ def _digest(finished: Finished, brief: Config) -> str:
   return hashlib.sha256(repr(read).encode()).hexdigest()[:8]
 
 
-def _seconds(home: NetworkFolder) -> float:
-  """How long a training took by its log, pauses and compilation left out."""
+def _seconds(home: NetworkFolder) -> float | None:
+  """How long a training took by its log, pauses and compilation left out.
+
+  None where the log has one row, so no time between two.
+  """
   times = [row["unix_time_s"] for row in readers.read_jsonl(home.metrics)]
   passed_s = np.diff(times)
   passed_s = passed_s[passed_s > 0]  # the clock may have been set back
-  return float(np.median(passed_s) * len(times)) if len(passed_s) else 0.0
+  return float(np.median(passed_s) * len(times)) if len(passed_s) else None

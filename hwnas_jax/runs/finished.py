@@ -14,7 +14,7 @@ from hwnas_jax.derive.judges import Evidence
 from hwnas_jax.io import checkpoint
 from hwnas_jax.io.records import Measurement
 from hwnas_jax.io.run_folder import RunFolder
-from hwnas_jax.runs import judging, pipeline, searching, stages
+from hwnas_jax.runs import judging, searching, stages
 from hwnas_jax.runs.searching import Searched
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
@@ -67,13 +67,12 @@ def refusal(config: Config) -> str | None:
   return None
 
 
-def load(folder: RunFolder, dataset: Dataset | None = None) -> Finished:
+def load(folder: RunFolder, dataset: Dataset) -> Finished:
   """Reads a finished search.
 
   Args:
     folder: the run's folder.
-    dataset: the data set of the search; None loads the one that its config
-      names.
+    dataset: the data set of the search.
 
   Raises:
     FileNotFoundError: the folder holds no run.
@@ -95,18 +94,26 @@ def load(folder: RunFolder, dataset: Dataset | None = None) -> Finished:
       f" {config.search.num_steps}: finish it with its own command,"
       f" `{folder.settings().command}`"
     )
-  dataset = dataset or pipeline.load_dataset(config)
   stages.require_data(folder, dataset)
   nets = stages.read_nets(folder, config)
   problem = problems.make(config, nets, LatencyTable.load(folder.table))
   searched = searching.search(problem, folder, dataset)
-  measured = _measured(folder, nets.derived)
+  measured = _measured(folder, nets.derived, problem.table)
   return Finished(folder, problem, dataset, searched, measured)
 
 
-def _measured(folder: RunFolder, net: Spec) -> dict[Genotype, Measurement]:
-  """The latencies in family.json, unscaled; {} where it is not written yet."""
-  family = folder.family()
+def _measured(
+  folder: RunFolder, net: Spec, table: LatencyTable | None
+) -> dict[Genotype, Measurement]:
+  """The latencies in family.json of networks that are not scaled.
+
+  {} where it is not written yet, or was measured on another device than the
+  one that the table is of.
+  """
+  family, made_with = folder.family(), folder.made_with()
+  here = made_with.fingerprint if made_with else None
+  if table is None or table.fingerprint != here:
+    return {}
   return {
     architecture.from_json(net.space(), member.architecture): member.latency
     for member in (family.members if family else ())

@@ -145,11 +145,14 @@ class Network:
   def train(self) -> "Network":
     """Trains it by the run's recipe, unless that was done before.
 
+    Weights that are lost or damaged are written again from the training's last
+    state.
+
     Returns:
       The network with the trained weights.
 
     Raises:
-      ValueError: the run's recipe has no steps.
+      FileNotFoundError, ValueError: see `Run.require_training`.
       io.loop.Stopped: asked to stop; the same call resumes.
     """
     with lock.alone(self.run.folder.path):
@@ -158,12 +161,9 @@ class Network:
   def train_alone(self) -> "Network":
     """As `train`, by a process that has the run folder to itself."""
     run = self.run
-    if not run.config.train.num_steps:
-      raise ValueError(
-        f"{run.folder.path} has train.num_steps=0, so its recipe trains"
-        " nothing: search again with more, in another workdir"
-      )
-    if self.test_accuracy is None:
+    run.require_training()
+    path = run.folder.network(self.id).weights
+    if self.test_accuracy is None or weights.fault(path):
       training.train_sized(
         run.config,
         run.folder,
@@ -196,6 +196,8 @@ class Network:
         recorded; nothing is written.
     """
     paths.require_folder(paths.expand(out))
+    measured_at = self.run.config.latency.batch_size
+    count = batch_size or measured_at
     images, labels = self._examples()
     known = labels is not None
     network = programs.Deployable(
@@ -206,9 +208,8 @@ class Network:
       images=images,
       labels=labels,
       test_accuracy=weights.recorded_accuracy(self.home) if known else None,
-      latency=self.latency,
+      latency=self.latency if count == measured_at else None,
     )
-    count = batch_size or self.run.config.latency.batch_size
     return deploy.write(network, out, count)
 
   def _examples(self) -> tuple[np.ndarray, np.ndarray | None]:

@@ -199,6 +199,8 @@ def _table(
 ) -> LatencyTable | None:
   """The given table, or one measured here; None if the cost reads none.
 
+  A table that is calibrated, or that a search was priced with, stays as it is.
+
   Raises:
     ValueError: the run began with another table.
   """
@@ -216,7 +218,8 @@ def _table(
     part.repeats,
     dtype=config.precision,
   )
-  if not part.calibration_networks:
+  priced = bool(table.calibration) or stages.begun(folder, "search")
+  if priced or not part.calibration_networks:
     return table
   measured = _measured(config, folder, derived, table)
   table = networks.calibrated(

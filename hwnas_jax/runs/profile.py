@@ -107,7 +107,7 @@ def profile(
 
   Raises:
     ValueError: the config is wrong, `out` is the table of another device, or
-      with `transfer` `out` exists.
+      with `transfer` `out` exists or `networks` is 0.
   """
   effort = Effort(repeats, networks, held_out)
   return measure(problems.resolve(config), effort, out, transfer)
@@ -127,6 +127,11 @@ def measure(
     out: see `profile`.
     others: see `profile`.
   """
+  if others and not effort.networks:
+    raise ValueError(
+      "a transferred table needs networks measured here: give networks=10 or"
+      " more"
+    )
   net = problems.make_nets(config).derived
   if gaps := convertible.sentence(net.space()):
     print(f"{gaps}. A plan of it (--plan) cannot be written.")

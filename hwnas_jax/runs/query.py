@@ -83,8 +83,9 @@ def ask(finished: Finished, question: Question) -> tuple[Genotype, Certificate]:
   """The architecture for a latency budget, and its certificate.
 
   Raises:
-    ValueError: no architecture keeps the budgets, no judge applies, or the
-      table is of another device and not calibrated.
+    ValueError: no architecture keeps the budgets, no judge applies, the table
+      is of another device and not calibrated, or memory_mb is given and no
+      network is compiled here.
     io.loop.Stopped: asked to stop while finalists were trained.
   """
   config = finished.problem.config
@@ -116,6 +117,7 @@ class _Query:
       self.table.batch_size,
       dtype=self.finished.problem.config.precision,
     )
+    self._require_memory()
     known, margin = self._known(), self._margin()
     factor = settle.correction(known)
     budget_ms = self._budget_ms(factor)
@@ -179,6 +181,22 @@ class _Query:
       return True
     here = versions.fingerprint_id(versions.device_fingerprint())
     return here == self.table.fingerprint
+
+  def _require_memory(self) -> None:
+    """Refuses a limit of memory where no network is compiled for the device."""
+    if "memory_mb" not in self.question.limits:
+      return
+    if self.question.measure is not None:
+      raise ValueError(
+        "memory_mb is the peak of a network compiled here, and `measure`"
+        " measures elsewhere: let it return infinity where one needs too much"
+      )
+    if not self._measures():
+      raise ValueError(
+        "memory_mb is the peak of a network compiled on the device, and the"
+        f" table is of {self.table.fingerprint}: ask there, or limit params and"
+        " macs"
+      )
 
   def _known(self) -> list[Known]:
     """The run's measurements, if this table is of the same device."""

@@ -185,15 +185,31 @@ class Run:
 
     Raises:
       ValueError: no architecture keeps the budgets, a limit or a judge is
-        unknown, the recipe cannot train the finalists, the table is of another
-        device and not calibrated, or the search is not one that a query can
-        ask.
+        unknown, the recipe cannot train the finalists or the answer, the table
+        is of another device and not calibrated, memory_mb is given and no
+        network is compiled here, or the search is not one that a query can ask.
+      FileNotFoundError: the recipe has a teacher, and the run is not finished.
       io.loop.Stopped: asked to stop while it trained; the same call resumes.
     """
     question = Question(latency, table, limits, measure, judges, finalists)
     question.require(self.config)
+    if train:
+      self.require_training()
     with lock.alone(self.folder.path):
       return self._answer(question, train)
+
+  def require_training(self) -> None:
+    """Refuses to train where the run's recipe cannot.
+
+    Raises:
+      FileNotFoundError, ValueError: see `helpers`; or the recipe has no steps.
+    """
+    if not self.config.train.num_steps:
+      raise ValueError(
+        f"{self.folder.path} has train.num_steps=0, so its recipe trains"
+        " nothing: search again with more, in another workdir"
+      )
+    self.helpers  # noqa: B018  (reads them)
 
   def _answer(self, question: Question, train: bool) -> Answer:
     genotype, certificate = query.ask(self.finished, question)
@@ -324,7 +340,8 @@ def search(
     FileNotFoundError: the data set is not on this machine.
     io.loop.Stopped: asked to stop; the same call resumes.
   """
-  by = command or f"hwnas_jax.search(config, workdir={str(workdir)!r})"
+  given = ", table=table" * (table is not None) + ", data=data" * bool(data)
+  by = command or (f"hwnas_jax.search(config, workdir={str(workdir)!r}{given})")
   folder = pipeline.run(config, workdir, pipeline.Given(table, data, by))
   run = Run(folder, data)
   _judge_ahead(run)
@@ -332,12 +349,15 @@ def search(
 
 
 def _judge_ahead(run: Run) -> None:
-  """Prepares a finished run for its first query, where one can ask it."""
-  done = run.folder.scores.exists() or finished.refusal(run.config)
-  if done or hosts.several():
+  """Prepares a finished run for its first query, where one can ask it.
+
+  What was judged before is not judged again.
+  """
+  if finished.refusal(run.config) or hosts.several():
     return
   print("judges: score what every query compares", flush=True)
   start = time.monotonic()
-  proposals = Proposals(run.finished, run.table, {})
-  count = proposals.judge_ahead()
+  with lock.alone(run.folder.path):
+    proposals = Proposals(run.finished, run.table, {})
+    count = proposals.judge_ahead()
   print(f"judges: {count} architectures in {time.monotonic() - start:.0f} s")

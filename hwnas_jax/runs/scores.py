@@ -66,7 +66,7 @@ def _ask(
   if not todo:
     return known
   evidence = finished.evidence
-  lock = threading.Lock()
+  lock, stopped = threading.Lock(), threading.Event()
   total = sum(len(ids) for ids in todo.values())
   done = 0
 
@@ -83,13 +83,19 @@ def _ask(
         records.write(finished.folder.scores, known)
         done += count
         progress.update(done)
+      if stopped.is_set():
+        return
 
   # Each judge's program is compiled mostly on one core.
   with (
     Progress(total, "judge") as progress,
     concurrent.futures.ThreadPoolExecutor(2) as pool,
   ):
-    list(pool.map(ask, todo))
+    try:
+      list(pool.map(ask, todo))
+    except BaseException:  # Ctrl-C too: the pool waits for its threads
+      stopped.set()
+      raise
   return known
 
 

@@ -23,12 +23,12 @@ from hwnas_jax.core.devices import Where
 from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Genotype, Params
 from hwnas_jax.data import arrays
-from hwnas_jax.io import loop, readers, writers
+from hwnas_jax.io import loop, writers
 from hwnas_jax.io.records import Accuracies, Network, Teacher
 from hwnas_jax.io.run_folder import NetworkFolder, RunFolder
 from hwnas_jax.io.stop import StopSignal
 from hwnas_jax.nets.models import inherit, make_network, scaled
-from hwnas_jax.runs import feeding, helpers, stages
+from hwnas_jax.runs import feeding, helpers, stages, weights
 from hwnas_jax.runs.helpers import ALONE, Helpers, Lesson
 from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
@@ -216,12 +216,9 @@ def _trained(setting: _Setting, home: NetworkFolder) -> bool:
       " train it again"
     )
   loop.require_same(_job(setting, home, 0))
-  try:
-    readers.read_sealed(home.weights)
-  except (FileNotFoundError, ValueError) as error:
-    print(f"written again from the training's last state: {error}")
-    return False
-  return True
+  if why := weights.fault(home.weights):
+    print(f"written again from the training's last state: {why}")
+  return not why
 
 
 def _hold_out(
@@ -357,8 +354,9 @@ def _train(
         feeding.accuracy(config, evaluate, params, stats, split, setting.where)
       )
     if seed == 0 and hosts.leads():
-      weights = {"params": state.params, "stats": state.stats}
-      writers.write_arrays(home.weights, weights)
+      writers.write_arrays(
+        home.weights, {"params": state.params, "stats": state.stats}
+      )
   means = {f"{n}_accuracy": float(np.mean(a)) for n, a in accuracies.items()}
   if hosts.leads():
     home.write_accuracies(

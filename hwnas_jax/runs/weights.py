@@ -106,6 +106,15 @@ def infer_with(
   return infer
 
 
+def fault(path: pathlib.Path) -> str | None:
+  """Why a weights.npz cannot be read; None if it can."""
+  try:
+    readers.read_sealed(path)
+  except (FileNotFoundError, ValueError) as error:
+    return str(error)
+  return None
+
+
 def recorded_accuracy(home: NetworkFolder) -> float | None:
   """Test accuracy that the run recorded of weights.npz; None where none.
 
@@ -149,10 +158,11 @@ def provide(
 
 def _inherited_before(home: NetworkFolder) -> Accuracies | None:
   """What an earlier query wrote; None if it wrote nothing, or it is damaged."""
+  if fault(home.weights):
+    return None
   try:
     before = home.certificate()
-    readers.read_sealed(home.weights)
-  except (FileNotFoundError, ValueError):
+  except ValueError:
     return None
   inherited = before is not None and before.weights == "inherited"
   return before.accuracies if before and inherited else None

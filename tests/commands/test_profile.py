@@ -34,7 +34,8 @@ def device(monkeypatch):
 
 def profile(**flags):
   """`profile --config=digits:smoke --networks=0`, or as the flags say."""
-  given = {"config": "digits:smoke", "networks": 0, **flags}
+  none = {} if "fit" in flags else {"networks": 0}
+  given = {"config": "digits:smoke", **none, **flags}
   jobs.here("profile", *(f"--{n}={v}" for n, v in given.items()))
 
 
@@ -91,8 +92,8 @@ def test_the_default_table_is_named_after_the_device(
 def test_plan_measure_elsewhere_fit(tmp_path, capsys):
   (tmp_path / "toy.py").write_text(TOY)
   folder, out = tmp_path / "plan", tmp_path / "t.json"
-  flags = {"config": tmp_path / "toy.py", "networks": 3}
-  profile(plan=folder, **flags)
+  flags = {"config": tmp_path / "toy.py"}
+  profile(plan=folder, networks=3, **flags)
   assert f"--fit={folder}" in capsys.readouterr().out
   with pytest.raises(SystemExit, match=r"timings\.json"):
     profile(out=out, fit=folder, **flags)
@@ -103,7 +104,7 @@ def test_plan_measure_elsewhere_fit(tmp_path, capsys):
   with pytest.raises(SystemExit, match="exists: delete it"):
     profile(out=out, fit=folder, **flags)
   with pytest.raises(SystemExit, match="holds a plan"):
-    profile(plan=folder, **flags)
+    profile(plan=folder, networks=3, **flags)
 
 
 def test_a_predictor_is_trained_beside_the_table(
@@ -150,6 +151,12 @@ def test_a_table_is_transferred(device, tmp_path, capsys):
     ({"networks": 2}, "--networks must be 0, or at least 3"),
     ({"plan": "a", "fit": "b"}, "--plan and --fit exclude each other"),
     ({"transfer": "toaster.json"}, "--transfer needs --networks"),
+    ({"networks": 0, "held_out": 3}, "--held_out needs --networks"),
+    ({"plan": "a", "repeats": 9}, "--plan does not read --repeats"),
+    (
+      {"fit": "a", "backend": "cpu", "held_out": 1},
+      "--fit does not read --backend, --held_out",
+    ),
     (
       {"predictor": "mlp", "fit": "plan"},
       "--predictor needs a table and",

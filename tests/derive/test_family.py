@@ -1,7 +1,6 @@
 """A family: its points and its networks."""
 
 import doctest
-import itertools
 
 import numpy as np
 import pytest
@@ -77,21 +76,3 @@ def test_samples_are_of_the_logits_distribution():
   np.testing.assert_array_equal(again, noisy)
   _, other = family.sampled(Point("found", HERE), logits, 4000, 1)
   assert np.any(other != noisy)
-
-
-def test_distinct_skips_the_family_and_itself():
-  genotypes = list(itertools.product(range(3), repeat=2))
-  draws = itertools.cycle(genotypes)
-  drawn = family.distinct(genotypes[:2], lambda: next(draws), 5)
-  assert drawn == genotypes[2:7]
-  repeated = iter([(0, 0), (1, 1), (1, 1), (0, 0), (2, 2)])
-  assert family.distinct([(0, 0)], lambda: next(repeated), 2) == [
-    (1, 1),
-    (2, 2),
-  ]
-  assert family.distinct([(0, 0)], lambda: (0, 0), 0) == []
-
-
-def test_a_space_too_small_for_the_random_ones_is_refused():
-  with pytest.raises(ValueError, match="derive.num_random"):
-    family.distinct([(0,)], lambda: (1,), 2)

@@ -65,14 +65,6 @@ def test_top_k_never_counts_none():
   assert found.smallest_ms == 2.0 < found.typical_ms < found.largest_ms == 30.0
 
 
-@pytest.mark.parametrize(
-  ("budget_ms", "holds"), [(0.99, False), (1.0, True), (9.0, True)]
-)
-def test_a_budget_is_satisfiable_from_the_smallest_on(budget_ms, holds):
-  found = reach.Reach(1.0, 2.0, 3.0, 4.0)
-  assert found.satisfiable(budget_ms) == holds
-
-
 def test_it_says_so_in_a_line():
   line = str(reach.Reach(1.234, 2.5, 10.04, 18.04))
   assert "1.23 ms smallest, 2.5 ms typical, 10 ms largest" in line

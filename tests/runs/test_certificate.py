@@ -78,11 +78,10 @@ def test_the_runs_random_networks_that_keep_the_budgets(tmp_path, monkeypatch):
     types.SimpleNamespace(
       kind="random" if g != LARGER else "member",
       architecture=architecture.to_json(space, g),
-      latency=Measurement(ms, 0.1),
       params=100,
       macs=1000,
     )
-    for g, ms in measured.items()
+    for g in measured
   ]
   folder = RunFolder(tmp_path)
   family = types.SimpleNamespace(members=members)
@@ -92,7 +91,10 @@ def test_the_runs_random_networks_that_keep_the_budgets(tmp_path, monkeypatch):
   problem = types.SimpleNamespace(
     nets=types.SimpleNamespace(derived=CELLS), table=table
   )
-  finished = types.SimpleNamespace(problem=problem, folder=folder)
+  latencies = {g: Measurement(ms, 0.1) for g, ms in measured.items()}
+  finished = types.SimpleNamespace(
+    problem=problem, folder=folder, measured=latencies
+  )
 
   def random(table, **limits):
     found = Found(Budget("10ms", 10.0, limits), ((), 0.0), [], None, [], [])

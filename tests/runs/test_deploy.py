@@ -18,7 +18,7 @@ from hwnas_jax.data import embedded
 from hwnas_jax.deploy import onnx, onnx_ops
 from hwnas_jax.io import records, writers
 from hwnas_jax.io.exports import Export
-from hwnas_jax.io.records import Accuracies, Network
+from hwnas_jax.io.records import Accuracies, Measurement, Network
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.nets.models import make_network
 from hwnas_jax.runs import deploy, pipeline, programs
@@ -89,7 +89,9 @@ def test_a_network_is_a_function_of_pixels(network, images, wanted):
 def exported(network, tmp_path_factory):
   """(the record, the folder) of an export."""
   out = tmp_path_factory.mktemp("deploy") / "out"
-  return network.export(out), out
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(type(network), "latency", Measurement(1.0, 0.1))
+    return network.export(out), out
 
 
 def test_programs_equal_the_trained_network(network, images, wanted, exported):
@@ -116,6 +118,7 @@ def test_an_export_says_what_a_user_needs(network, exported):
   assert (export.mean, export.std) == (dataset.mean, dataset.std)
   assert (export.batch_size, export.refused) == (BATCH, {})
   assert export.test_accuracy is None  # these weights were never trained
+  assert export.latency == Measurement(1.0, 0.1)
   here = {f for f, p in export.programs.items() if p.runtime}
   assert here == {"network.onnx", "network.cpu.stablehlo"}
   for file in here:
@@ -202,7 +205,9 @@ def test_onnx_that_cannot_be_made_stops_nothing(network, tmp_path, monkeypatch):
   (tmp_path / "network.onnx").write_text("of an export before")
   monkeypatch.delitem(onnx_ops.CONVERSIONS, "dot_general")
   monkeypatch.delitem(onnx_ops.REWRITES, "dot_general")
+  monkeypatch.setattr(type(network), "latency", Measurement(1.0, 0.1))
   export = network.export(tmp_path, batch_size=2)
+  assert export.latency is None  # it was measured at another batch size
   reason = export.refused["network.onnx"]
   assert reason == "no ONNX conversion of 'dot_general'"
   assert not (tmp_path / "network.onnx").exists()

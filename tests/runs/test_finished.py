@@ -1,6 +1,7 @@
 """A finished search, read from its folder."""
 
 import pytest
+from msgspec.structs import replace
 
 import hwnas_jax as hw
 from hwnas_jax.config import problem as problems
@@ -39,10 +40,17 @@ def begun(path, fields):
 )
 def test_a_query_refuses_a_run_without_one_family(tmp_path, fields, message):
   with pytest.raises(ValueError, match=message):
-    finished.load(begun(tmp_path, fields))
+    finished.load(begun(tmp_path, fields), embedded.digits())
 
 
 def test_what_the_run_measured_is_known(run):
   genotypes = {network.genotype: network.latency for network in run.networks}
   assert run.finished.measured == genotypes
   assert len(genotypes) == len(run.folder.family().members)
+
+
+def test_what_the_run_measured_is_not_of_a_device_that_is_elsewhere(run):
+  net = run.nets.derived
+  phone = replace(run.table, fingerprint="a-phone")
+  assert finished._measured(run.folder, net, phone) == {}
+  assert finished._measured(run.folder, net, run.table) == run.finished.measured

@@ -104,6 +104,23 @@ def test_the_main_job_calibrates_if_asked(device, tmp_path, count):
   assert len(device.networks) == count
 
 
+@pytest.mark.parametrize("searched", [True, False])
+def test_a_table_that_a_search_was_priced_with_stays(
+  device, tmp_path, searched
+):
+  """Though it was given, the run may go on without naming it again."""
+  latency = replace(SMOKE.latency, calibration_networks=4)
+  made, folder = replace(SMOKE, latency=latency), RunFolder.at(tmp_path / "run")
+  net = problem.make_nets(made).derived
+  given = profile(tmp_path / "given.json", networks=0 if searched else 5)
+  assert pipeline._table(made, folder, net, given) == given
+  if searched:
+    (folder.search / "checkpoints" / "40").mkdir(parents=True)
+  device.networks.clear()
+  assert pipeline._table(made, folder, net, None) == given
+  assert hw.Table.load(folder.table) == given and device.networks == []
+
+
 def test_a_stopped_measurement_goes_on(device, tmp_path, monkeypatch):
   honest = timing.measure_networks
   monkeypatch.setattr(networks, "GROUP", 2)
@@ -183,6 +200,11 @@ def test_a_table_is_transferred_by_networks_alone(toaster, device, tmp_path):
   assert table.errors.calibrated.median_absolute_error < 0.05
   with pytest.raises(ValueError, match=r"here\.json exists: delete it"):
     profile(out, **keywords)
+  # Without a network it would have the toaster's numbers and this name.
+  out = tmp_path / "none.json"
+  with pytest.raises(ValueError, match="needs networks measured here"):
+    profile(out, transfer=[other], networks=0)
+  assert not out.exists()
 
 
 def test_a_table_of_another_space_is_not_transferred(toaster, tmp_path):

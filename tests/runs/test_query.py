@@ -128,6 +128,15 @@ def test_another_device_is_predicted_with_a_margin_or_refused(finished):
   assert certificate.margin.networks == 20
 
 
+def test_memory_is_of_a_network_that_is_compiled_here(finished, ask):
+  with pytest.raises(ValueError, match="memory_mb .*`measure` measures elsew"):
+    ask("80%", {"memory_mb": 100.0})
+  phone = replace(finished.problem.table, fingerprint="a-phone")
+  question = Question("80%", phone, {"memory_mb": 100.0})
+  with pytest.raises(ValueError, match="memory_mb .*table is of a-phone: ask"):
+    query.ask(finished, question)
+
+
 def test_too_much_memory_is_infinitely_slow(finished):
   net = finished.problem.nets.derived
   genotype = (0,) * len(net.space().choices)

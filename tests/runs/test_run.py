@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 import hwnas_jax as hw
 from hwnas_jax.derive import judges
@@ -152,6 +153,25 @@ def test_an_unknown_judge_is_refused_before_the_search_is_read(run):
   assert "finished" not in vars(begun)
 
 
+@pytest.mark.parametrize("fault", ["no steps", "no teacher"])
+def test_what_cannot_be_trained_is_refused_before_the_search_is_read(
+  run, tmp_path, fault
+):
+  folder = RunFolder(tmp_path)
+  folder.write_settings(run.folder.settings(), run.folder.made_with())
+  begun, part = hw.load(tmp_path), run.config.train
+  if fault == "no steps":
+    part, error = replace(part, num_steps=0), ValueError
+    message = "train.num_steps=0, so its recipe trains nothing"
+  else:
+    part, error = replace(part, teacher=True), FileNotFoundError
+    message = "has no networks yet: finish it with"
+  vars(begun)["config"] = replace(run.config, train=part)
+  with pytest.raises(error, match=message):
+    begun.query("1ms", train=True)
+  assert "finished" not in vars(begun)
+
+
 def test_an_answer_is_a_network(run, answer):
   pixels = run.dataset.test.images[:3]
   logits = answer.network(pixels)
@@ -171,6 +191,14 @@ def test_a_network_that_is_not_of_the_family(run):
   assert trained == network and 0 <= trained.test_accuracy <= 1
   assert trained.home == run.folder.network(network.id)
   assert trained(run.dataset.test.images[:2]).shape == (2, 10)
+  # Lost or damaged weights are written again from the training's last state.
+  path = run.folder.network(network.id).weights
+  before = path.read_bytes()
+  for damage in (path.unlink, lambda: path.write_bytes(before[:-9])):
+    damage()
+    assert weights.fault(path)
+    assert network.train() == network
+    assert weights.fault(path) is None
 
 
 def test_cells_of_a_notebook(run, answer):

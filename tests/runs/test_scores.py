@@ -1,21 +1,27 @@
 """What judges said is kept in the run folder."""
 
 import dataclasses
+import itertools
 import json
+import threading
+import time
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
+import hwnas_jax as hw
 from hwnas_jax.derive import capacity, judges
 from hwnas_jax.derive.judges import Judged
-from hwnas_jax.io import records
+from hwnas_jax.io import lock, records
 from hwnas_jax.io.certificates import Scores
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.runs import judging
+from hwnas_jax.runs import run as runs
 from hwnas_jax.runs import scores as run_scores
 from hwnas_jax.runs.candidates import Proposals
 from hwnas_jax.runs.finished import HELD_OUT, Finished
+from hwnas_jax.spaces import architecture
 
 POOLS, SKIPS, CONVS = (0,) * 5, (1,) * 5, (2,) * 5
 
@@ -89,6 +95,27 @@ def test_what_was_judged_is_kept_when_a_query_is_stopped(
   assert "judge: 100%" in capsys.readouterr().err
 
 
+def test_who_stops_a_query_waits_for_no_other_judge(
+  finished, asked, monkeypatch
+):
+  monkeypatch.setattr(judging, "AT_ONCE", 1)
+  judge, failed = judges.judge, threading.Event()
+
+  def stopped(names, evidence, genotypes):
+    if names == ["nwot"]:
+      failed.set()
+      raise KeyboardInterrupt
+    failed.wait()
+    time.sleep(0.05)
+    return judge(names, evidence, genotypes)
+
+  monkeypatch.setattr(judges, "judge", stopped)
+  wanted = list(itertools.product(range(3), repeat=len(SKIPS)))
+  with pytest.raises(KeyboardInterrupt):
+    run_scores.judge(finished, ["nwot", "macs"], wanted)
+  assert len(asked) < len(wanted) / 2  # of 12 s
+
+
 def test_scores_are_of_what_was_read(finished, asked):
   run_scores.judge(finished, ["nwot"], [SKIPS])
   judged = json.loads(finished.folder.scores.read_text())
@@ -136,3 +163,25 @@ def test_a_finished_search_was_judged_ahead(finished_run, run, monkeypatch):
   assert Proposals(searched, run.table, {}).judge_ahead() > 1
   assert {"nwot", "shared_loss"} <= set(ahead.scores)
   assert records.read(folder.scores, Scores) == ahead
+
+
+def test_the_main_job_judges_ahead_what_is_missing(
+  finished, run, monkeypatch, asked
+):
+  begun = hw.Run(finished.folder)
+  vars(begun).update(config=run.config, finished=finished, table=run.table)
+  with lock.alone(finished.folder.path):
+    with pytest.raises(ValueError, match="is in use"):
+      runs._judge_ahead(begun)
+  assert asked == []
+  runs._judge_ahead(begun)
+  scores = records.read(finished.folder.scores, Scores)
+  first, *_, last = scores.scores["nwot"]
+  less = {k: v for k, v in scores.scores["nwot"].items() if k != last}
+  stopped = replace(scores, scores={**scores.scores, "nwot": less})
+  records.write(finished.folder.scores, stopped)
+  asked.clear()
+  runs._judge_ahead(begun)
+  ((name, (genotype,)),) = asked
+  space = run.nets.derived.space()
+  assert (name, architecture.identity(space, genotype)) == ("nwot", last)
