@@ -49,19 +49,20 @@ def sgd(
   lr: float,
   num_steps: int,
   momentum: float,
-  decay: float,
+  decay: optax.GradientTransformation,
   clip: float,
   lr_end: float = 0.0,
 ) -> optax.GradientTransformation:
   """Clipped SGD with weight decay and momentum under a cosine.
 
-  The weights' optimiser of DARTS (Liu et al. 2019, appendix A.1).
+  The weights' optimiser of DARTS (Liu et al. 2019, appendix A.1). `decay` is
+  `optax.add_decayed_weights`.
   """
   cosine = optax.cosine_decay_schedule(lr, max(num_steps, 1), lr_end / lr)
   # Without the barrier XLA computes the cosine again for each array of weights.
   return optax.chain(
     optax.clip_by_global_norm(clip),
-    optax.add_decayed_weights(decay),
+    decay,
     optax.sgd(lambda step: lax.optimization_barrier(cosine(step)), momentum),
   )
 
@@ -153,6 +154,10 @@ def make_parts(
   controller = CONTROLLERS[config.controller.name].make(
     _controller_settings(config, problem.conditions, space)
   )
+  decayed = optax.add_decayed_weights
+  decays = functools.partial(
+    controllers.decays, train_pivots=config.controller.train_pivots
+  )
   schedule = SCHEDULES[config.temperature.name]
   weight = config.regularise
   parts = Parts(
@@ -169,12 +174,15 @@ def make_parts(
       part.weights_lr,
       phases.weights_steps(make_phases(config)),
       part.weights_momentum,
-      part.weights_decay,
+      decayed(
+        part.weights_decay,
+        mask=decays if config.controller.classifier else None,
+      ),
       part.weights_clip,
       lr_end=part.weights_lr_end,
     ),
     controller_optimiser=optax.chain(
-      optax.add_decayed_weights(part.controller_decay),
+      decayed(part.controller_decay, mask=decays),
       optax.adam(part.controller_lr, b1=part.controller_b1),
     ),
     penalty=_make_penalty(problem, space),

@@ -32,9 +32,8 @@ def make_training(
   network = make_network(
     net, genotype, "train", auxiliary=bool(part.auxiliary_weight)
   )
-  optimiser = sgd(
-    part.lr, part.num_steps, part.momentum, part.weight_decay, part.clip
-  )
+  decay = optax.add_decayed_weights(part.weight_decay)
+  optimiser = sgd(part.lr, part.num_steps, part.momentum, decay, part.clip)
   step = make_train_step(
     network,
     optimiser,

@@ -40,6 +40,23 @@ class Cover(Protocol):
     """typed keys [n] -> features [n, num_features] of n conditions."""
 
 
+class Weight(Protocol):
+  """How much the controller's gradient counts under a condition."""
+
+  def __call__(self, condition: Condition, /) -> Array:
+    """Condition -> []."""
+
+
+def _alike(condition: Condition) -> Array:
+  return jnp.ones_like(condition.scale)
+
+
+def _less_with_scale(condition: Condition) -> Array:
+  # Adam normalises a gradient's mean size, not its variation: unweighted, the
+  # conditions with a large scale would drown the cross-entropy of the others.
+  return 1.0 / (1.0 + condition.scale)
+
+
 class Conditions(NamedTuple):
   """The distribution of a search's conditions; pure functions.
 
@@ -49,6 +66,8 @@ class Conditions(NamedTuple):
   cover: keys -> features of conditions that cover the distribution evenly.
   each: only of a distribution over D devices: key -> a Condition with a leading
     axis of D, one for each device. A step of the controller then uses them all.
+  weight: of the controller's gradient under a condition. It is 1 where the
+    scale is constant: a factor there would only change what decay is worth.
   """
 
   num_features: int
@@ -56,6 +75,7 @@ class Conditions(NamedTuple):
   features: Features
   cover: Cover
   each: DrawCondition | None = None
+  weight: Weight = _alike
 
 
 def progress(features: Array) -> Array:
@@ -116,7 +136,7 @@ def cone(size: int, low: float, high: float) -> Conditions:
     shares = (jnp.arange(len(keys)) + 0.5) / len(keys)
     return jnp.column_stack([points, REACH * (2 * shares - 1)])
 
-  return Conditions(size + 1, draw, features, cover)
+  return Conditions(size + 1, draw, features, cover, weight=_less_with_scale)
 
 
 def scale(size: int, low: float, high: float) -> Conditions:

@@ -139,6 +139,16 @@ def pivots(
   return Controller(init, apply)
 
 
+def decays(params: Params, train_pivots: bool) -> Params:
+  """Which parameters decay, bool as in `params`: all but pivots that stay.
+
+  Adam would move a pivot that has no gradient but its decay as far as others.
+  """
+  return jax.tree_util.tree_map_with_path(
+    lambda path, _: train_pivots or path[-1].key != "pivots", params
+  )
+
+
 def piecewise(space: Space | Rows, num_knots: int = 5) -> Controller:
   """Logits that are piecewise linear in the scale (DARTS-CC).
 

@@ -124,9 +124,7 @@ def controller_gradient(
   )
   if parts.regulariser is not None:
     d_logits += jax.grad(parts.regulariser)(logits)
-  # Adam normalises a gradient's mean size, not its variation: unweighted, the
-  # conditions with a large scale would drown the cross-entropy of the others.
-  weight = 1.0 / (1.0 + given.condition.scale)
+  weight = parts.conditions.weight(given.condition)
   return jax.tree.map(lambda g: weight * g, pull_back(d_logits)[0])
 
 

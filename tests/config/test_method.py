@@ -1,8 +1,10 @@
 """The parts of a method: made from a problem, with the config's numbers."""
 
+import jax
 import jax.numpy as jnp
 import msgspec
 import numpy as np
+import optax
 import pytest
 from toy_config import small
 
@@ -111,8 +113,32 @@ def test_a_held_out_batch_was_not_seen():
   assert len(labels) == 8
 
 
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_pivot_that_stays_does_not_decay(trained):
+  """Adam would move it, without a gradient, as far as what has one."""
+  config = small(
+    controller__name="pivots",
+    controller__train_pivots=trained,
+    controller__classifier=True,
+    search__controller_decay=5e-4,
+    search__weights_decay=0.1,
+  )
+  parts, _ = method.make_parts(problem_of(config), embedded.digits())
+  keys = jax.random.split(jax.random.key(0))
+  controller, weights = parts.controller.init(keys[0]), parts.net.init(keys[1])
+  for params, optimiser in (
+    (controller, parts.controller_optimiser),
+    (weights, parts.weights_optimiser),
+  ):
+    no_gradient = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimiser.update(no_gradient, optimiser.init(params), params)
+    moved = updates.get(conditioned.LAYER, updates)
+    assert np.all(np.asarray(moved["references"]))
+    assert np.any(np.asarray(moved["pivots"])) == trained
+
+
 def test_the_learning_rate_is_computed_once():
-  optimiser = method.sgd(0.1, 100, 0.9, 3e-4, 5.0)
+  optimiser = method.sgd(0.1, 100, 0.9, optax.add_decayed_weights(3e-4), 5.0)
   weights = {name: jnp.ones((4, 4)) for name in "abc"}
   update = jit(lambda g, s, w: optimiser.update(g, s, w))
   compiled = update.lower(weights, optimiser.init(weights), weights).compile()

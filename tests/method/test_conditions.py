@@ -1,6 +1,7 @@
 """Where a search draws its conditions from."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -142,3 +143,15 @@ def test_progress_is_the_place_on_the_log_scale():
   at = Condition(np.full((3, 3), 1 / 3, "f4"), scales)
   found = jax.jit(jax.vmap(conditions.progress))(features_of(made, at))
   np.testing.assert_allclose(found, [0, 0.5, 1], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("name", "weight"),
+  [("fixed", 1.0), ("simplex", 1.0), ("cone", 0.1), ("scale", 0.1)],
+)
+def test_only_a_scale_that_varies_has_a_weight(name, weight):
+  """With Adam a constant weight would change what decay is worth."""
+  settings = conditions.ConditionSettings(3, 1e-3, 10.0, 2, jax.random.key(0))
+  made = conditions.CONDITIONS[name].make(settings)
+  condition = Condition(jnp.full(3, 1 / 3), jnp.asarray(9.0))
+  assert float(made.weight(condition)) == pytest.approx(weight)

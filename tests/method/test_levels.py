@@ -118,8 +118,7 @@ def test_a_step_by_hand(order):
   before, found = run(make_parts(), phase)
   w, logits = before.weights["w"], before.controller["logits"]
   stepped = found.controller["logits"]
-  # The condition's scale is 1: the controller's step is halved.
-  slope = 2 * (logits - stepped) / CONTROLLER_RATE
+  slope = (logits - stepped) / CONTROLLER_RATE
   slopes = {n: jax.grad(loss, 1)(w, logits) for n, loss in LOSSES.items()}
   right = order if order in LOSSES else "ahead"
   np.testing.assert_allclose(slope, slopes.pop(right), rtol=2e-3, atol=1e-6)

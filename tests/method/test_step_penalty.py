@@ -131,7 +131,7 @@ def old_step(parts, state):
     )
 
   grads = jax.grad(loss, (0, 1))(state.weights, state.controller)
-  weight = 1.0 / (1.0 + condition.scale)
+  weight = parts.conditions.weight(condition)
   weighted = jax.tree.map(lambda g: weight * g, grads[1])
   weights = move(
     parts.weights_optimiser, grads[0], state.weights_optimiser, state.weights
