@@ -174,11 +174,13 @@ def _condition(config: Config) -> list[str]:
       f"latency.calibration_networks must be 0, or at least 3, got {count}"
     )
   low, high = config.condition.low, config.condition.high
-  if not 0 < low < high:
+  if CONDITIONS[condition].scaled and not 0 < low < high:
     problems.append(
       "condition.low and condition.high must satisfy 0 < low < high, got"
       f" {low} and {high}"
     )
+  elif not high > 0:
+    problems.append(f"condition.high must be > 0, got {high}")
   return problems
 
 
@@ -273,6 +275,11 @@ def _schedule(config: Config) -> list[str]:
     problems.append(
       "search.epoch_steps lets weights and controller take turns: search.order"
       " must be first and search.every must be 1"
+    )
+  if part.same_key and part.epoch_steps:
+    problems.append(
+      "search.same_key is for steps that move both weights and controller, and"
+      " search.epoch_steps lets them take turns: set one of the two"
     )
   if part.order != "first" and SAMPLERS[config.sampler.name].path:
     mixtures = [name for name, s in SAMPLERS.items() if not s.path]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from hwnas_jax.config import streaming
+from hwnas_jax.config import method, streaming
 from hwnas_jax.config.fields import Config
 from hwnas_jax.data import arrays
 from hwnas_jax.data.arrays import Dataset
@@ -33,10 +33,11 @@ def _batches(config: Config, dataset: Dataset) -> Iterator[str]:
   except ValueError as error:
     yield f"search.weights_fraction: {error}"
     return
-  for user, size in zip(
-    ("weights", "controller"), map(len, halves), strict=True
+  for user, rows, reads in zip(
+    ("weights", "controller"), halves, method.levels_read(config), strict=True
   ):
-    if 0 < size < part.batch_size:  # 0: the controller reads the weights' half
+    size = len(rows)
+    if reads and size < part.batch_size:
       yield (
         f"search.batch_size must be <= {size}, got {part.batch_size}:"
         f" search.weights_fraction={part.weights_fraction:g} of {count}"

@@ -303,13 +303,19 @@ def make_search_data(
     data = SearchData(*none, none[1], none[1])
   else:
     data = SearchData(*dataset.train, indices[0], indices[1])
-  smallest = min(len(h) for h in halves if len(h) or config.search.bilevel)
-  if smallest < config.search.batch_size:
-    raise ValueError(
-      f"search.batch_size ({config.search.batch_size}) exceeds the"
-      f" {smallest} examples of a split of {dataset.name}"
-    )
+  for rows, reads in zip(halves, levels_read(config), strict=True):
+    if reads and len(rows) < config.search.batch_size:
+      raise ValueError(
+        f"search.batch_size ({config.search.batch_size}) exceeds the"
+        f" {len(rows)} examples of a split of {dataset.name}"
+      )
   return data, arrays.digest(*halves)
+
+
+def levels_read(config: Config) -> tuple[bool, bool]:
+  """Whether a step reads the weights' and the controller's examples."""
+  supernet = config.quality.name == "supernet"
+  return trains_weights(config), supernet and config.search.bilevel
 
 
 def held_out(
@@ -322,7 +328,10 @@ def held_out(
   weights, unseen = level_rows(config, dataset)
   rows = (unseen if len(unseen) else weights)[:count]
   images, labels = arrays.take(dataset.train, rows)
-  return augment.normalise(images, dataset.mean, dataset.std), labels
+  pixels = augment.normalise(
+    images, dataset.mean, dataset.std, config.precision
+  )
+  return pixels, labels
 
 
 def level_rows(

@@ -2,8 +2,8 @@
 
 Compilers remove an operation that no input reaches, or that reaches no output.
 How many they remove differs by backend (docs/latency.md#what-runs). So this
-module computes all the liveness rules, and a calibration chooses the one that
-fits its device.
+module computes all the liveness rules, and a predictor takes the one that fits
+its networks.
 """
 
 from typing import NamedTuple

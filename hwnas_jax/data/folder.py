@@ -98,7 +98,8 @@ def open_folder(path: pathlib.Path) -> Opened:
     path: As for `load_folder`.
 
   Raises:
-    FileNotFoundError, ValueError: See `load_folder`; images are not read.
+    FileNotFoundError, ValueError: See `load_folder`; images are not read, but
+      for the first of each split.
   """
   classes = _classes(path)
   readers, sha = [], hashlib.sha256()
@@ -114,6 +115,7 @@ def open_folder(path: pathlib.Path) -> Opened:
         np.array([label for _, label in listed], np.int32),
       )
     )
+    images.read(listed[0][0], images.Size(1, 1))
   train, test = readers
   return Opened(train, test, tuple(classes), None, sha.hexdigest())
 
@@ -178,6 +180,8 @@ def _files(
       raise FileNotFoundError(
         f"{path / name} has no images: add some or remove the folder."
       )
+    for file in files:
+      images.require_suffix(file)
     yield from ((file, label) for file in files)
   if not classes:
     raise FileNotFoundError(

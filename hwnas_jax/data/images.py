@@ -58,12 +58,17 @@ def read(file: pathlib.Path, resize: Size | None = None) -> np.ndarray:
     ValueError: It is not an image; or without `resize` not 8-bit greyscale or
       RGB. The message names the file.
   """
+  require_suffix(file)
+  image = decode(file, str(file), convert=resize is not None)
+  return to_pixels(in_size(image, resize) if resize else image)
+
+
+def require_suffix(file: pathlib.Path) -> None:
+  """Raises ValueError unless a file's name ends like an image's."""
   if file.suffix.lower() not in SUFFIXES:
     raise ValueError(
       f"{file} does not end in one of {SUFFIXES}: convert or remove it."
     )
-  image = decode(file, str(file), convert=resize is not None)
-  return to_pixels(in_size(image, resize) if resize else image)
 
 
 def decode(

@@ -61,8 +61,8 @@ def load(
 ) -> arrays.Dataset:
   """Decodes a prepared data set in TFDS's order; cifar10 takes 10 s.
 
-  Where there is no split `test`, the split `validation` is the test split, with
-  a warning.
+  Where there is no split `test`, or none with labels, the split `validation` is
+  the test split, with a warning.
 
   Args:
     name: As for `locate.find`.
@@ -77,7 +77,7 @@ def load(
   opened = _open(name, data_dir)
   if opened.test != "test":
     logging.warning(
-      "%s has no split test: its split %s is the test split here.",
+      "%s has no split test with labels: its split %s is the test split here.",
       name,
       opened.test,
     )
@@ -113,6 +113,8 @@ class PreparedReader:
     """The example of a row, in TFDS's order."""
     example = self.source[row]
     label = int(example[self.label])
+    if label < 0:
+      raise ValueError(f"image {row} of {self.where} has no label: {label}")
     return Encoded(example[self.image], label, f"image {row} of {self.where}")
 
 
@@ -178,14 +180,21 @@ def _open(name: str, data_dir: pathlib.Path) -> _Opened:
     )
   image, label = _find_features(name, info)
   sizes = {split: info.splits[split].num_examples for split in info.splits}
-  test = next((s for s in ("test", "validation") if sizes.get(s)), None)
+  splits = [s for s in ("test", "validation") if sizes.get(s)]
+  test = next((s for s in splits if _labelled(builder, s, label)), None)
   if not sizes.get("train") or test is None:
     raise ValueError(
       f"{name} has the splits {', '.join(sizes) or 'none'}; it needs train, "
-      "and test or validation. Split it yourself and write the arrays to an "
-      ".npz file: 'npz:PATH'."
+      "and test or validation, with labels. Split it yourself and write the "
+      "arrays to an .npz file: 'npz:PATH'."
     )
   return _Opened(builder, image, label, test)
+
+
+def _labelled(builder: Any, split: str, label: str) -> bool:
+  """Whether a split has labels; ImageNet's test split has -1 for each."""
+  source = builder.as_data_source(split, file_format=_FORMAT)
+  return int(source[0][label]) >= 0
 
 
 def _find_features(name: str, info: Any) -> tuple[str, str]:

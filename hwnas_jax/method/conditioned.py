@@ -29,7 +29,7 @@ class MakeGenerator(Protocol):
   """Makes the controller that generates the classifier's weights."""
 
   def __call__(self, rows: Rows, std: float, /) -> Controller:
-    """(shape [1, n], standard deviation of the outputs at first)."""
+    """(shape [1, n], standard deviation of the outputs of pivots at first)."""
 
 
 def plain(weights: Params, features: Array) -> Params:

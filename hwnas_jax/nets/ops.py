@@ -175,7 +175,7 @@ class Classifier(nn.Module):
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """x [B, H, W, C] -> class logits [B, num_classes]."""
-    return nn.Dense(self.num_classes, name="linear")(wide(x.mean((1, 2))))
+    return nn.Dense(self.num_classes, name="linear")(wide(x).mean((1, 2)))
 
 
 class NormClassifier(nn.Module):

@@ -20,7 +20,7 @@ class Estimate(Protocol):
 
     Args:
       params: the network's weights.
-      stats: the statistics to start from.
+      stats: as the network is initialised with; only their shapes count.
       split: the examples to estimate from.
     """
 
@@ -43,8 +43,8 @@ def make_estimate(
 ) -> Estimate:
   """Estimates BN statistics from batches of 128 examples.
 
-  After `batches` of them, the statistics that the estimate started from have
-  the weight 0.9 ** batches.
+  They are the batches' mean with the weights of a running average, the last
+  batch having most. The share that the start would keep is divided out.
 
   Args:
     network: in mode `train`.
@@ -55,6 +55,7 @@ def make_estimate(
   def estimate(params: Params, stats: Params, split: Split, /) -> Params:
     count = split.labels.shape[0]
     size = min(128, count)
+    zeros = jax.tree.map(jnp.zeros_like, stats)
 
     def update(index: Array, stats: Params) -> Params:
       rows = batch_indices(jax.random.key(0), index, count, size)
@@ -64,7 +65,29 @@ def make_estimate(
         "batch_stats"
       ]
 
-    return lax.fori_loop(0, batches, update, stats)
+    def step(
+      number: Array, averages: tuple[Params, Params]
+    ) -> tuple[Params, Params]:
+      """(averages from zeros, what a step keeps of the average before it).
+
+      The first two steps see the first batch, from ones and from zeros: their
+      difference is the momentum, whatever a network's is.
+      """
+      before, kept = averages
+      after = update(jnp.maximum(number - 1, 0), before)
+      kept = jax.tree.map(
+        lambda a, k: jnp.where(
+          number == 0, a, jnp.where(number == 1, k - a, k)
+        ),
+        after,
+        kept,
+      )
+      after = jax.tree.map(lambda a: jnp.where(number == 0, 0, a), after)
+      return after, kept
+
+    ones = jax.tree.map(jnp.ones_like, stats)
+    averages, kept = lax.fori_loop(0, batches + 1, step, (ones, zeros))
+    return jax.tree.map(lambda a, k: a / (1 - k**batches), averages, kept)
 
   return estimate
 

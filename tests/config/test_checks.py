@@ -145,6 +145,22 @@ def test_a_rate_is_in_its_range(field, value):
     ({"latency__calibration_networks": -1}, "calibration_networks .* got -1"),
     ({"condition__low": 20.0}, "condition.low and condition.high.*20.0"),
     ({"condition__low": 0.0}, "condition.low and condition.high"),
+    (
+      {
+        "condition__name": "fixed",
+        "controller__name": "table",
+        "condition__high": 0.0,
+      },
+      "condition.high must be > 0, got 0.0",
+    ),
+    (
+      {
+        "search__bilevel": True,
+        "search__epoch_steps": 10,
+        "search__same_key": True,
+      },
+      "search.same_key .* search.epoch_steps lets them take turns",
+    ),
     ({"search__warmup_steps": 1000}, r"search.warmup_steps \(1000\)"),
     ({"search__warmup_steps": -1}, r"search.warmup_steps \(-1\)"),
     ({"search__weights_fraction": 0.0}, r"search.weights_fraction \(0.0\)"),
@@ -194,6 +210,11 @@ def test_what_does_not_go_together_is_refused(fields, message):
     {"train__num_steps": 0},  # a family left untrained
     {"search__weights_fraction": 1.0},
     {"condition__name": "fixed", "controller__name": "table"},
+    {  # a fixed scale reads condition.high alone
+      "condition__name": "fixed",
+      "controller__name": "table",
+      "condition__high": 0.0005,
+    },
     {"cost__name": "paper", "condition__name": "simplex"},
     {"cost__name": "paper", "condition__name": "fixed"},
     {"sampler__name": "softmax", "sampler__per_example": False},

@@ -22,6 +22,14 @@ def test_what_fits_passes():
   require(data__pad=5, train__cutout=5, search__bilevel=True)
   require(train__num_steps=0, train__batch_size=101, train__cutout=16)
   require(search__weights_fraction=1.0, search__batch_size=100)
+  # A joint step reads the weights' examples alone, a surrogate's search none.
+  require(search__weights_fraction=0.9, search__batch_size=90)
+  require(
+    quality__name="surrogate",
+    search__warmup_steps=0,
+    search__batch_size=200,
+    search__bilevel=True,
+  )
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,12 @@ def test_the_two_levels_share_no_example():
 
 
 def test_a_batch_larger_than_a_split_is_refused():
+  config = small(search__bilevel=True, search__weights_fraction=0.96)
+  with pytest.raises(ValueError, match=r"search.batch_size .* 57 examples"):
+    method.make_search_data(config, embedded.digits())
+  one_level = msgspec.structs.replace(config.search, bilevel=False)
+  config = msgspec.structs.replace(config, search=one_level)
+  method.make_search_data(config, embedded.digits())
   config = small(search__batch_size=800)
   with pytest.raises(ValueError, match=r"search.batch_size \(800\).* digits"):
     method.make_search_data(config, embedded.digits())
@@ -108,6 +114,9 @@ def test_a_held_out_batch_was_not_seen():
   rows = data.controller_index[:8]
   np.testing.assert_array_equal(labels, data.labels[rows])
   assert images.shape == (8, 8, 8, 1) and images.dtype == jnp.float32
+  # The networks compute in the type of their images.
+  images, _ = method.held_out(small(precision="bfloat16"), dataset, 8)
+  assert images.dtype == jnp.bfloat16
   # Where nothing was left out, it is of what was seen.
   _, labels = method.held_out(small(search__weights_fraction=1.0), dataset, 8)
   assert len(labels) == 8

@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 
 from hwnas_jax.core.graph import Graph
-from hwnas_jax.core.types import Condition
 from hwnas_jax.costs.predict import predictor as predictors
 from hwnas_jax.costs.predict.nets import NETWORKS
-from hwnas_jax.costs.predict.predictor import HeldOut
 from hwnas_jax.io import readers, writers
 from hwnas_jax.method.relaxed import straight_through
 
@@ -67,11 +65,10 @@ def test_a_reference_is_multiplied_by_the_prices():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_cost_has_the_interface_of_costs(kind):
+def test_a_cost_is_of_one_mix_or_several(kind):
   predictor = make(kind, scale=0.1)
   mixes = one_hot((1, 2, 0, 1, 2, 0), (2, 2, 1, 1, 0, 1))
-  condition = Condition(jnp.ones(3) / 3, jnp.ones(()))
-  both = cost(predictor, mixes, condition)
+  both = cost(predictor, mixes)
   assert both.shape == (2,) and np.all(both > 0) and both[0] != both[1]
   one = cost(predictor, mixes[1])
   assert one.shape == ()
@@ -183,11 +180,3 @@ def test_a_truncated_file_is_refused(tmp_path):
   path.write_text("not an archive")
   with pytest.raises(ValueError, match=r"p\.npz is no \.npz file"):
     predictors.load(path)
-
-
-@pytest.mark.parametrize(
-  ("ours", "table", "expected"), [(0.08, 0.1, True), (0.1, 0.1, False)]
-)
-def test_only_what_beats_the_table_is_recommended(ours, table, expected):
-  held_out = HeldOut(*map(jnp.asarray, (ours, 0.0, table, 1.0)))
-  assert predictors.recommended(held_out) is expected

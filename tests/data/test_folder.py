@@ -7,6 +7,7 @@ from PIL import Image
 from toy_files import as_records
 
 from hwnas_jax.data import images, load
+from hwnas_jax.data.folder import open_folder
 from hwnas_jax.data.streamed import Streaming
 from hwnas_jax.io import readers
 
@@ -119,6 +120,25 @@ def test_files_of_any_kind_are_not_read_if_they_are_too_large(
   for name, file in ((f"folder:{folder}", "0.png"), (records, "records.json")):
     with pytest.raises(ValueError, match=f"{file} has 0 MB, and at most 0 MB"):
       load.load(name, None, "", Streaming(0.0))
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    (_other_file, "train/bee/notes.txt does not end in"),
+    (
+      lambda folder: (folder / "test" / "ant" / "0.png").write_bytes(b"no"),
+      "test/ant/0.png cannot be read",
+    ),
+  ],
+)
+def test_a_streamed_folder_is_looked_at_when_it_is_opened(
+  folder, change, message
+):
+  assert len(open_folder(folder).test) == 6
+  change(folder)
+  with pytest.raises(ValueError, match=message):
+    open_folder(folder)
 
 
 def test_hidden_folders_are_no_classes(folder):

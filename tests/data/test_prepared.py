@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 from PIL import Image
 
-from hwnas_jax.data import load
+from hwnas_jax.data import load, prepared
 
 F = tfds.features
 _IMAGE = F.Image(shape=(6, 5, 3))
@@ -24,6 +24,7 @@ class Source(NamedTuple):
   splits: dict = _SPLITS
   supervised_keys: tuple | None = None
   config: str | None = None
+  unlabelled: tuple = ()  # splits
   version: str = "1.0.0"
 
 
@@ -61,10 +62,11 @@ def _prepare(data_dir, source):
     del self, download_manager
     return {
       split: [
-        (i, {k: _value(f, i) for k, f in source.features.items()})
+        (i, {k: _value(f, i) for k, f in source.features.items()} | labels)
         for i in range(count)
       ]
       for split, count in source.splits.items()
+      for labels in [{"label": -1} if split in source.unlabelled else {}]
     }
 
   members = {
@@ -143,12 +145,34 @@ def test_validation_stands_in_for_test_and_says_so(tmp_path, monkeypatch):
   monkeypatch.setattr(logging, "warning", lambda *args: said.append(args))
   assert load.load("tfds:tiny", tmp_path).test.images.shape[0] == 2
   ((text, *words),) = said
-  assert "has no split test: its split validation is" in text % tuple(words)
+  assert (
+    "has no split test with labels: its split validation is"
+    in text % tuple(words)
+  )
 
 
 def test_test_is_taken_before_validation(tmp_path):
   _prepare(tmp_path, Source(splits={"train": 4, "validation": 3, "test": 2}))
   assert load.load("tfds:tiny", tmp_path).test.images.shape[0] == 2
+
+
+def test_a_test_split_without_labels_is_no_test_split(tmp_path):
+  """As ImageNet's: its labels are -1."""
+  splits = {"train": 4, "validation": 3, "test": 2}
+  _prepare(tmp_path, Source(splits=splits, unlabelled=("test",)))
+  assert load.load("tfds:tiny", tmp_path).test.images.shape[0] == 3
+  assert len(prepared.open_prepared("tiny", tmp_path).test) == 3
+  _prepare(tmp_path / "none", Source(splits=splits, unlabelled=(*splits,)))
+  with pytest.raises(ValueError, match="test or validation, with labels"):
+    prepared.open_prepared("tiny", tmp_path / "none")
+
+
+def test_an_image_without_a_label_is_refused_by_its_row(tmp_path):
+  splits = {"train": 4, "test": 2}
+  _prepare(tmp_path, Source(splits=splits, unlabelled=("train",)))
+  train = prepared.open_prepared("tiny", tmp_path).train
+  with pytest.raises(ValueError, match="image 1 of the split train .*no label"):
+    train[1]
 
 
 def test_newest_version_unless_it_is_named(tmp_path):

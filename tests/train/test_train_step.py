@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +23,7 @@ from toy_training import (
 from hwnas_jax.core import tree
 from hwnas_jax.core.compile import repeat
 from hwnas_jax.core.types import ABSENT
+from hwnas_jax.data.arrays import Split, batch_indices
 from hwnas_jax.io import checkpoint
 from hwnas_jax.nets.darts_network import Network, drop_path
 from hwnas_jax.nets.models import inherit, make_supernet
@@ -141,6 +143,38 @@ def test_training_moves_the_running_statistics(trained, training):
   means = [k for k in tree.flatten(before) if k.endswith("/mean")]
   assert means and all((tree.flatten(before)[k] == 0).all() for k in means)
   assert all((tree.flatten(after)[k] != 0).any() for k in means)
+
+
+class Normed(nn.Module):
+  """One batch norm, whose running average keeps as much as it is told."""
+
+  kept: float
+
+  @nn.compact
+  def __call__(self, x):
+    return nn.BatchNorm(
+      use_running_average=False,
+      momentum=self.kept,
+      use_scale=False,
+      use_bias=False,
+    )(x)
+
+
+@pytest.mark.parametrize("kept", [0.9, 0.5])
+@pytest.mark.parametrize("batches", [1, 3])
+def test_an_estimate_is_of_its_batches_alone(kept, batches):
+  network = Normed(kept)
+  x = jax.random.normal(jax.random.key(1), (300, 2, 2, 3)) * 2 + 5
+  split = Split(x, jnp.zeros(300, jnp.int32))
+  stats = network.init({}, x)["batch_stats"]
+  estimate = jax.jit(make_estimate(network, lambda x: x, batches))
+  (found,) = estimate({}, stats, split).values()
+  rows = [batch_indices(jax.random.key(0), i, 300, 128) for i in range(batches)]
+  weights = kept ** np.arange(batches)[::-1]
+  for name, of in (("mean", np.mean), ("var", np.var)):
+    each = [of(np.asarray(x[r]), (0, 1, 2)) for r in rows]
+    wanted = np.average(each, axis=0, weights=weights)
+    np.testing.assert_allclose(found[name], wanted, rtol=1e-4)
 
 
 def test_statistics_are_estimated_from_any_start(trained):

@@ -19,7 +19,7 @@ import numpy as np
 from hwnas_jax.core import graph as graphs
 from hwnas_jax.core import tree
 from hwnas_jax.core.graph import Graph
-from hwnas_jax.core.types import Array, Condition, Params
+from hwnas_jax.core.types import Array, Params
 from hwnas_jax.costs.predict.nets import NETWORKS
 from hwnas_jax.io import paths, readers, writers
 
@@ -103,26 +103,18 @@ def member_log_ms(
   return table_log_ms(table, predictor.reference, mix, charges) + log_factor
 
 
-def cost(
-  predictor: Predictor, mix: Array, condition: Condition | None = None
-) -> Array:
+def cost(predictor: Predictor, mix: Array) -> Array:
   """Predicted latency in ms, base included: [..., E, O] -> [...].
 
   Pure and differentiable; the predictor is an argument of the jitted step. It
   was trained on one-hot mixes, so give it straight-through one-hot samples:
   inside the simplex it is smooth, but its error there is not known
-  (docs/latency.md#predictors). The condition is not read.
+  (docs/latency.md#predictors).
   """
-  del condition
   logs = jax.vmap(member_log_ms, (None, 0, 0, None))(
     predictor, predictor.table, predictor.networks, mix
   )
   return jnp.exp(logs.mean(0))
-
-
-def recommended(held_out: HeldOut) -> bool:
-  """Whether to use the network: only where it beats the calibrated table."""
-  return bool(held_out.mean < held_out.table_mean)
 
 
 def save(path: str | pathlib.Path, predictor: Predictor) -> None:
