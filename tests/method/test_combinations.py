@@ -83,6 +83,7 @@ NEVER = [
   ("search.bilevel", [False], "condition.name", ["devices"]),
   ("plan", ["by the epoch"], "search.order", ["exact", "difference"]),
   ("plan", ["by the epoch"], "search.every", [2]),
+  ("plan", ["by the epoch"], "search.same_key", [True]),
   ("sampler.name", PATHS, "search.order", ["exact", "difference"]),
   ("sampler.name", ["softmax"], "penalty.on", ["sampled"]),
   (
