@@ -340,8 +340,10 @@ def search(
     FileNotFoundError: the data set is not on this machine.
     io.loop.Stopped: asked to stop; the same call resumes.
   """
-  given = ", table=table" * (table is not None) + ", data=data" * bool(data)
-  by = command or (f"hwnas_jax.search(config, workdir={str(workdir)!r}{given})")
+  arguments = f"config, workdir={str(workdir)!r}"
+  arguments += ", table=table" if table is not None else ""
+  arguments += ", data=data" if data is not None else ""
+  by = command or f"hwnas_jax.search({arguments})"
   folder = pipeline.run(config, workdir, pipeline.Given(table, data, by))
   run = Run(folder, data)
   _judge_ahead(run)

@@ -45,7 +45,9 @@ def test_a_run_is_of_the_arrays(run, data):
   assert run.nets.derived.num_classes == 3
   assert run.nets.derived.image == (8, 8, 1)
   assert run.networks[0](data.x_test[..., None]).shape == (12, 3)
-  assert "hwnas_jax.search(config" in run.folder.settings().command
+  command = run.folder.settings().command
+  assert command.startswith("hwnas_jax.search(config, workdir=")
+  assert command.endswith(", data=data)")
 
 
 def test_the_same_arrays_resume_it(run, config, data):
