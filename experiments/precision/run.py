@@ -3,12 +3,13 @@
   python -m experiments.precision.run [--only digits cifar]
 
 From the repository root. Each config's variant `smoke` is searched for 200
-steps in both precisions, from the same weights, with the same examples and
-samples, dispatches in turns. Multiply-accumulates stand for latency,
-so that no table is needed. Rows that results.json has are not made again.
+steps in both precisions from each of three seeds: from the same weights, with
+the same examples and samples, dispatches in turns. Multiply-accumulates stand
+for latency, so that no table is needed. What results.json has is not made again.
 """
 
 import argparse
+import itertools
 import pathlib
 import time
 from typing import Any
@@ -28,14 +29,15 @@ RESULTS = pathlib.Path(__file__).parent / "results.json"
 CONFIGS = ("digits", "nasbench201", "cifar", "mobile", "fashion_mnist")
 STEPS, DISPATCH = 200, 10
 AVERAGED = 5  # dispatches at the end whose mean loss is compared
+SEEDS = 3
 
 
 class Search:
   """A search in one precision; `run` makes DISPATCH steps."""
 
-  def __init__(self, name: str, precision: str) -> None:
+  def __init__(self, name: str, precision: str, seed: int) -> None:
     config = hw.load_config(f"{name}:smoke")
-    config.precision = precision
+    config.precision, config.seed = precision, seed
     if config.cost.name == "latency":
       config.cost.update(name="macs", predictor="")
       config.penalty.target = ""
@@ -51,7 +53,7 @@ class Search:
     parts, settings = method.make_parts(problem, dataset)
     self.inputs = method.make_search_data(fields, dataset)[0], problem.costs
     init, self.steps = method.make_search(fields, parts, settings)
-    self.state = init(stream(0, "search"))
+    self.state = init(stream(seed, "search"))
 
   def run(self) -> tuple[float, float]:
     """(mean cross-entropy of DISPATCH steps, seconds)."""
@@ -61,9 +63,9 @@ class Search:
     return loss, time.perf_counter() - start
 
 
-def compare(name: str) -> dict[str, Any]:
-  """A config's row."""
-  searches = {p: Search(name, p) for p in PRECISIONS}
+def compare(name: str, seed: int) -> dict[str, Any]:
+  """A config's row of one seed."""
+  searches = {p: Search(name, p, seed) for p in PRECISIONS}
   losses: dict[str, list[float]] = {p: [] for p in PRECISIONS}
   seconds: dict[str, list[float]] = {p: [] for p in PRECISIONS}
   for _ in range(STEPS // DISPATCH):
@@ -95,15 +97,15 @@ def main() -> None:
   parser.add_argument("--json", type=pathlib.Path, default=RESULTS)
   args = parser.parse_args()
   rows = readers.read_json(args.json) if args.json.exists() else {}
-  for name in args.only:
-    if name not in rows:
-      rows[name] = compare(name)
+  for seed, name in itertools.product(range(SEEDS), args.only):
+    of_seeds = rows.setdefault(name, {})
+    if str(seed) not in of_seeds:
+      of_seeds[str(seed)] = compare(name, seed)
       rows["versions"] = versions.versions()
       rows["device"] = jax.devices()[0].device_kind
       writers.write_json(args.json, rows)
-    print(
-      name, rows[name]["difference"], rows[name]["step_seconds"], flush=True
-    )
+    row = of_seeds[str(seed)]
+    print(name, seed, row["difference"], row["step_seconds"], flush=True)
 
 
 if __name__ == "__main__":
