@@ -5,7 +5,7 @@
 From the repository root. Each config's variant `smoke` is searched for 200
 steps in both precisions from each of three seeds: from the same weights, with
 the same examples and samples, dispatches in turns. Multiply-accumulates stand
-for latency, so that no table is needed. What results.json has is not made again.
+for latency, so that no table is needed. Rows that results.json has stay.
 """
 
 import argparse
