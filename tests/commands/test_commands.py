@@ -1,18 +1,24 @@
 """What all commands share, and the small ones among them."""
 
+import dataclasses
 import errno
+import inspect
 import json
 import signal
 import sys
+from unittest import mock
 
 import pytest
 from absl import app, flags
 from jobs import here, process
 
+import hwnas_jax as hw
 from hwnas_jax import commands
 from hwnas_jax.config import files
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.io.stop import Stopped
+from hwnas_jax.runs import comfort_zone as zone
+from hwnas_jax.runs import profile
 
 NAMES = list(commands.COMMANDS)
 WORKDIR = "--workdir=runs/digits"
@@ -30,6 +36,31 @@ def test_flags_of_all_commands_can_live_in_one_process(name):
   }
   with pytest.raises(app.UsageError, match="argument|give one data set"):
     here(name, *required.get(name, ()), "one")
+
+
+def test_flags_have_the_defaults_of_the_functions(monkeypatch):
+  """They stand twice: no command imports JAX before its flags are read."""
+  given = []
+
+  def stop(*arguments):
+    given.append(arguments)
+    raise ValueError("enough")
+
+  monkeypatch.setattr(profile, "measure", stop)
+  monkeypatch.setattr(hw, "load", lambda path: run)
+  run = mock.Mock()
+  run.network.return_value.scale = stop
+  for name, flags_ in (("profile", ()), ("scale", (WORKDIR, "--id=x"))):
+    with pytest.raises(SystemExit, match="enough"):
+      here(name, *flags_)
+  (_, effort, *_), scaled = given
+  defaults = inspect.signature(hw.profile).parameters
+  assert effort == profile.Effort()
+  assert [defaults[f.name].default for f in dataclasses.fields(effort)] == [
+    *dataclasses.astuple(effort)
+  ]
+  assert tuple(map(tuple, scaled[:2])) == (zone.WIDTHS, zone.SIDES)
+  assert scaled[2] == zone.TOLERANCE
 
 
 def test_a_mistake_is_one_line_and_a_fault_has_its_traceback():
