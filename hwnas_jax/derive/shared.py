@@ -12,8 +12,8 @@ class SharedWeights(NamedTuple):
 
   net: the supernet.
   weights: its parameters.
-  images: float32[B, H, W, C], normalised; if possible, images that the weights
-    were not trained on.
+  images: [B, H, W, C] of the run's precision, normalised; if possible, images
+    that the weights were not trained on.
   labels: int32[B].
   fold: gives the weights under a condition; `plain` if they do not depend on
     it.

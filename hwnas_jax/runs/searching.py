@@ -94,11 +94,15 @@ def shared_weights(
 ) -> SharedWeights | None:
   """The supernet's weights, with examples that they were not trained on.
 
+  The examples have the run's precision, so the supernet computes as it was
+  trained.
+
   Returns:
     None where the search trained no supernet.
   """
   if not method.trains_weights(problem.config):
     return None
   images, labels = method.held_out(problem.config, dataset, HELD_OUT)
+  images = images.astype(problem.config.precision)
   parts, state = searched
   return SharedWeights(parts.net, state.weights, images, labels, parts.fold)

@@ -114,9 +114,6 @@ def test_a_held_out_batch_was_not_seen():
   rows = data.controller_index[:8]
   np.testing.assert_array_equal(labels, data.labels[rows])
   assert images.shape == (8, 8, 8, 1) and images.dtype == jnp.float32
-  # The networks compute in the type of their images.
-  images, _ = method.held_out(small(precision="bfloat16"), dataset, 8)
-  assert images.dtype == jnp.bfloat16
   # Where nothing was left out, it is of what was seen.
   _, labels = method.held_out(small(search__weights_fraction=1.0), dataset, 8)
   assert len(labels) == 8

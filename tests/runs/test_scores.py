@@ -154,6 +154,18 @@ def test_a_run_has_what_judges_read(finished):
   assert "averages batch-normalised features" in left_out["jacov"]
 
 
+def test_only_the_trained_supernet_computes_in_the_runs_precision(run):
+  """Judges of untrained networks compute in float32."""
+  made = run.finished.problem
+  half = dataclasses.replace(
+    made, config=replace(made.config, precision="bfloat16")
+  )
+  evidence = dataclasses.replace(run.finished, problem=half).evidence
+  assert evidence.shared.images.dtype == "bfloat16"
+  assert {draw.images.dtype.name for draw in evidence.draws} == {"float32"}
+  assert run.finished.evidence.shared.images.dtype == "float32"
+
+
 def test_a_finished_search_was_judged_ahead(finished_run, run, monkeypatch):
   """Before its first query, what every budget compares has its scores."""
   folder = RunFolder(finished_run / "runs/digits")
