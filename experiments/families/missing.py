@@ -26,9 +26,8 @@ def train(args: Any, results: pathlib.Path) -> None:
   dataset = load.load(args.data)
   net = problems.make_nets(config, dataset).derived
   full = replace(config, train=sizes.recipe(args, False))
-  part, parts = (int(number) for number in args.part.split("/"))
   untrained = _untrained(net.space(), readers.read_json(results))
-  for name, genotype in list(untrained.items())[part::parts]:
+  for name, genotype in args.part.of(untrained.items()):
     start, folder = time.monotonic(), RunFolder.at(args.workdir / name)
     (trained,) = training.train(full, folder, dataset, net, [genotype])
     document = {

@@ -23,6 +23,7 @@ that it runs.
 import argparse
 import pathlib
 
+from experiments import part
 from experiments.families import choose, missing, report, sizes, train
 from hwnas_jax.io import readers
 
@@ -39,7 +40,7 @@ def parse() -> argparse.Namespace:
   parser.add_argument("name", choices=sizes.SIZES)
   parser.add_argument("--data", help="default: TFDS's")
   parser.add_argument("--workdir", type=pathlib.Path)
-  parser.add_argument("--part", default="0/1", help="of the work: i/n")
+  part.add_flag(parser, "work")
   parser.add_argument("--out", type=pathlib.Path, help="default: beside this")
   parser.add_argument("--smoke", action="store_true")
   args = parser.parse_args()

@@ -26,12 +26,11 @@ from hwnas_jax.spaces.spec import Spec
 
 def train(args: Any, choices: pathlib.Path) -> None:
   """Trains every n-th budget's networks; writes WORKDIR/part<i>of<n>.json."""
-  part, parts = (int(number) for number in args.part.split("/"))
-  rows = readers.read_json(choices)["budgets"][part::parts]
+  rows = args.part.of(readers.read_json(choices)["budgets"])
   config = problems.resolve(sizes.make_config(args))
   dataset = load.load(args.data)
   net = problems.make_nets(config, dataset).derived
-  work = args.workdir / f"part{part}of{parts}"
+  work = args.workdir / str(args.part)
   start, document = time.monotonic(), {
     "train_images": len(dataset.train.labels),
     "recipe": records.to_json(sizes.recipe(args, False)),

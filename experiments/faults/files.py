@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 import hwnas_jax as hw
+from experiments import part
 from experiments.faults import kill
 from hwnas_jax.config import problem as problems
 from hwnas_jax.io import readers, versions, writers
@@ -153,9 +154,8 @@ def main() -> None:
   )
   parser.add_argument("--workdir", type=pathlib.Path, required=True)
   parser.add_argument("--json", type=pathlib.Path, default=HERE / "files.json")
-  parser.add_argument("--part", default="0/1", help="of the files: i/n")
+  part.add_flag(parser, "files")
   args = parser.parse_args()
-  part, parts = (int(number) for number in args.part.split("/"))
   style.to_svg = lambda *_: ""  # most of a command's time
   base = RunFolder(args.workdir / "base")
   if base.family() is None:
@@ -173,7 +173,7 @@ def main() -> None:
   files.sort(key=lambda p: "checkpoints" in p.parts)  # many: the last
   names = [path.relative_to(base.path) for path in files]
   todo = [n for n in names if n.name not in LOGS and str(n) not in done]
-  for file in todo[part::parts]:
+  for file in args.part.of(todo):
     rows = list(try_file(base, file, wanted))
     results["rows"] += rows
     results["versions"] = versions.versions()

@@ -26,6 +26,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments import part
 from experiments.nasbench201.supernet import (
   BATCH,
   DRAWS,
@@ -71,13 +72,12 @@ def gather(args: argparse.Namespace) -> Evidence:
 def score(args: argparse.Namespace) -> None:
   """Scores the part's cells by every column; what is on disk is not redone."""
   start = time.monotonic()
-  part, parts = (int(number) for number in args.part.split("/"))
   evidence = gather(args)
   print(f"evidence after {time.monotonic() - start:.1f} s", flush=True)
-  cells = list(living_cells(evidence.spec).items())[part::parts]
+  cells = args.part.of(living_cells(evidence.spec).items())
   if args.smoke:
     cells = cells[:3]
-  path = args.work / f"part{part}of{parts}.npz"
+  path = args.work / f"{args.part}.npz"
   columns: dict[str, np.ndarray] = {}
   if path.exists():
     columns = readers.read_sealed(path)
@@ -133,7 +133,7 @@ def parse() -> argparse.Namespace:
   parser.add_argument("--images", type=pathlib.Path)
   parser.add_argument("--work", type=pathlib.Path, required=True)
   parser.add_argument("--out", type=pathlib.Path, default=HERE)
-  parser.add_argument("--part", default="0/1", help="of the cells: i/n")
+  part.add_flag(parser, "cells")
   parser.add_argument("--columns", default=",".join(COLUMNS))
   parser.add_argument(
     "--device", help="that scored, where merge runs elsewhere"
