@@ -111,8 +111,8 @@ def _measured(
   one that the table is of.
   """
   family, made_with = folder.family(), folder.made_with()
-  here = made_with.fingerprint if made_with else None
-  if table is None or table.fingerprint != here:
+  measured_on = made_with.fingerprint if made_with else None
+  if table is None or table.fingerprint != measured_on:
     return {}
   return {
     architecture.from_json(net.space(), member.architecture): member.latency

@@ -127,11 +127,7 @@ def measure(
     out: see `profile`.
     others: see `profile`.
   """
-  if others and not effort.networks:
-    raise ValueError(
-      "a transferred table needs networks measured here: give networks=10 or"
-      " more"
-    )
+  _require_measured(others, effort.networks)
   net = problems.make_nets(config).derived
   if gaps := convertible.sentence(net.space()):
     print(f"{gaps}. A plan of it (--plan) cannot be written.")
@@ -257,6 +253,7 @@ def write_plan(
       "the programs of a plan are float32: set precision=float32, or profile"
       " where JAX runs"
     )
+  _require_measured(others, networks)
   paths.require_folder(paths.expand(folder))
   net = problems.make_nets(fields).derived
   require_sites(others, fields, net)
@@ -305,6 +302,7 @@ def fit_plan(
   require_sites(others, fields, net)
   fitted = plan_result.fit(folder, net)
   table = fitted.table
+  _require_measured(others, len(fitted.measured.genotypes))
   if others:
     table = transfers.move(others[0], table.device)
   tables.require(table, net.space(), table.batch_size, dtype=fields.precision)
@@ -350,6 +348,18 @@ def refuse_existing(path: pathlib.Path) -> None:
   """Raises ValueError if the file exists."""
   if path.exists():
     raise ValueError(f"{path} exists: delete it, or give another --out")
+
+
+def _require_measured(others: Sequence[LatencyTable], networks: int) -> None:
+  """Raises ValueError if nothing but another device's table says how fast.
+
+  Such a table would have that device's latencies and this one's name.
+  """
+  if others and not networks:
+    raise ValueError(
+      "a transferred table needs networks measured on its device: give"
+      " networks=10 or more"
+    )
 
 
 def require_sites(

@@ -202,7 +202,7 @@ def test_a_table_is_transferred_by_networks_alone(toaster, device, tmp_path):
     profile(out, **keywords)
   # Without a network it would have the toaster's numbers and this name.
   out = tmp_path / "none.json"
-  with pytest.raises(ValueError, match="needs networks measured here"):
+  with pytest.raises(ValueError, match="needs networks measured on its device"):
     profile(out, transfer=[other], networks=0)
   assert not out.exists()
 
@@ -227,6 +227,16 @@ def test_a_plan_of_networks_alone(toaster, tmp_path):
   assert table.calibration.networks[0].measured_ms > 0
   with pytest.raises(ValueError, match=r"lacks .*measure with"):
     profiling.fit_plan(made, folder, tmp_path / "u.json")
+  # Without a network the table would be the toaster's, under this name.
+  empty, message = tmp_path / "empty", "needs networks measured on its device"
+  with pytest.raises(ValueError, match=message):
+    profiling.write_plan(made, empty, 0, others)
+  assert not empty.exists()
+  profiling.write_plan(made, empty, 0)
+  toy_plan.measure(empty)
+  with pytest.raises(ValueError, match=message):
+    profiling.fit_plan(made, empty, tmp_path / "v.json", others)
+  assert not (tmp_path / "v.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -146,31 +146,31 @@ def test_training_moves_the_running_statistics(trained, training):
 
 
 class Normed(nn.Module):
-  """One batch norm, whose running average keeps as much as it is told."""
+  """One batch norm of a given momentum."""
 
-  kept: float
+  momentum: float
 
   @nn.compact
   def __call__(self, x):
     return nn.BatchNorm(
       use_running_average=False,
-      momentum=self.kept,
+      momentum=self.momentum,
       use_scale=False,
       use_bias=False,
     )(x)
 
 
-@pytest.mark.parametrize("kept", [0.9, 0.5])
+@pytest.mark.parametrize("momentum", [0.9, 0.5])
 @pytest.mark.parametrize("batches", [1, 3])
-def test_an_estimate_is_of_its_batches_alone(kept, batches):
-  network = Normed(kept)
+def test_an_estimate_is_of_its_batches_alone(momentum, batches):
+  network = Normed(momentum)
   x = jax.random.normal(jax.random.key(1), (300, 2, 2, 3)) * 2 + 5
   split = Split(x, jnp.zeros(300, jnp.int32))
   stats = network.init({}, x)["batch_stats"]
   estimate = jax.jit(make_estimate(network, lambda x: x, batches))
   (found,) = estimate({}, stats, split).values()
   rows = [batch_indices(jax.random.key(0), i, 300, 128) for i in range(batches)]
-  weights = kept ** np.arange(batches)[::-1]
+  weights = momentum ** np.arange(batches)[::-1]
   for name, of in (("mean", np.mean), ("var", np.var)):
     each = [of(np.asarray(x[r]), (0, 1, 2)) for r in rows]
     wanted = np.average(each, axis=0, weights=weights)
