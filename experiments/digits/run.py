@@ -1,11 +1,13 @@
 """Whole runs on the digits, from several seeds, and a linear baseline.
 
   python experiments/digits/run.py --workdir=runs/digits_seeds
+  python experiments/digits/run.py --draw
 
 Runs `python -m hwnas_jax.main` once a seed, each with an empty compilation
 cache. A run that was stopped goes on; one that is in --json is skipped.
 Spearman's correlation is of scale and measured latency over the family's sweep:
-at -1 every larger scale gives a faster network.
+at -1 every larger scale gives a faster network. --draw draws the first seed's
+networks from --json.
 """
 
 import argparse
@@ -24,9 +26,9 @@ from sklearn.linear_model import LogisticRegression
 import hwnas_jax as hw
 from hwnas_jax.data import load
 from hwnas_jax.io import readers, records, versions, writers
-from hwnas_jax.io.records import Family
+from hwnas_jax.io.records import Family, Member
 from hwnas_jax.io.run_folder import RunFolder
-from hwnas_jax.report import comparison, verdict
+from hwnas_jax.report import comparison, plots, verdict
 from hwnas_jax.report import family as reading
 
 RESULTS = pathlib.Path(__file__).parent / "results.json"
@@ -35,8 +37,8 @@ COLUMNS = (
   "wall_s",
   "spearman",
   "latency_ratio",
-  "accuracy_largest_budget",
-  "accuracy_cheapest",
+  "accuracy_smallest_scale",
+  "accuracy_fastest",
   "accuracy_random",
   "over_largest",
   "over_random",
@@ -61,10 +63,10 @@ def run(config: str, seed: int, workdir: pathlib.Path) -> dict[str, Any]:
 def describe(family: Family) -> dict[str, Any]:
   """The numbers of a family.
 
-  The largest budget is that of the sweep's least scale; accuracy_cheapest is
-  that of the fastest trained member, accuracy_random the mean of the random
-  architectures. over_largest and over_random are the mean differences of the
-  members from their own baselines.
+  accuracy_smallest_scale is that of the member at the sweep's smallest scale,
+  accuracy_fastest that of the fastest trained member, accuracy_random the mean
+  of the random architectures. over_largest and over_random are the mean
+  differences of the members from their own baselines.
   """
   members = {member.id: member for member in family.members}
   sweep = sorted(family.sweep, key=lambda point: point.condition.scale)
@@ -80,8 +82,8 @@ def describe(family: Family) -> dict[str, Any]:
     "spearman": float(rank) if len(set(latencies_ms)) > 1 else None,
     "num_members": len(kinds["member"]),
     "latency_ratio": min(latencies_ms) / max(latencies_ms),
-    "accuracy_largest_budget": reading.accuracy(members[sweep[0].id]),
-    "accuracy_cheapest": reading.accuracy(searched[0]),
+    "accuracy_smallest_scale": reading.accuracy(members[sweep[0].id]),
+    "accuracy_fastest": reading.accuracy(searched[0]),
     "accuracy_random": float(
       np.mean([reading.accuracy(member) or 0.0 for member in kinds["random"]])
     ),
@@ -123,6 +125,16 @@ def print_table(results: dict[str, Any]) -> None:
   print(f"logistic regression on the pixels: {linear:.4f}")
 
 
+def draw(results: dict[str, Any], path: pathlib.Path) -> None:
+  """Draws the first seed's networks: test accuracy over measured latency."""
+  first = min(name for name in results if name.startswith("seed "))
+  members = [
+    records.from_json(f"{first}, member {i}", member, Member)
+    for i, member in enumerate(results[first]["members"])
+  ]
+  plots.pareto_figure(members).savefig(path, dpi=110)
+
+
 def parse() -> argparse.Namespace:
   """The command line."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -131,6 +143,7 @@ def parse() -> argparse.Namespace:
     "--workdir", type=pathlib.Path, default="runs/digits_seeds"
   )
   parser.add_argument("--json", type=pathlib.Path, default=RESULTS)
+  parser.add_argument("--draw", action="store_true", help="the figure, no run")
   parser.add_argument("--smoke", action="store_true", help="tiny, one seed")
   args = parser.parse_args()
   if args.smoke and args.json == RESULTS:
@@ -143,6 +156,9 @@ def parse() -> argparse.Namespace:
 def main() -> None:
   """Runs what --json lacks; prints all of it."""
   args = parse()
+  if args.draw:
+    draw(readers.read_json(args.json), args.json.with_name("pareto.png"))
+    return
   # As an exception, it ends the run of the moment too.
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
   config = f"{CONFIG}:smoke" if args.smoke else CONFIG

@@ -47,7 +47,7 @@ COLUMNS = (
   "num_members",
   "accuracy_members",
   "accuracy_random",
-  "accuracy_largest_budget",
+  "accuracy_smallest_scale",
 )
 
 
@@ -112,7 +112,7 @@ def describe(folder: RunFolder) -> dict[str, Any]:
     "accuracy_random": float(
       np.mean([reading.accuracy(member) or 0.0 for member in kinds["random"]])
     ),
-    "accuracy_largest_budget": reading.accuracy(by_id[sweep[0].id]),
+    "accuracy_smallest_scale": reading.accuracy(by_id[sweep[0].id]),
     "members": records.to_json(family.members),
   }
 
