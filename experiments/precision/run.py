@@ -1,4 +1,4 @@
-"""bfloat16 against float32: loss, memory and time of the reduced searches.
+"""bfloat16 against float32: loss and time of the reduced searches.
 
   python -m experiments.precision.run [--only digits cifar]
 
@@ -16,10 +16,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 import hwnas_jax as hw
 from hwnas_jax.config import method
 from hwnas_jax.config import problem as problems
+from hwnas_jax.core import devices
 from hwnas_jax.core.precision import PRECISIONS
 from hwnas_jax.core.rng import stream
 from hwnas_jax.data import load
@@ -32,28 +34,36 @@ AVERAGED = 5  # dispatches at the end whose mean loss is compared
 SEEDS = 3
 
 
-class Search:
-  """A search in one precision; `run` makes DISPATCH steps."""
+def make_config(name: str, seed: int, num_steps: int) -> ConfigDict:
+  """A config's variant `smoke`, priced by what needs no table."""
+  config = hw.load_config(f"{name}:smoke")
+  config.seed = seed
+  if config.cost.name == "latency":
+    config.cost.update(name="macs", predictor="")
+    config.penalty.target = ""
+  config.search.update(
+    num_steps=num_steps,
+    warmup_steps=0,
+    steps_per_dispatch=DISPATCH,
+    checkpoint_every=num_steps,
+  )
+  return config
 
-  def __init__(self, name: str, precision: str, seed: int) -> None:
-    config = hw.load_config(f"{name}:smoke")
-    config.precision, config.seed = precision, seed
-    if config.cost.name == "latency":
-      config.cost.update(name="macs", predictor="")
-      config.penalty.target = ""
-    config.search.update(
-      num_steps=STEPS,
-      warmup_steps=0,
-      steps_per_dispatch=DISPATCH,
-      checkpoint_every=STEPS,
-    )
+
+class Search:
+  """A search of a config; `run` makes DISPATCH steps."""
+
+  def __init__(self, config: ConfigDict) -> None:
     fields = problems.resolve(config)
     dataset = load.load(fields.data.name)
-    problem = problems.make(fields, problems.make_nets(fields, dataset), None)
-    parts, settings = method.make_parts(problem, dataset)
-    self.inputs = method.make_search_data(fields, dataset)[0], problem.costs
-    init, self.steps = method.make_search(fields, parts, settings)
-    self.state = init(stream(seed, "search"))
+    nets = problems.make_nets(fields, dataset)
+    self.problem = problems.make(fields, nets, None)
+    self.parts, settings = method.make_parts(self.problem, dataset)
+    data = method.make_search_data(fields, dataset)[0], self.problem.costs
+    mesh = devices.make_mesh(fields.devices)
+    self.inputs = devices.place(data, mesh)
+    init, self.steps = method.make_search(fields, self.parts, settings)
+    self.state = init(devices.place(stream(fields.seed, "search"), mesh))
 
   def run(self) -> tuple[float, float]:
     """(mean cross-entropy of DISPATCH steps, seconds)."""
@@ -65,7 +75,11 @@ class Search:
 
 def compare(name: str, seed: int) -> dict[str, Any]:
   """A config's row of one seed."""
-  searches = {p: Search(name, p, seed) for p in PRECISIONS}
+  searches = {}
+  for precision in PRECISIONS:
+    config = make_config(name, seed, STEPS)
+    config.precision = precision
+    searches[precision] = Search(config)
   losses: dict[str, list[float]] = {p: [] for p in PRECISIONS}
   seconds: dict[str, list[float]] = {p: [] for p in PRECISIONS}
   for _ in range(STEPS // DISPATCH):

@@ -57,20 +57,23 @@ FORMS = {
 DRAWN, CONDITIONS = 400, 8
 
 
-def picked(
-  cells: Cells, frozen: Frozen, form: Form, seed: int
+def worth(
+  cells: Cells, frozen: Frozen, likelihoods: np.ndarray, seed: int
 ) -> dict[str, Any]:
-  """[mean of the settings, worst setting] by who chooses, and seconds."""
-  settings = frozen.controllers["committee"]
+  """What the likeliest 20 of each budget are worth.
+
+  Args:
+    cells: N of them.
+    frozen: who chooses, and how candidates fill a budget.
+    likelihoods: [D, T, N], see `controller.log_likelihoods`.
+    seed: of the order of ties.
+
+  Returns:
+    [mean of the settings, worst setting] by who chooses, and how many different
+    candidates there are in all.
+  """
   problem = make_problem(cells)
-  weights = frozen.committee.weights
-  fitted = choices.fit_surrogate(cells, "committee", weights, seed)
-  start = time.monotonic()
-  trained = controller.train(fitted, settings.entropy, seed, form)
-  seconds = time.monotonic() - start
-  likelihoods = controller.log_likelihoods(
-    trained, choices.prices(cells, seed), cells.genotypes
-  )
+  settings = frozen.controllers["committee"]
   lists = controller.candidates(
     problem, likelihoods, settings, choices.CANDIDATES
   )
@@ -83,6 +86,24 @@ def picked(
     who: [float(r.mean()), float(r.min())]
     for who, r in zip(("oracle", "committee", "five"), ratios, strict=True)
   }
+  different = set(lists.ravel().tolist()) - {pickers.ABSENT}
+  return row | {"candidates": len(different)}
+
+
+def picked(
+  cells: Cells, frozen: Frozen, form: Form, seed: int
+) -> dict[str, Any]:
+  """`worth` of a form's candidates, and the seconds of its training."""
+  settings = frozen.controllers["committee"]
+  weights = frozen.committee.weights
+  fitted = choices.fit_surrogate(cells, "committee", weights, seed)
+  start = time.monotonic()
+  trained = controller.train(fitted, settings.entropy, seed, form)
+  seconds = time.monotonic() - start
+  likelihoods = controller.log_likelihoods(
+    trained, choices.prices(cells, seed), cells.genotypes
+  )
+  row = worth(cells, frozen, likelihoods, seed)
   return row | {"train_s": round(seconds, 1)}
 
 

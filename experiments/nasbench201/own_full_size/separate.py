@@ -1,0 +1,155 @@
+"""One search over the cone against a search for each device and scale.
+
+  python -m experiments.nasbench201.own_full_size.separate --data_dir=NB201 \
+    --scores DIR/full_seed{0,1,2}.npz
+
+From the repository root; arguments are those of `protocol.run`. A query asks
+the frozen controller for 27 devices x 33 scales. Here each is a search of its
+own: logits [E, O] without a controller, trained against the same surrogate at
+that device's prices and that scale alone, by the same loss. They are trained at
+once, but know nothing of each other.
+
+The frozen controller is trained by 20,000 draws of a condition in all. A search
+of its own has 22, as many as the controller in all 891 together, or 200, or a
+tenth of the controller's. Its learning rate grows as the steps get fewer.
+
+Writes separate.json, row by row; what is there is not made again.
+"""
+
+import argparse
+import functools
+import pathlib
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.nasbench201.own_full_size.conditioning import worth
+from experiments.nasbench201.protocol import choices, controller, data
+from experiments.nasbench201.protocol.choices import Frozen
+from experiments.nasbench201.protocol.controller import (
+  FROZEN,
+  HIGH,
+  LOW,
+  NUM_SCALES,
+  PRICE,
+  REFERENCE,
+  SPACE,
+  TEMPERATURE,
+)
+from experiments.nasbench201.protocol.data import Cells
+from hwnas_jax.core.rng import stream
+from hwnas_jax.core.types import Array, Condition
+from hwnas_jax.io import readers, versions, writers
+from hwnas_jax.method import samplers
+from hwnas_jax.method.entropy import entropies
+from hwnas_jax.method.surrogate import Surrogate
+
+HERE = pathlib.Path(__file__).parent
+SEEDS = 3
+RATES = {22: 0.3, 200: 0.1, 2_000: 0.03}  # by steps
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def train(
+  surrogate: Surrogate, simplex: Array, entropy: float, steps: int, key: Array
+) -> Array:
+  """Logits of a search for each of D devices and NUM_SCALES scales.
+
+  Args:
+    surrogate: of quality.
+    simplex: prices [D, K].
+    entropy: weight of the entropy.
+    steps: of each search, a key of RATES.
+    key: of all draws.
+
+  Returns:
+    [D, NUM_SCALES, E, O].
+  """
+  draw = samplers.SAMPLERS[FROZEN.sampler].draw
+  assert draw is not None
+  scales = jnp.geomspace(LOW, HIGH, NUM_SCALES)
+  reference = jnp.asarray(REFERENCE, jnp.float32)
+
+  def loss(
+    logits: Array, simplex: Array, scale: Array, key: Array, done: Array
+  ) -> Array:
+    mix = draw(key, logits, TEMPERATURE(done), FROZEN.draws)
+    prices = PRICE(reference, Condition(simplex, scale))
+    return (
+      -surrogate.quality(mix.weights).mean()
+      + (prices * jax.nn.softmax(logits)).sum()
+      - entropy * entropies(logits).sum()
+    )
+
+  gradient = jax.vmap(jax.grad(loss), (0, None, 0, 0, None))  # scales
+  gradient = jax.vmap(gradient, (0, 0, None, 0, None))  # devices
+  adam = optax.adam(optax.cosine_decay_schedule(RATES[steps], steps))
+  shape = len(simplex), NUM_SCALES
+  logits = jnp.zeros((*shape, *SPACE.shape))
+
+  def step(state: Any, index: Array) -> tuple[Any, None]:
+    logits, moments = state
+    keys = jax.random.split(jax.random.fold_in(key, index), shape)
+    grads = gradient(logits, simplex, scales, keys, index / steps)
+    updates, moments = adam.update(grads, moments)
+    return (logits + updates, moments), None
+
+  state = logits, adam.init(logits)
+  return jax.lax.scan(step, state, jnp.arange(steps))[0][0]
+
+
+def picked(
+  cells: Cells, frozen: Frozen, steps: int, seed: int
+) -> dict[str, Any]:
+  """[mean of the settings, worst setting] by who chooses, and seconds."""
+  settings = frozen.controllers["committee"]
+  weights = frozen.committee.weights
+  surrogate = choices.fit_surrogate(cells, "committee", weights, seed)
+  simplex = jnp.asarray(choices.prices(cells, seed), jnp.float32)
+  start = time.monotonic()
+  key = stream(seed, "training")
+  logits = train(surrogate, simplex, settings.entropy, steps, key)
+  log_p = np.asarray(jax.nn.log_softmax(logits))
+  seconds = time.monotonic() - start
+  flat = controller.one_hot(cells.genotypes).reshape(len(cells.genotypes), -1)
+  likelihoods = log_p.reshape(*log_p.shape[:2], -1) @ flat.T
+  row = worth(cells, frozen, likelihoods, seed)
+  return row | {"train_s": round(seconds, 1)}
+
+
+def parse() -> argparse.Namespace:
+  """The command line."""
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("--data_dir", type=pathlib.Path, required=True)
+  parser.add_argument("--scores", type=pathlib.Path, nargs="+", required=True)
+  parser.add_argument(
+    "--json", type=pathlib.Path, default=HERE / "separate.json"
+  )
+  return parser.parse_args()
+
+
+def main() -> None:
+  """Trains separate searches from every seed, on both halves."""
+  args = parse()
+  frozen = choices.read(readers.read_json(HERE / "frozen.json"))
+  supernets = [data.load(args.data_dir, path) for path in args.scores]
+  rows = readers.read_json(args.json) if args.json.exists() else {}
+  rows["versions"] = versions.versions()
+  for steps in RATES:
+    row = rows.setdefault(f"{steps} steps", {"learning_rate": RATES[steps]})
+    for part in ("half", "other", "all"):
+      for seed in range(len(row.setdefault(part, [])), SEEDS):
+        cells = data.part_of(supernets[seed % len(supernets)], part)
+        row[part].append(picked(cells, frozen, steps, seed))
+        writers.write_json(args.json, rows)
+        print(steps, part, seed, row[part][-1], flush=True)
+
+
+if __name__ == "__main__":
+  main()
