@@ -89,16 +89,27 @@ class Rival(Record, frozen=True, kw_only=True):
   """A network that keeps a query's budgets too, to compare the answer with.
 
   macs: of what reaches the output, an image.
+  predicted_ms: None of a network scaled in width: the table has none of these.
   measured: None if it was not measured on the table's device.
   test_accuracy: None unless the run trained it.
+  width: factor of the run's channels; not 1 of a reference alone.
   """
 
   id: str
   architecture: Architecture
   macs: int
-  predicted_ms: float
+  predicted_ms: float | None
   measured: Measurement | None = None
   test_accuracy: float | None = None
+  width: float = 1.0
+
+  @property
+  def latency_ms(self) -> float:
+    """Median measured latency; the predicted one where it was not measured."""
+    if self.measured:
+      return self.measured.median_ms
+    assert self.predicted_ms is not None
+    return self.predicted_ms
 
 
 class Finalist(Record, frozen=True, kw_only=True):
@@ -150,7 +161,11 @@ class Certificate(Record, frozen=True, kw_only=True):
   largest: the one of most multiply-accumulates of those predicted to keep the
     budgets and not measured to be too slow, or measured to keep them; of
     equally large ones the one of lower predicted latency.
-  random: the run's random architectures that keep them, the slowest first.
+  random: the run's random architectures that keep them, the slowest first. Each
+    was drawn at the latency of a trained member, and may take much less than
+    the budget.
+  reference: the largest of the run's references, each scaled in width to the
+    latency of a trained member, that keeps them; None where there is none.
   finalists: those that were trained briefly, best first; the first is the
     answer.
   simplex: the device's prices. simplex_residual: the part of its table that
@@ -169,6 +184,7 @@ class Certificate(Record, frozen=True, kw_only=True):
   unconstrained_best_fits: bool
   largest: Rival
   random: tuple[Rival, ...] = ()
+  reference: Rival | None = None
   committee: Committee
   finalists: tuple[Finalist, ...] = ()
   simplex: tuple[float, ...]

@@ -146,11 +146,7 @@ def answer_html(certificate: Certificate) -> str:
       f"Judge left out: {name}": reason
       for name, reason in certificate.committee.left_out.items()
     },
-    "The largest that fits": _rival(certificate.largest),
-    **{
-      f"Random network {place}": _rival(rival)
-      for place, rival in enumerate(certificate.random, 1)
-    },
+    **_rivals(certificate),
     "Test accuracy": words.percent(certificate.accuracies.test_accuracy, 2),
     "Weights": certificate.weights or words.NOTHING,
     "Device": device_name(certificate.device),
@@ -190,14 +186,33 @@ def _places(committee: Committee) -> str:
   return f"{committee.place} of {committee.compared} ({', '.join(votes)})"
 
 
-def _rival(rival: Rival) -> str:
-  parts = [
-    rival.id,
-    f"{words.count(rival.macs)} multiply-accumulates",
-    f"{words.ms(rival.predicted_ms)} predicted",
-  ]
+def _rivals(certificate: Certificate) -> dict[str, str]:
+  """What the answer is compared with, and how much of the budget that takes."""
+  rivals = {
+    "The largest that fits": certificate.largest,
+    **{
+      f"Random network {place}": rival
+      for place, rival in enumerate(certificate.random, 1)
+    },
+  }
+  if certificate.reference:
+    rivals["The reference"] = certificate.reference
+  budget_ms = certificate.budget.latency_ms
+  return {name: _rival(rival, budget_ms) for name, rival in rivals.items()}
+
+
+def _rival(rival: Rival, budget_ms: float) -> str:
+  parts = [rival.id]
+  if rival.width != 1.0:
+    parts.append(f"{rival.width:g} times the channels")
+  parts.append(f"{words.count(rival.macs)} multiply-accumulates")
+  if rival.predicted_ms is not None:
+    parts.append(f"{words.ms(rival.predicted_ms)} predicted")
   if rival.measured:
     parts.append(f"{words.ms(rival.measured.median_ms)} measured")
+  parts.append(
+    f"{words.percent(rival.latency_ms / budget_ms, 0)} of the budget"
+  )
   if rival.test_accuracy is not None:
     parts.append(f"test accuracy {words.percent(rival.test_accuracy, 2)}")
   return ", ".join(parts)

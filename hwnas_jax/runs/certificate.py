@@ -13,10 +13,12 @@ from hwnas_jax.derive import capacity, committee
 from hwnas_jax.derive.settle import Candidate, MeasuredCandidate
 from hwnas_jax.io import certificates, versions
 from hwnas_jax.io.certificates import Certificate, Rival
-from hwnas_jax.io.records import Measurement
+from hwnas_jax.io.records import BaselineKind, Measurement
+from hwnas_jax.nets.models import scaled
 from hwnas_jax.runs.candidates import Ranking
 from hwnas_jax.runs.finalists import Trained
 from hwnas_jax.runs.finished import Finished
+from hwnas_jax.runs.training import Sized
 from hwnas_jax.spaces import architecture
 
 
@@ -67,6 +69,7 @@ def make(finished: Finished, table: LatencyTable, found: Found) -> Certificate:
     unconstrained_best_fits=answer.place == 1,
     largest=_largest(finished, found),
     random=_random(finished, table, found),
+    reference=_reference(finished, table, found),
     committee=_committee(found),
     finalists=tuple(_finalist(finished, found, *row) for row in found.trained),
     simplex=tuple(float(s) for s in found.simplex[0]),
@@ -114,14 +117,30 @@ def _largest(finished: Finished, found: Found) -> Rival:
   sizes = dict(zip(predicted, capacity.macs(net, list(predicted)), strict=True))
   genotype = min(predicted, key=lambda g: (-sizes[g], predicted[g]))
   return _rival(
-    finished, genotype, predicted[genotype], found.measured(genotype)
+    finished, Sized(genotype), predicted[genotype], found.measured(genotype)
   )
 
 
 def _random(
   finished: Finished, table: LatencyTable, found: Found
 ) -> tuple[Rival, ...]:
-  """The run's random architectures that keep the budgets, slowest first.
+  """The run's random architectures that keep the budgets, slowest first."""
+  rivals = _of_the_run(finished, table, found, "random")
+  return tuple(sorted(rivals, key=lambda rival: -rival.latency_ms))
+
+
+def _reference(
+  finished: Finished, table: LatencyTable, found: Found
+) -> Rival | None:
+  """The largest of the run's references that keep the budgets."""
+  rivals = _of_the_run(finished, table, found, "reference")
+  return max(rivals, key=lambda rival: rival.macs, default=None)
+
+
+def _of_the_run(
+  finished: Finished, table: LatencyTable, found: Found, kind: BaselineKind
+) -> list[Rival]:
+  """The run's baselines of a kind that are known to keep the budgets.
 
   Memory is left out: it is not known without compiling them.
   """
@@ -129,40 +148,45 @@ def _random(
   run_table, net = problem.table, problem.nets.derived
   assert run_table is not None
   # Then the run's measurements are of the table's device.
-  same = tables.same_device(table, run_table)
+  here = tables.same_device(table, run_table) and bool(finished.measured)
   limits, rivals = found.budget.limits, []
   for member in family.members if family else ():
-    if member.kind != "random":
+    if member.kind != kind:
       continue
     genotype = architecture.from_json(net.space(), member.architecture)
-    predicted_ms = tables.predict_ms(table, net, genotype)
-    known = finished.measured.get(genotype) if same else None
-    measured = found.measured(genotype) or known
+    predicted_ms, measured = None, member.latency if here else None
+    if member.width == 1.0:  # else the table has no such network
+      predicted_ms = tables.predict_ms(table, net, genotype)
+      measured = found.measured(genotype) or measured
     latency_ms = measured.median_ms if measured else predicted_ms
     if (
-      latency_ms <= found.budget.latency_ms
+      latency_ms is not None
+      and latency_ms <= found.budget.latency_ms
       and member.params <= limits.get("params", np.inf)
       and member.macs <= limits.get("macs", np.inf)
     ):
-      rivals.append(_rival(finished, genotype, predicted_ms, measured))
-  return tuple(sorted(rivals, key=lambda rival: -rival.predicted_ms))
+      sized = Sized(genotype, member.width)
+      rivals.append(_rival(finished, sized, predicted_ms, measured))
+  return rivals
 
 
 def _rival(
   finished: Finished,
-  genotype: Genotype,
-  predicted_ms: float,
+  network: Sized,
+  predicted_ms: float | None,
   measured: Measurement | None,
 ) -> Rival:
-  net, name = finished.problem.nets.derived, _id(finished, genotype)
+  net = scaled(finished.problem.nets.derived, network.width)
+  name = architecture.identity(net.space(), *network)
   trained = finished.folder.network(name).accuracies()
   return Rival(
     id=name,
-    architecture=architecture.to_json(net.space(), genotype),
-    macs=int(capacity.macs(net, [genotype])[0]),
+    architecture=architecture.to_json(net.space(), network.genotype),
+    macs=int(capacity.macs(net, [network.genotype])[0]),
     predicted_ms=predicted_ms,
     measured=measured,
     test_accuracy=trained.test_accuracy if trained else None,
+    width=network.width,
   )
 
 

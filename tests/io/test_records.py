@@ -135,6 +135,7 @@ LARGEST = Rival(
   measured=MEASUREMENT,
   test_accuracy=0.75,
 )
+REFERENCE = msgspec.structs.replace(LARGEST, predicted_ms=None, width=1.5)
 FINALIST = Finalist(
   id="a1",
   source="capacity",
@@ -162,6 +163,8 @@ CERTIFICATE = Certificate(
   simplex=(0.25, 0.75),
   simplex_residual=0.125,
   largest=LARGEST,
+  random=(LARGEST,),
+  reference=REFERENCE,
   committee=COMMITTEE,
   finalists=(FINALIST,),
   batch_size=32,

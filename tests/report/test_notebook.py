@@ -142,7 +142,8 @@ def test_a_measured_answer(family_of):
   assert "33 (30 by the controller, 3 by both)" in text
   assert "2 of 50 (nwot 4)" in text
   assert "Judge left out: jacov" in text and "no gradients" in text
-  assert "0a, 2 k multiply-accumulates, 1.30 ms predicted" in text
+  assert "0a, 2 k multiply-accumulates, 1.30 ms predicted, 87 % of" in text
+  assert "Random network" not in text and "The reference" not in text
   assert "Held-out accuracy" not in text
 
 
@@ -160,14 +161,24 @@ def test_an_answer_shows_its_finalists():
     CERTIFICATE.largest, measured=Measurement(1.45, 0.1), test_accuracy=0.91
   )
   random = replace(largest, id="0b", test_accuracy=0.88)
+  reference = replace(
+    largest, id="0c", predicted_ms=None, test_accuracy=0.79, width=1.5
+  )
   answer = replace(
-    CERTIFICATE, finalists=(finalist,), largest=largest, random=(random,)
+    CERTIFICATE,
+    finalists=(finalist,),
+    largest=largest,
+    random=(random,),
+    reference=reference,
   )
   text = cell_of(notebook.answer_html(answer)).text
   assert "Held-out accuracy" in text and "92.50 %" in text
   assert "by size" in text and "1.35 ms" in text and "12 s" in text
-  assert "1.45 ms measured, test accuracy 91.00 %" in text
+  # The budget is 1.5 ms.
+  assert "1.45 ms measured, 97 % of the budget, test accuracy 91.00 %" in text
   assert "Random network 1" in text and "test accuracy 88.00 %" in text
+  facts = "0c, 1.5 times the channels, 2 k multiply-accumulates, 1.45 ms meas"
+  assert "The reference" in text and facts in text and "79.00 %" in text
 
 
 def test_a_predicted_answer_says_so():

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from hwnas_jax.costs import table as tables
+from hwnas_jax.derive import capacity
 from hwnas_jax.derive.judges import Judged
 from hwnas_jax.derive.settle import Candidate, MeasuredCandidate
 from hwnas_jax.io.certificates import Budget
@@ -70,20 +71,19 @@ def test_a_measurement_decides_what_fits(largest):
   assert largest([small], [fits]).test_accuracy == 0.75
 
 
-def test_the_runs_random_networks_that_keep_the_budgets(tmp_path, monkeypatch):
-  """By measured latency where the table's device is the run's."""
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+  """A run with baselines, and what it gives a budget of 10 ms."""
   measured = {SKIPS: 9.0, POOLS: 10.5, LARGER: 9.5}
-  space = CELLS.space()
   members = [
-    types.SimpleNamespace(
-      kind="random" if g != LARGER else "member",
-      architecture=architecture.to_json(space, g),
-      params=100,
-      macs=1000,
-    )
-    for g in measured
+    member("random" if g != LARGER else "member", g, ms)
+    for g, ms in measured.items()
   ]
-  folder = RunFolder(tmp_path)
+  members += [
+    member("reference", LARGER, 9.5, width=2.0),
+    member("reference", LARGER, 9.9, width=4.0),
+    member("reference", LARGER, 10.1, width=6.0),
+  ]
   family = types.SimpleNamespace(members=members)
   monkeypatch.setattr(RunFolder, "family", lambda self: family)
   monkeypatch.setattr(tables, "predict_ms", lambda table, net, g: 7.0 + g[3])
@@ -91,22 +91,61 @@ def test_the_runs_random_networks_that_keep_the_budgets(tmp_path, monkeypatch):
   problem = types.SimpleNamespace(
     nets=types.SimpleNamespace(derived=CELLS), table=table
   )
-  latencies = {g: Measurement(ms, 0.1) for g, ms in measured.items()}
   finished = types.SimpleNamespace(
-    problem=problem, folder=folder, measured=latencies
+    problem=problem, folder=RunFolder(tmp_path), measured=measured
   )
 
-  def random(table, **limits):
+  def ask(rivals, table=table, **limits):
     found = Found(Budget("10ms", 10.0, limits), ((), 0.0), [], None, [], [])
-    return certificate._random(finished, table, found)
+    return rivals(finished, table, found)
 
-  (rival,) = random(table)  # the pools are measured to be too slow
+  return ask, finished
+
+
+def member(kind, genotype, latency_ms, width=1.0):
+  return types.SimpleNamespace(
+    kind=kind,
+    architecture=architecture.to_json(CELLS.space(), genotype),
+    latency=Measurement(latency_ms, 0.1),
+    width=width,
+    params=100,
+    macs=1000,
+  )
+
+
+def elsewhere(finished):
+  """The run's table, as if it were of another device."""
+  return msgspec.structs.replace(finished.problem.table, fingerprint="another")
+
+
+def test_the_runs_random_networks_that_keep_the_budgets(asked):
+  """By measured latency where the table's device is the run's."""
+  ask, finished = asked
+  (rival,) = ask(certificate._random)  # the pools are measured to be too slow
   assert "skip_connect" in rival.architecture.values()
   assert (rival.measured, rival.test_accuracy) == (Measurement(9.0, 0.1), None)
-  folder.network(rival.id).write_accuracies(Accuracies(test_accuracy=0.5))
-  assert random(table)[0].test_accuracy == 0.5
+  trained = Accuracies(test_accuracy=0.5)
+  finished.folder.network(rival.id).write_accuracies(trained)
+  assert ask(certificate._random)[0].test_accuracy == 0.5
   # On another device they are predicted, to 8 and 11 ms.
-  elsewhere = msgspec.structs.replace(table, fingerprint="another")
-  (rival,) = random(elsewhere)
+  (rival,) = ask(certificate._random, elsewhere(finished))
   assert (rival.predicted_ms, rival.measured) == (8.0, None)
-  assert random(table, params=99) == random(table, macs=999) == ()
+  assert ask(certificate._random, params=99) == ()
+  assert ask(certificate._random, macs=999) == ()
+
+
+def test_the_widest_of_the_runs_references_that_keeps_the_budgets(asked):
+  """No table predicts one that is scaled: its own measurement says it fits."""
+  ask, finished = asked
+  rival = ask(certificate._reference)
+  assert (rival.width, rival.predicted_ms, rival.latency_ms) == (4.0, None, 9.9)
+  (unscaled,) = capacity.macs(CELLS, [LARGER])
+  assert rival.macs > 4 * unscaled
+  trained = Accuracies(test_accuracy=0.75)
+  finished.folder.network(rival.id).write_accuracies(trained)
+  assert ask(certificate._reference).test_accuracy == 0.75
+  assert ask(certificate._reference, params=99) is None
+  assert ask(certificate._reference, elsewhere(finished)) is None
+  # Nor was it measured here where the run's networks were not.
+  finished.measured.clear()
+  assert ask(certificate._reference) is None
