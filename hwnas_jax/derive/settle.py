@@ -170,7 +170,7 @@ class Kept(NamedTuple):
 
 
 def keeping(
-  ranked: Sequence[Candidate],
+  others: Sequence[Candidate],
   budget_ms: float,
   measure: Measure,
   count: int,
@@ -180,7 +180,7 @@ def keeping(
   """The best candidates that keep the budget, by measurement.
 
   Args:
-    ranked: best first.
+    others: best first, without the settled answer and what computes the same.
     budget_ms: the limit of the median latency.
     measure: the device; it is asked at most `count` + MAX_MEASURED times.
     count: how many candidates are asked for; fewer may keep the budget.
@@ -190,11 +190,9 @@ def keeping(
   tried = {t.candidate.genotype: t for t in settled.tried}
   kept = [settled.candidate]
   most = len(tried) + count + MAX_MEASURED
-  for candidate in ranked:
+  for candidate in others:
     if len(kept) == count or len(tried) == most:
       break
-    if candidate.genotype == settled.candidate.genotype:
-      continue
     if candidate.genotype not in tried:
       now = _known(tried.values())
       if _corrected_ms(candidate, before, now) > budget_ms:

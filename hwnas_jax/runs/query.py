@@ -19,7 +19,7 @@ from hwnas_jax.core.types import Genotype
 from hwnas_jax.costs import table as tables
 from hwnas_jax.costs.measure import timing
 from hwnas_jax.costs.table import LatencyTable
-from hwnas_jax.derive import judges, reach, settle
+from hwnas_jax.derive import capacity, judges, reach, settle
 from hwnas_jax.derive.settle import Candidate, Known, Measure
 from hwnas_jax.io import certificates, versions
 from hwnas_jax.io.certificates import Certificate
@@ -141,8 +141,9 @@ class _Query:
     if self._measures():
       device = self._device()
       settled = settle.settle(ranked, within, budget_ms, device, answer, known)
-      answer, ranked = settled.candidate, within([*rankings][-1])
-      kept = settle.keeping(ranked, budget_ms, device, count, settled, known)
+      answer = settled.candidate
+      others = self._others(within([*rankings][-1]), answer)
+      kept = settle.keeping(others, budget_ms, device, count, settled, known)
     trained = self._train(kept.candidates)
     found = Found(
       certificates.Budget(
@@ -157,6 +158,21 @@ class _Query:
     return found.answer.genotype, certificate.make(
       self.finished, self.table, found
     )
+
+  def _others(
+    self, ranked: Sequence[Candidate], answer: Candidate
+  ) -> list[Candidate]:
+    """Those that compute another function than the answer.
+
+    A ranking has one genotype of each function. But the answer may be of an
+    earlier one, which had another.
+    """
+    function = capacity.reaching(self._net, answer.genotype)
+    return [
+      candidate
+      for candidate in ranked
+      if capacity.reaching(self._net, candidate.genotype) != function
+    ]
 
   @property
   def _count(self) -> int:

@@ -13,10 +13,15 @@ from hwnas_jax.core import tree
 from hwnas_jax.costs import counts, table
 from hwnas_jax.costs.correct import calibration
 from hwnas_jax.costs.measured import Measured
+from hwnas_jax.derive import capacity
+from hwnas_jax.derive.judges import Judged
+from hwnas_jax.derive.settle import Candidate
 from hwnas_jax.io.records import Measurement
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.nets.models import make_network
-from hwnas_jax.runs import query, weights
+from hwnas_jax.runs import finalists, query, weights
+from hwnas_jax.runs.candidates import Proposals, Ranking
+from hwnas_jax.runs.finalists import Finalists, Trained
 from hwnas_jax.runs.query import Question
 from hwnas_jax.spaces import architecture
 
@@ -187,6 +192,35 @@ def test_a_fraction_is_of_what_the_largest_takes_here(finished, monkeypatch):
   _, certificate = query.ask(here, Question("60%"))
   assert certificate.budget.latency_ms == pytest.approx(0.96 * largest_ms)
   assert certificate.measured.median_ms <= certificate.budget.latency_ms
+
+
+def test_a_function_is_a_finalist_once(finished, monkeypatch):
+  """The answer's ranking and the last one may hold different forms of it."""
+  length = len(finished.problem.nets.derived.space().choices)
+  answer, form, second = (
+    Candidate((first, last, *[0] * (length - 2)), place, 1.0, "capacity")
+    for place, (first, last) in enumerate([(0, 0), (1, 0), (0, 1)], 1)
+  )
+  # As if the first choice never reached the output.
+  monkeypatch.setattr(capacity, "reaching", lambda net, genotype: genotype[1:])
+  rankings = iter([[answer], [form, second]])
+
+  def within(self, limit_ms):
+    pool = next(rankings)
+    return Ranking(pool, [c.genotype for c in pool], Judged({}, {}), {})
+
+  monkeypatch.setattr(Proposals, "within", within)
+  trained = []
+
+  def train(finished, asked, genotypes):
+    trained.extend(genotypes)
+    return [Trained(g, 20, 1.0, 0.5) for g in genotypes]
+
+  monkeypatch.setattr(finalists, "train", train)
+  half = lambda genotype: Measurement(0.5, 0.01)  # noqa: E731
+  question = Question("1ms", measure=half, finalists=Finalists(3, 20))
+  query.ask(finished, question)
+  assert trained == [answer.genotype, second.genotype]
 
 
 @pytest.mark.parametrize("value", [0, -1.0, np.nan, np.inf])
