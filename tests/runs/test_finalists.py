@@ -117,15 +117,17 @@ def test_a_recipe_of_its_own_has_trainings_of_its_own(finished, trained):
   calls, _ = trained
   given = genotypes(finished, 1, 2)
   config = finished.problem.config
-  for changed in (config, replace(config, seed=1)):
+  slower = replace(config.train, lr=config.train.lr / 2)
+  changes = replace(config, seed=1), replace(config, train=slower)
+  for changed in (config, *changes):
     problem = dataclasses.replace(finished.problem, config=changed)
     other = dataclasses.replace(finished, problem=problem)
     finalists.train(other, Finalists(2, STEPS), given)
-  assert len(calls) == 4
+  assert len(calls) == 6
   data = dataclasses.replace(finished.dataset, digest="other")
   other = dataclasses.replace(finished, dataset=data)
   finalists.train(other, Finalists(2, STEPS), given)
-  assert len(calls) == 6
+  assert len(calls) == 8
 
 
 def test_a_killed_query_resumes(finished, trained):
