@@ -59,12 +59,21 @@ def add(results: pathlib.Path, trained: pathlib.Path) -> None:
   """Adds WORKDIR's accuracies to results.json, and draws it anew."""
   document = readers.read_json(results)
   for path in sorted(trained.glob("*.json")):
-    network = readers.read_json(path)
-    for row in document["budgets"]:
-      if network["id"] in row["ids"].values():
-        row["test"][network["id"]] = network["test"]
-    if network not in document["trainings"]:
-      document["trainings"].append(network)
+    add_network(document, readers.read_json(path))
   document["comparison"] = [report.compare(row) for row in document["budgets"]]
   writers.write_json(results, document)
   report.draw(document, results.parent)
+
+
+def add_network(document: dict[str, Any], network: dict[str, Any]) -> None:
+  """Adds a network's accuracies of all seeds, unless they are there.
+
+  The record of another process that found it trained has another wall time.
+  """
+  name = network["id"]
+  if any(training.get("id") == name for training in document["trainings"]):
+    return
+  document["trainings"].append(network)
+  for row in document["budgets"]:
+    if name in row["ids"].values():
+      row["test"][name] = network["test"]
