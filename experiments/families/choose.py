@@ -11,6 +11,7 @@
 
 import dataclasses
 import pathlib
+import time
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,7 @@ class Device:
 
 def choose(args: Any, path: pathlib.Path) -> dict[str, Any]:
   """Searches and chooses; what is in `path` is not chosen again."""
+  start = time.monotonic()
   run = hw.search(sizes.make_config(args), workdir=args.workdir)
   document = readers.read_json(path) if path.exists() else {"budgets": []}
   rows, space = document["budgets"], run.nets.derived.space()
@@ -117,6 +119,7 @@ def choose(args: Any, path: pathlib.Path) -> dict[str, Any]:
     print(f"budget {budget_ms:.3g} ms: {row}", flush=True)
   if "latencies" not in document:
     document |= about(run) | {"latencies": measured(run, rows)}
+    document["wall_s_of_last_process"] = time.monotonic() - start
     writers.write_json(path, document)
   return document
 
@@ -162,19 +165,21 @@ def finalists(
   """The committee's best that keep the budget as measured.
 
   The largest network that does says what the table predicts at this budget.
+  Equal functions count once: each limit may propose other forms of one.
   """
   proposals = Proposals(device.run.finished, device.run.table, {})
   table, net = device.run.table, device.run.nets.derived
   predicted_ms = tables.predict_ms(table, net, largest_one)
-  kept: list[Genotype] = []
+  kept: dict[Genotype, Genotype] = {}  # by what reaches the output
   for share in LIMITS:
     limit_ms = share * max(budget_ms, predicted_ms * 1.001)
     for candidate in proposals.within(limit_ms).candidates:
       genotype = candidate.genotype
-      new = len(kept) < FINALISTS and genotype not in kept
+      function = capacity.reaching(net, genotype)
+      new = len(kept) < FINALISTS and function not in kept
       if new and device.keeps(genotype, budget_ms):
-        kept.append(genotype)
-  return kept
+        kept[function] = genotype
+  return list(kept.values())
 
 
 def random_at(device: Device, budget_ms: float, seed: int) -> Genotype:
