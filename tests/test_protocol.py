@@ -8,6 +8,8 @@ import sys
 import numpy as np
 import pytest
 
+from hwnas_jax.derive import committee
+
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 NAME = "experiments.nasbench201.protocol"
 controller, data, pickers, report, score, tune = (
@@ -83,8 +85,17 @@ def test_a_list_has_the_cells_that_fit_and_no_others():
   for budget_ms, found in zip(problem.budgets_ms[0], lists[0], strict=True):
     fits = [row for row in (3, 2, 1, 0) if row + 1 <= budget_ms][:3]
     assert found.tolist() == fits + [pickers.ABSENT] * (3 - len(fits))
-  drawn = pickers.random_that_fit(problem, 0, 3)
-  assert set(drawn[0, 0]) == {0, 1 if problem.budgets_ms[0, 0] >= 2 else -1, -1}
+
+
+def test_random_cells_fit_and_are_alive():
+  # The fastest is the cell of `none` alone.
+  cells = make_cells([1, 2, 3, 4, 25], [90] * 5)
+  assert cells.dead.tolist() == [True] + 4 * [False]
+  problem = score.make_problem(cells)
+  drawn = pickers.random_that_fit(problem, 0, 4)
+  for budget_ms, rows in zip(problem.budgets_ms[0], drawn[0], strict=True):
+    fits = {row for row in (1, 2, 3) if row + 1 <= budget_ms}
+    assert set(rows.tolist()) - {pickers.ABSENT} == fits
 
 
 def test_ties_are_broken_by_the_seed():
@@ -100,22 +111,26 @@ def test_ties_are_broken_by_the_seed():
   assert len(set(largest)) > 1
 
 
-def test_equal_values_share_the_middle_of_their_ranks():
-  values = np.asarray([[3.0, 1.0, 3.0, 9.0]])
-  present = np.asarray([[True, True, True, False]])
-  assert pickers.ranks(values, present)[0, :3].tolist() == [1.5, 0.0, 1.5]
-
-
-def test_a_committee_sums_ranks_and_refuses_what_no_judge_saw():
-  lists = np.asarray([[[0, 1, 2, pickers.ABSENT]]])
-  judges = {"a": np.asarray([1, 2, 3.0, 9]), "b": np.asarray([30, 10, 20.0, 9])}
-  total = pickers.rank_sum(lists, judges, {"a": 1, "b": 2})
-  assert total[0, 0, :3].tolist() == [4, 1, 4]
-  kept = pickers.keep(lists, total, np.asarray([0.1, 0.3, 0.2, 0.0]), 2)
-  assert kept.tolist() == [[[2, 0]]]  # cell 2 wins the tie
-  judges["a"][1] = np.nan
-  with pytest.raises(ValueError, match="judge a has no score"):
-    pickers.rank_sum(lists, judges, {"a": 1})
+def test_a_list_is_judged_as_a_query_judges_its_candidates():
+  lists = np.asarray([[[4, 1, 2, pickers.ABSENT], [0, 3, 2, 1]]])
+  judges = {
+    "macs": np.asarray([7.0, 5, 7, 9, 5]),
+    "jacov": np.asarray([30.0, -np.inf, 20, 20, 9]),
+    "unused": np.full(5, np.nan),
+  }
+  weights = {"macs": 1.0, "jacov": 2.0}
+  found = pickers.rank_sum(lists, judges, weights)[0]
+  for ranked, rows in zip(found, ([4, 1, 2], [0, 3, 2, 1]), strict=True):
+    scores = {name: judges[name][rows] for name in weights}
+    verdict = committee.committee(scores, weights)
+    np.testing.assert_allclose(ranked[: len(rows)], verdict.total)
+  # By hand: MACs' ranks 1.5, 1.5, 3; jacov's 2, 1, 3.
+  np.testing.assert_allclose(found[0, :3] * 3, [5.5, 3.5, 9])
+  kept = pickers.keep(lists, found[None], np.linspace(0, 1, 5), 2)
+  assert kept.tolist() == [[[2, 4], [0, 3]]]
+  judges["jacov"][1] = np.nan
+  with pytest.raises(ValueError, match="judge jacov has no score"):
+    pickers.rank_sum(lists, judges, weights)
 
 
 def test_a_union_has_each_cell_once():

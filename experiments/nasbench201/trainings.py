@@ -131,15 +131,14 @@ def score_half(args: argparse.Namespace, cells: Cells) -> dict[int, np.ndarray]:
   by_count = {}
   for count in args.examples:
     evidence = supernet.train(args, dataset, make_config(args), count)
-    dead = (cells.genotypes == evidence.spec.ops.index("none")).all(1)
     path = args.work / args.name / f"scores{count}.npz"
     columns = readers.read_sealed(path) if path.exists() else {}
     genotypes: list[Genotype] = [
-      tuple(int(op) for op in row) for row in cells.genotypes[~dead]
+      tuple(int(op) for op in row) for row in cells.genotypes[~cells.dead]
     ]
     supernet.fill(evidence, SHARED, genotypes, columns, SHARED, path)
-    by_count[count] = np.full(len(dead), -np.inf)
-    by_count[count][~dead] = columns[SHARED]
+    by_count[count] = np.full(len(cells.dead), -np.inf)
+    by_count[count][~cells.dead] = columns[SHARED]
   return by_count
 
 

@@ -50,6 +50,11 @@ class Cells(NamedTuple):
   latency_ms: np.ndarray
   settings: tuple[str, ...]
 
+  @property
+  def dead(self) -> np.ndarray:
+    """bool[N]: the cell of `none` alone; all others here reach the output."""
+    return (self.genotypes == OPS.index("none")).all(1)
+
   def take(self, rows: np.ndarray) -> "Cells":
     """The cells at `rows`, in that order."""
     return Cells(
@@ -85,28 +90,27 @@ def load(folder: pathlib.Path, scores: pathlib.Path | None = None) -> Cells:
     rows = list(csv.DictReader(file))
   rows.sort(key=lambda row: places[row["arch_str"]])
   index = np.asarray([places[row["arch_str"]] for row in rows])
-  if scores is None:
-    judges = {j: np.asarray([float(r[j]) for r in rows]) for j in JUDGES}
-  else:
-    # The cell of `none` alone is dead, and no judge scores it: it is the worst.
-    dead = (cells["ops"][index] == OPS.index("none")).all(1)
-    columns = _read_scores(scores).items()
-    judges = {n: np.where(dead, -np.inf, x[index]) for n, x in columns}
-  judges["macs"] = cells["cifar10_macs"][index].astype(float)
   with np.load(folder / LATENCIES) as file:
     settings = tuple(file.files)
     latency_ms = np.stack([file[s][index].astype(float) for s in settings])
-  return Cells(
+  found = Cells(
     indices=index,
     genotypes=cells["ops"][index].astype(int),
-    macs=judges["macs"],
-    judges=judges,
+    macs=cells["cifar10_macs"][index].astype(float),
+    judges={},
     val_12=cells["cifar10_val_12"][index].astype(float),
     val_200=cells["cifar10_val_200"][index].astype(float),
     test_200=cells["cifar10_test_200"][index].astype(float),
     latency_ms=latency_ms,
     settings=settings,
   )
+  if scores is None:
+    judges = {j: np.asarray([float(r[j]) for r in rows]) for j in JUDGES}
+  else:
+    # No judge scores the dead cell: it is the worst.
+    columns = _read_scores(scores).items()
+    judges = {n: np.where(found.dead, -np.inf, x[index]) for n, x in columns}
+  return found._replace(judges=judges | {"macs": found.macs})
 
 
 def _read_scores(path: pathlib.Path) -> dict[str, np.ndarray]:

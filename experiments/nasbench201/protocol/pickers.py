@@ -2,7 +2,10 @@
 
 A list is int[D, B, k], rows of the problem's cells for D settings and B
 budgets, -1 where fewer than k cells fit. Ties, wherever there are some, are
-broken by `tie`, a random order of the cells.
+broken by `tie`, a random order of the cells. A committee is the package's.
+The lists are made here: the package's are of latencies that are sums over
+operations, and these are measurements of whole cells. Where latency is a sum,
+both are the same (tests/test_protocol.py).
 """
 
 from collections.abc import Mapping
@@ -11,6 +14,7 @@ import numpy as np
 
 from experiments.nasbench201.protocol.data import Cells
 from experiments.nasbench201.protocol.score import Problem
+from hwnas_jax.derive import committee
 
 ABSENT = -1
 
@@ -35,12 +39,12 @@ def first_that_fit(
 
 
 def random_that_fit(problem: Problem, seed: int, k: int) -> np.ndarray:
-  """k different random cells that keep each budget."""
-  rng = np.random.default_rng(seed)
+  """k different random living cells that keep each budget."""
+  rng, alive = np.random.default_rng(seed), ~problem.cells.dead
   found = np.full((*problem.budgets_ms.shape, k), ABSENT)
   for device, latency_ms in enumerate(problem.cells.latency_ms):
     for place, budget_ms in enumerate(problem.budgets_ms[device]):
-      fits = np.flatnonzero(latency_ms <= budget_ms)
+      fits = np.flatnonzero((latency_ms <= budget_ms) & alive)
       rows = rng.choice(fits, min(k, len(fits)), replace=False)
       found[device, place, : len(rows)] = rows
   return found
@@ -53,33 +57,12 @@ def union(first: np.ndarray, second: np.ndarray) -> np.ndarray:
   return np.where(repeated, ABSENT, both)
 
 
-def ranks(values: np.ndarray, present: np.ndarray) -> np.ndarray:
-  """Ranks within the last axis, equal values in the middle of theirs.
-
-  Args:
-    values: [..., k].
-    present: bool[..., k]; the others count for nobody.
-
-  Returns:
-    [..., k], 0 for the smallest; of no meaning where not present.
-  """
-  shape, k = values.shape, values.shape[-1]
-  found = np.zeros((values.size // k, k))
-  rows = zip(found, values.reshape(-1, k), present.reshape(-1, k), strict=True)
-  for ranked, row, there in rows:
-    sorted_row = np.sort(row[there])
-    below = np.searchsorted(sorted_row, row, "left")
-    upto = np.searchsorted(sorted_row, row, "right")
-    ranked[:] = (below + upto - 1) / 2
-  return found.reshape(shape)
-
-
 def rank_sum(
   lists: np.ndarray,
   judges: Mapping[str, np.ndarray],
   weights: Mapping[str, float],
 ) -> np.ndarray:
-  """A committee's judgement: the weighted sum of ranks within each list.
+  """A committee's judgement within each list.
 
   Args:
     lists: int[D, B, k].
@@ -87,19 +70,20 @@ def rank_sum(
     weights: of some of the judges.
 
   Returns:
-    [D, B, k].
+    [D, B, k], weighted means of ranks; 0 where a list has no cell.
 
   Raises:
     ValueError: a judge has no score for a cell of a list.
   """
-  present = lists != ABSENT
-  total = np.zeros(lists.shape)
-  for name, weight in weights.items():
-    values = judges[name][lists]
-    if np.isnan(values[present]).any():
+  for name in weights:
+    if np.isnan(judges[name][lists[lists != ABSENT]]).any():
       raise ValueError(f"the judge {name} has no score for some candidates")
-    total += weight * ranks(values, present)
-  return total
+  found = np.zeros(lists.shape)
+  for at in np.ndindex(lists.shape[:-1]):
+    present = lists[at] != ABSENT
+    scores = {name: judges[name][lists[at][present]] for name in weights}
+    found[at][present] = committee.committee(scores, weights).total
+  return found
 
 
 def keep(

@@ -7,16 +7,19 @@
 From the repository root. DIR holds the files of `data.FILES`. `tune` looks at
 the half of the cells alone, and writes tune.json and frozen.json to OUT;
 `report` reads frozen.json and writes results.json (half, other half and all)
-and PICKS; `draw` writes table.md, figure.png and the tables of OUT/README.md
-from results.json. With --scores, once a supernet, everything is judged by the
-scores of supernet.py in place of the published ones.
+and, with --picks, PICKS: a form without room for its origin, which results.json
+has with PICKS's hash. `draw` writes table.md, figure.png and the tables of
+OUT/README.md from results.json. With --scores, once a supernet, everything is
+judged by the scores of supernet.py in place of the published ones.
 """
 
 import argparse
+import hashlib
 import pathlib
 import time
 from typing import Any
 
+from experiments.made import Start, begin, made
 from experiments.nasbench201.protocol import (
   choices,
   data,
@@ -24,19 +27,16 @@ from experiments.nasbench201.protocol import (
   report,
   tune,
 )
-from hwnas_jax.io import readers, versions, writers
+from hwnas_jax.io import readers, writers
 
 HERE = pathlib.Path(__file__).parent
 
 
-def made(args: argparse.Namespace, start: float) -> dict[str, Any]:
+def about(args: argparse.Namespace, start: Start) -> dict[str, Any]:
   """What every JSON says about its making."""
-  return {
-    "seeds": {"split": data.SPLIT_SEED, "shuffles": args.shuffles},
-    "versions": versions.versions(),
-    "wall_s": round(time.monotonic() - start, 1),
-    "data_sha256": data.digests(args.data_dir, args.scores),
-  }
+  seeds = {"split": data.SPLIT_SEED, "shuffles": args.shuffles}
+  digests = data.digests(args.data_dir, args.scores)
+  return made(start, **seeds) | {"data_sha256": digests}
 
 
 def parse() -> argparse.Namespace:
@@ -68,7 +68,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
   """Runs the command."""
-  args, start = parse(), time.monotonic()
+  args, start = parse(), begin()
   results = args.out / "results.json"
   if args.command == "draw":
     draw.draw(readers.read_json(results), args.out)
@@ -77,13 +77,9 @@ def main() -> None:
   frozen_path = args.out / "frozen.json"
   if args.command == "tune":
     tuned = tune.tune([data.part_of(cells, "half") for cells in supernets])
-    made_with = made(args, start)
-    writers.write_json(
-      args.out / "tune.json", tuned.grids | {"made": made_with}
-    )
-    writers.write_json(
-      frozen_path, tuned.frozen.to_json() | {"made": made_with}
-    )
+    own = {"made": about(args, start)}
+    writers.write_json(args.out / "tune.json", tuned.grids | own)
+    writers.write_json(frozen_path, tuned.frozen.to_json() | own)
     return
   loaded = readers.read_json(frozen_path)
   frozen = choices.read(loaded)
@@ -91,15 +87,17 @@ def main() -> None:
   for part in data.PARTS:
     of_part = [data.part_of(cells, part) for cells in supernets]
     parts[part] = report.report(of_part, frozen, args.shuffles)
-    print(f"{part}: {time.monotonic() - start:.0f} s", flush=True)
-  found = {"parts": parts, "frozen": loaded, "made": made(args, start)}
-  writers.write_json(results, found)
-  draw.draw(found, args.out)
+    print(f"{part}: {time.monotonic() - start.seconds:.0f} s", flush=True)
+  found = {"parts": parts, "frozen": loaded, "made": about(args, start)}
   if args.picks:
     picks: dict[str, Any] = {}
     for seed, cells in enumerate(supernets):
       report.add_picks(picks, cells, frozen, seed)
     writers.write_json(args.picks, picks)
+    digest = hashlib.sha256(args.picks.read_bytes()).hexdigest()
+    found["picks_sha256"] = digest
+  writers.write_json(results, found)
+  draw.draw(found, args.out)
 
 
 if __name__ == "__main__":

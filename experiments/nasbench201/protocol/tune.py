@@ -99,9 +99,8 @@ def _committees(supernets: Sequence[Cells]) -> list[dict[str, Any]]:
     problem, tie = make_problem(cells), pickers.shuffle(cells, seed)
     for k in SIZES:
       lists = pickers.first_that_fit(problem, cells.macs, tie, k)
-      present = lists != pickers.ABSENT
       ranks = {
-        n: pickers.ranks(x[lists], present) for n, x in cells.judges.items()
+        n: pickers.rank_sum(lists, cells.judges, {n: 1}) for n in cells.judges
       }
       for weights in weightings(sorted(cells.judges)):
         total = np.sum([w * ranks[n] for n, w in weights.items()], 0)
