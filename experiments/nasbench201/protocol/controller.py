@@ -186,7 +186,7 @@ def _program(entropy: float, form: Form) -> tuple[Any, Parts, list[Span]]:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _logits(
+def logits_at(
   controller: Controller, params: Params, simplex: Array, scales: Array
 ) -> Array:
   """Of D devices' S [D, K] and T scales: [D, T, E, O]."""
@@ -203,7 +203,7 @@ def log_likelihoods(
 ) -> np.ndarray:
   """Of cells [N, E] for D devices' S [D, K]: [D, NUM_SCALES, N]."""
   scales = np.geomspace(LOW, HIGH, NUM_SCALES)
-  logits = _logits(*trained[:2], jnp.asarray(simplex), jnp.asarray(scales))
+  logits = logits_at(*trained[:2], jnp.asarray(simplex), jnp.asarray(scales))
   log_p = np.asarray(jax.nn.log_softmax(logits))
   flat = one_hot(genotypes).reshape(len(genotypes), -1)
   return log_p.reshape(*log_p.shape[:2], -1) @ flat.T
