@@ -12,7 +12,8 @@ first draw. Nothing is trained.
 
 It is meant for a GPU, where several processes share the work: `--part=0/4`
 scores every fourth cell. Each writes DIR/part<i>of<n>.npz as it goes, and a
-killed one goes on. `merge` writes full.npz and full.json, whose `jacov` is the
+killed one goes on; at its end it adds its device and time to a .json of that
+name. `merge` writes full.npz and full.json, whose `jacov` is the
 mean of the complete draws. `join` writes DIR/full_seed<i>.npz, the scores of
 each supernet with this jacov, for `protocol.run --scores`. --smoke is a tiny
 size that shows that it runs.
@@ -20,13 +21,13 @@ size that shows that it runs.
 
 import argparse
 import pathlib
-import time
 from typing import Any
 
 import jax
 import numpy as np
 
 from experiments import part
+from experiments.made import begin, made
 from experiments.nasbench201.supernet import (
   BATCH,
   DRAWS,
@@ -71,9 +72,8 @@ def gather(args: argparse.Namespace) -> Evidence:
 
 def score(args: argparse.Namespace) -> None:
   """Scores the part's cells by every column; what is on disk is not redone."""
-  start = time.monotonic()
+  start = begin()
   evidence = gather(args)
-  print(f"evidence after {time.monotonic() - start:.1f} s", flush=True)
   cells = args.part.of(living_cells(evidence.spec).items())
   if args.smoke:
     cells = cells[:3]
@@ -86,6 +86,11 @@ def score(args: argparse.Namespace) -> None:
     judge, draw = COLUMNS[name]
     one = evidence._replace(draws=[evidence.draws[draw]])
     fill(one, judge, [cell for _, cell in cells], columns, name, path)
+  about = path.with_suffix(".json")
+  processes = readers.read_json(about) if about.exists() else []
+  device = records.to_json(versions.device_fingerprint())
+  processes.append(made(start, judges=SEED) | {"device": device})
+  writers.write_json(about, processes)
 
 
 def merge(args: argparse.Namespace) -> None:
@@ -104,11 +109,12 @@ def merge(args: argparse.Namespace) -> None:
   about: dict[str, Any] = {
     "cells": len(index),
     "columns": list(columns),
-    "seed": SEED,
     "draws": len(draws),
     "batch": args.batch,
-    "versions": versions.versions(),
-    "device": args.device or records.to_json(versions.device_fingerprint()),
+    # Of every process that scored to its end.
+    "made": {
+      p.stem: readers.read_json(p) for p in args.work.glob("part*.json")
+    },
   }
   writers.write_json(args.out / "full.json", about)
 
@@ -135,9 +141,6 @@ def parse() -> argparse.Namespace:
   parser.add_argument("--out", type=pathlib.Path, default=HERE)
   part.add_flag(parser, "cells")
   parser.add_argument("--columns", default=",".join(COLUMNS))
-  parser.add_argument(
-    "--device", help="that scored, where merge runs elsewhere"
-  )
   parser.add_argument("--smoke", action="store_true")
   args = parser.parse_args()
   if args.command == "score" and args.images is None:

@@ -23,6 +23,7 @@ import jax
 import numpy as np
 from scipy import stats
 
+from experiments.made import begin, made
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.data import augment
 from hwnas_jax.data import load as data
@@ -139,7 +140,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
   """Scores what --json lacks, and prints how the ranks agree."""
-  args = parse()
+  args, begun = parse(), begin()
   published = read_published(args.zero_cost)
   rng = np.random.default_rng(args.seed)
   order = rng.permutation(len(published))[: args.cells]
@@ -158,13 +159,14 @@ def main() -> None:
     results = readers.read_json(args.json)
     if results["about"] != about:
       raise SystemExit(f"{args.json} is of {results['about']}: name another")
+  processes = results.get("made", [])
   left = [cell for cell in drawn if cell not in results["cells"]]
   if left:
     results["compile_seconds"] = warm(evidence, drawn[left[0]])
   for start in range(0, len(left), AT_ONCE):
     part = {cell: drawn[cell] for cell in left[start : start + AT_ONCE]}
     score(evidence, part, results)
-    results["versions"] = versions.versions()
+    results["made"] = [*processes, made(begun, cells=args.seed)]
     results["device"] = records.to_json(versions.device_fingerprint())
     results["summary"] = summarise(results, published)
     writers.write_json(args.json, results)

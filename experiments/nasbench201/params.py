@@ -13,8 +13,9 @@ import pathlib
 
 import numpy as np
 
+from experiments.made import begin, made
 from hwnas_jax.costs import counts
-from hwnas_jax.io import versions, writers
+from hwnas_jax.io import writers
 from hwnas_jax.spaces import nasbench201
 from hwnas_jax.spaces.nasbench201 import NUM_CELLS, NasBench201
 
@@ -47,7 +48,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--data_dir", type=pathlib.Path, required=True)
   parser.add_argument("--json", type=pathlib.Path, default=RESULTS)
-  args = parser.parse_args()
+  args, start = parser.parse_args(), begin()
   path = args.data_dir / FILE
   with np.load(path) as data:
     texts = [text.decode() for text in data["arch_str"]]
@@ -75,7 +76,7 @@ def main() -> None:
       "file": FILE,
       "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     },
-    "versions": versions.versions(),
+    "made": made(start),
   }
   writers.write_json(args.json, result)
   equal = [result["index_equal"], result["string_equal"]]

@@ -17,27 +17,28 @@ Then `shared_loss` scores the cells of the half on which choices are made, over
 --examples held-out examples. Rows are added to --json: rank correlation
 with validation accuracy over the half, over the largest fifth, and within the
 shortlists of 40, and the hypervolume of two committees with the shared loss. A
-killed run goes on; a row that is there is not made again. --smoke is a tiny
+killed run goes on; a row that is there is not made again. With --scores, a .npz
+of `supernet.py`, nothing is trained, and the row is of its `shared_loss`. --smoke is a tiny
 size that shows that it runs.
 """
 
 import argparse
 import functools
 import pathlib
-import time
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from scipy import stats
 
+from experiments.made import begin, made
 from experiments.nasbench201 import supernet
 from experiments.nasbench201.protocol import data, pickers
 from experiments.nasbench201.protocol.choices import SHARED
 from experiments.nasbench201.protocol.data import Cells
 from experiments.nasbench201.protocol.score import make_problem, score
 from hwnas_jax.core.types import Array, Genotype, Mix, Params
-from hwnas_jax.io import readers, versions, writers
+from hwnas_jax.io import readers, writers
 from hwnas_jax.method import samplers
 from hwnas_jax.method.estimators import Estimator, LossOfMix, Metrics
 from hwnas_jax.method.path_estimators import ordered
@@ -45,7 +46,7 @@ from hwnas_jax.method.path_estimators import ordered
 HERE = pathlib.Path(__file__).parent
 FULL = HERE / "supernets" / "full.npz"  # jacov of the benchmark's size
 STEPS = 3000
-SHORTLIST, SHUFFLES = 40, 7
+SHORTLIST, SHUFFLES = 40, 20
 COMMITTEES: dict[str, dict[str, float]] = {
   "jacov + MACs + shared loss": {"jacov": 2, "macs": 1, SHARED: 1},
   "MACs + shared loss": {"macs": 1, SHARED: 1},
@@ -97,6 +98,14 @@ def spearman(x: np.ndarray, y: np.ndarray) -> float:
   return float(stats.spearmanr(x, y).statistic)
 
 
+def spread(rows: list[list[float]]) -> dict[str, list[float]]:
+  """Of [mean of the settings, worst setting] by shuffle."""
+  return {
+    "mean": np.mean(rows, 0).round(5).tolist(),
+    "sd": np.std(rows, 0, ddof=1).round(5).tolist(),
+  }
+
+
 def ranks(cells: Cells, scores: np.ndarray) -> dict[str, Any]:
   """What a supernet's scores [N] of the half's cells are worth."""
   judges = cells.judges | {SHARED: scores}
@@ -118,15 +127,15 @@ def ranks(cells: Cells, scores: np.ndarray) -> dict[str, Any]:
     "all": spearman(scores, cells.val_200),
     "largest_fifth": spearman(scores[large], cells.val_200[large]),
     "within_shortlists": float(np.mean(within)),
-    "committees": {
-      name: np.mean(rows, 0).round(5).tolist()
-      for name, rows in committees.items()
-    },
+    "committees": {n: spread(rows) for n, rows in committees.items()},
   }
 
 
 def score_half(args: argparse.Namespace, cells: Cells) -> dict[int, np.ndarray]:
   """Trains, then scores [N] by the number of held-out examples."""
+  if args.scores:
+    stored = data.part_of(data.load(args.nb201, args.scores), "half")
+    return {supernet.HELD_OUT: stored.judges[SHARED]}
   dataset = supernet.load_dataset(args.data_dir)
   by_count = {}
   for count in args.examples:
@@ -147,7 +156,7 @@ def parse() -> argparse.Namespace:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument("--data_dir", type=pathlib.Path, required=True)
+  parser.add_argument("--data_dir", type=pathlib.Path)
   parser.add_argument("--nb201", type=pathlib.Path, required=True)
   parser.add_argument("--way", choices=WAYS, default="fair")
   parser.add_argument("--seed", type=int, default=0)
@@ -160,9 +169,14 @@ def parse() -> argparse.Namespace:
   parser.add_argument(
     "--examples", type=int, nargs="+", default=[supernet.HELD_OUT]
   )
+  parser.add_argument("--scores", type=pathlib.Path, help="of fair, stored")
   parser.add_argument("--smoke", action="store_true")
   args = parser.parse_args()
+  if not (args.data_dir or args.scores):
+    parser.error("--data_dir is missing")
   args.name = f"{args.way}_seed{args.seed}"
+  if args.scores:
+    args.name = f"stored_{args.scores.stem}"
   args.steps = 20 if args.smoke else STEPS * WAYS[args.way].times
   if args.smoke:
     args.examples = [32]
@@ -171,7 +185,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
   """Trains one supernet and adds its row."""
-  args, start = parse(), time.monotonic()
+  args, start = parse(), begin()
   samplers.SAMPLERS["scaled"] = samplers.Sampler(
     one_hot=True,
     path=True,
@@ -187,11 +201,10 @@ def main() -> None:
   by_count = score_half(args, cells)
   rows[args.name] = {
     "way": WAYS[args.way]._asdict(),
-    "seed": args.seed,
     "steps": args.steps,
     "ranks": {str(n): ranks(cells, x) for n, x in by_count.items()},
-    "wall_s": round(time.monotonic() - start, 1),
-    "versions": versions.versions(),
+    # The time of the process that ended: one that went on took less.
+    "made": made(start, training=args.seed, shuffles=SHUFFLES),
     "cells": len(cells.indices),
     "smoke": args.smoke,
   }

@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
+from experiments.made import begin, made
 from experiments.nasbench201.protocol import choices, data, pickers
 from experiments.nasbench201.protocol.choices import SHARED, Committee
 from experiments.nasbench201.protocol.data import Cells
 from experiments.nasbench201.protocol.score import make_problem, score
-from hwnas_jax.io import readers, versions, writers
+from hwnas_jax.io import readers, writers
 
 HERE = pathlib.Path(__file__).parent
 SUPERNETS, SHUFFLES = 3, 7
@@ -51,7 +52,7 @@ def main() -> None:
   )
   parser.add_argument("--data_dir", type=pathlib.Path, required=True)
   parser.add_argument("--json", type=pathlib.Path, default=HERE / "ideas.json")
-  args = parser.parse_args()
+  args, start = parser.parse_args(), begin()
   frozen = choices.read(readers.read_json(HERE / "frozen.json"))
   folder = HERE.parent / "supernets"
   ours = [
@@ -70,7 +71,7 @@ def main() -> None:
       c._replace(judges=c.judges | {"jacov": jacov}) for c in ours
     ],
   }
-  results: dict[str, Any] = {"versions": versions.versions()}
+  results: dict[str, Any] = {}
   for part in data.PARTS:
     for name, supernets in variants.items():
       rows = [r for c in supernets for r in judge(c, part, frozen.committee)]
@@ -78,7 +79,8 @@ def main() -> None:
       spread = np.std([row[0] for row in rows])
       results.setdefault(part, {})[name] = rows
       print(f"{part} {name}: {mean:.3f} ({spread:.3f}) / {worst:.3f}")
-  writers.write_json(args.json, results)
+  about = made(start, split=data.SPLIT_SEED, shuffles=SHUFFLES)
+  writers.write_json(args.json, results | {"made": about})
 
 
 if __name__ == "__main__":

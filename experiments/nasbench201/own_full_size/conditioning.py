@@ -26,6 +26,7 @@ import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.made import begin, made
 from experiments.nasbench201.protocol import (
   choices,
   controller,
@@ -37,7 +38,7 @@ from experiments.nasbench201.protocol.controller import Form
 from experiments.nasbench201.protocol.data import Cells
 from experiments.nasbench201.protocol.score import make_problem, score
 from experiments.nasbench201.protocol.tune import chosen
-from hwnas_jax.io import readers, versions, writers
+from hwnas_jax.io import readers, writers
 from hwnas_jax.method.surrogate import Surrogate
 
 HERE = pathlib.Path(__file__).parent
@@ -119,17 +120,17 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
   """Trains every form from every seed, on both halves."""
-  args = parse()
+  args, start = parse(), begin()
   frozen = choices.read(readers.read_json(HERE / "frozen.json"))
   supernets = [data.load(args.data_dir, path) for path in args.scores]
   rows = readers.read_json(args.json) if args.json.exists() else {}
-  rows["versions"] = versions.versions()
   for name, form in FORMS.items():
     row = rows.setdefault(name, {"form": form._asdict()})
     for part in ("half", "other"):
       for seed in range(len(row.setdefault(part, [])), SEEDS):
         cells = data.part_of(supernets[seed % len(supernets)], part)
         row[part].append(picked(cells, frozen, form, seed))
+        row["made"] = made(start, seeds=[*range(SEEDS)])
         writers.write_json(args.json, rows)
     if "noise" not in row:
       cells = data.part_of(supernets[0], "half")

@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from experiments.made import begin, made
 from experiments.nasbench201.own import ideas
 from experiments.nasbench201.protocol import data
 from experiments.nasbench201.protocol.choices import SHARED, Committee
-from hwnas_jax.io import readers, versions, writers
+from hwnas_jax.io import readers, writers
 
 HERE = pathlib.Path(__file__).parent
 
@@ -32,17 +33,14 @@ def main() -> None:
   )
   parser.add_argument("--data_dir", type=pathlib.Path, required=True)
   parser.add_argument("--scores", type=pathlib.Path, nargs="+", required=True)
-  args = parser.parse_args()
+  args, start = parser.parse_args(), begin()
   supernets = [data.load(args.data_dir, path) for path in args.scores]
   rows = readers.read_json(HERE / "tune.json")["committee"]  # best first
   without = [row for row in rows if "jacov" not in row["weights"]]
   pairs = [row for row in without if len(row["weights"]) == 2]
   unshared = [row for row in without if SHARED not in row["weights"]]
   best = [without[0], pairs[0], unshared[0]]
-  results: dict[str, Any] = {
-    "versions": versions.versions(),
-    "data_sha256": data.digests(args.data_dir, args.scores),
-  }
+  results: dict[str, Any] = {}
   for row in best:
     committee = Committee(row["weights"], row["k"])
     name = " + ".join(f"{w} {judge}" for judge, w in row["weights"].items())
@@ -52,7 +50,9 @@ def main() -> None:
       spread = np.std([s[0] for s in scores])
       results.setdefault(part, {})[name] = scores
       print(f"{part} {name}: {mean:.3f} ({spread:.3f}) / {worst:.3f}")
-  writers.write_json(HERE / "without_jacov.json", results)
+  about = made(start, split=data.SPLIT_SEED, shuffles=ideas.SHUFFLES)
+  about["data_sha256"] = data.digests(args.data_dir, args.scores)
+  writers.write_json(HERE / "without_jacov.json", results | {"made": about})
 
 
 if __name__ == "__main__":
