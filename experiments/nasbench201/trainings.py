@@ -18,8 +18,8 @@ Then `shared_loss` scores the cells of the half on which choices are made, over
 with validation accuracy over the half, over the largest fifth, and within the
 shortlists of 40, and the hypervolume of two committees with the shared loss. A
 killed run goes on; a row that is there is not made again. With --scores, a .npz
-of `supernet.py`, nothing is trained, and the row is of its `shared_loss`. --smoke is a tiny
-size that shows that it runs.
+of `supernet.py`, nothing is trained, and the row is of its `shared_loss`.
+--smoke is a tiny size that shows that it runs.
 """
 
 import argparse
