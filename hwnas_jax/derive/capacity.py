@@ -9,7 +9,7 @@ import numpy as np
 
 from hwnas_jax.core.types import ABSENT, Genotype
 from hwnas_jax.costs import counts
-from hwnas_jax.derive.exact import Constraint, best, spent
+from hwnas_jax.derive.exact import Constraint, in_order, spent
 from hwnas_jax.spaces.spec import Spec
 
 COUNT = 20  # of a query's candidates
@@ -34,9 +34,9 @@ def largest(
   """The architectures of most multiply-accumulates that keep every budget.
 
   Of equally large ones the one that costs less by the first constraint comes
-  first, such as the lower predicted latency. The integer program counts what
-  does not reach the output too; its `count` best are then put in order of what
-  does, and those that compute the same function count once.
+  first, such as the lower predicted latency. Those that compute the same
+  function count once. The search counts what does not reach the output too, so
+  it goes on until nothing that follows can be larger.
 
   Args:
     net: the networks' dimensions.
@@ -49,13 +49,17 @@ def largest(
   """
   space = net.space()
   size = space.cost_array(counts.site_costs(space, counts.macs)).astype(float)
+  all_macs = Constraint("macs", size, 0.0, np.inf)
   ties = np.asarray(constraints[0].cost, float)
   scores = size / max(size.max(), 1.0) - _TIE * ties / max(ties.max(), 1e-12)
-  genotypes = best(space, rule, scores, constraints, count)
-  sizes = macs(net, genotypes)
-  costs = [spent(constraints[0], g) for g in genotypes]
-  order = sorted(range(len(genotypes)), key=lambda i: (-sizes[i], costs[i]))
-  functions: dict[Genotype, Genotype] = {}
-  for i in order:
-    functions.setdefault(reaching(net, genotypes[i]), genotypes[i])
-  return list(functions.values())
+  # (-MACs, cost, genotype) by function.
+  found: dict[Genotype, tuple[float, float, Genotype]] = {}
+  for genotype in in_order(space, rule, scores, constraints):
+    rows = sorted(found.values())[:count]
+    if len(rows) == count and spent(all_macs, genotype) <= -rows[-1][0]:
+      break
+    function = reaching(net, genotype)
+    cost = spent(constraints[0], genotype)
+    row = -spent(all_macs, function), cost, genotype
+    found[function] = min(row, found.get(function, row))
+  return [genotype for *_, genotype in sorted(found.values())[:count]]

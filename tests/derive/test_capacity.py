@@ -34,11 +34,18 @@ def test_the_first_is_the_largest_of_all_that_fit(share):
   assert list(sizes) == sorted(sizes, reverse=True)
 
 
-def test_equal_functions_count_once():
-  limit = _limit(NB201, 0.5)
-  genotypes = capacity.largest(NB201, "argmax", [limit], 200)
-  functions = {capacity.reaching(NB201, g) for g in genotypes}
-  assert len(functions) == len(genotypes) < 200
+@pytest.mark.parametrize("share", [0.25, 0.35, 0.5])
+def test_they_are_the_largest_functions_of_all(share):
+  """Where little fits, much of what is large does not reach the output."""
+  limit = _limit(NB201, share)
+  every = itertools.product(range(5), repeat=6)
+  fitting = [g for g in every if spent(limit, g) <= limit.budget]
+  functions = sorted({capacity.reaching(NB201, g) for g in fitting})
+  expected = np.sort(capacity.macs(NB201, functions))[::-1][:20]
+  genotypes = capacity.largest(NB201, "argmax", [limit], 20)
+  assert len({capacity.reaching(NB201, g) for g in genotypes}) == 20
+  assert list(capacity.macs(NB201, genotypes)) == list(expected)
+  assert all(spent(limit, g) <= limit.budget for g in genotypes)
 
 
 def test_of_equally_large_ones_the_faster_comes_first():
