@@ -27,7 +27,6 @@ are the rival. Rows are added to --json. A killed run goes on.
 import argparse
 import dataclasses
 import pathlib
-import time
 from typing import Any, NamedTuple
 
 import jax
@@ -37,6 +36,7 @@ from jax import lax
 from scipy import stats
 
 import hwnas_jax as hw
+from experiments.made import begin, made
 from experiments.nasbench201 import supernet
 from experiments.nasbench201.own_full_size.conditioning import worth
 from experiments.nasbench201.protocol import choices, controller, data
@@ -212,7 +212,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
   """Trains one controller and adds its row."""
-  args, start = parse(), time.monotonic()
+  args, start = parse(), begin()
   use_compilation_cache()
   samplers.SAMPLERS["no_credit"] = without_credit()
   whole = data.load(args.nb201, args.scores)
@@ -228,9 +228,7 @@ def main() -> None:
       for part in ("half", "other", "all")
     },
     # Of the process that ended: one that went on took less.
-    "wall_s": time.monotonic() - start,
-    "seed": args.seed,
-    "versions": versions.versions(),
+    "made": made(start, search=args.seed),
     "device": records.to_json(versions.device_fingerprint()),
   }
   rows = readers.read_json(args.json) if args.json.exists() else {}

@@ -13,6 +13,8 @@ The frozen controller is trained by 20,000 draws of a condition in all. A search
 of its own has 22, as many as the controller in all 891 together, or 200, or a
 tenth of the controller's. Its learning rate grows as the steps get fewer.
 
+`random` takes 20 random cells that fill the budget as candidates do.
+
 Writes separate.json, row by row; what is there is not made again.
 """
 
@@ -27,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.made import begin, made
 from experiments.nasbench201.own_full_size.conditioning import worth
 from experiments.nasbench201.protocol import choices, controller, data
 from experiments.nasbench201.protocol.choices import Frozen
@@ -43,7 +46,7 @@ from experiments.nasbench201.protocol.controller import (
 from experiments.nasbench201.protocol.data import Cells
 from hwnas_jax.core.rng import stream
 from hwnas_jax.core.types import Array, Condition
-from hwnas_jax.io import readers, versions, writers
+from hwnas_jax.io import readers, writers
 from hwnas_jax.method import samplers
 from hwnas_jax.method.entropy import entropies
 from hwnas_jax.method.surrogate import Surrogate
@@ -121,6 +124,13 @@ def picked(
   return row | {"train_s": round(seconds, 1)}
 
 
+def at_random(cells: Cells, frozen: Frozen, seed: int) -> dict[str, Any]:
+  """`worth` of random candidates, as if a controller knew nothing."""
+  rng = np.random.default_rng(seed)
+  shape = len(cells.latency_ms), 1, len(cells.indices)
+  return worth(cells, frozen, rng.random(shape), seed)
+
+
 def parse() -> argparse.Namespace:
   """The command line."""
   parser = argparse.ArgumentParser(
@@ -136,19 +146,23 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
   """Trains separate searches from every seed, on both halves."""
-  args = parse()
+  args, start = parse(), begin()
   frozen = choices.read(readers.read_json(HERE / "frozen.json"))
   supernets = [data.load(args.data_dir, path) for path in args.scores]
   rows = readers.read_json(args.json) if args.json.exists() else {}
-  rows["versions"] = versions.versions()
-  for steps in RATES:
-    row = rows.setdefault(f"{steps} steps", {"learning_rate": RATES[steps]})
+  makers = {
+    "random": at_random,
+    **{f"{n} steps": functools.partial(picked, steps=n) for n in RATES},
+  }
+  for name, make in makers.items():
+    row = rows.setdefault(name, {})
     for part in ("half", "other", "all"):
       for seed in range(len(row.setdefault(part, [])), SEEDS):
         cells = data.part_of(supernets[seed % len(supernets)], part)
-        row[part].append(picked(cells, frozen, steps, seed))
+        row[part].append(make(cells, frozen, seed=seed))
+        row["made"] = made(start, seeds=[*range(SEEDS)])
         writers.write_json(args.json, rows)
-        print(steps, part, seed, row[part][-1], flush=True)
+        print(name, part, seed, row[part][-1], flush=True)
 
 
 if __name__ == "__main__":
