@@ -87,3 +87,18 @@ class Mix(nn.Module):
 class Leaky(nn.Module):
   def __call__(self, x):
     return nn.leaky_relu(x)
+
+
+class Depthwise(nn.Module):
+  """A choice of two convolutions, one of them depthwise."""
+
+  num_classes: int
+
+  @nn.compact
+  def __call__(self, x):
+    ops = {
+      "pointwise": nn.Conv(4, (1, 1)),
+      "depthwise": nn.Conv(4, (3, 3), feature_group_count=4),
+    }
+    x = Choice(ops, name="layer")(nn.Conv(4, (3, 3))(x))
+    return nn.Dense(self.num_classes)(x.mean((1, 2)))

@@ -80,10 +80,11 @@ def first_step(count, sampler):
   return host(state.weights_optimiser), float(metrics["loss"])
 
 
+@pytest.mark.parametrize("count", [2, 8])
 @pytest.mark.parametrize("sampler", ["gumbel_softmax", "gdas"])
-def test_a_step_has_the_gradients_of_one_device(sampler):
+def test_a_step_has_the_gradients_of_one_device(sampler, count):
   expected, loss = first_step(1, sampler)
-  found, loss_there = first_step(8, sampler)
+  found, loss_there = first_step(count, sampler)
   assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
   assert loss_there == pytest.approx(loss, rel=1e-5)
 

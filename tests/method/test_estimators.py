@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 
+from hwnas_jax.core.precision import PRECISIONS
 from hwnas_jax.core.types import Mix
 from hwnas_jax.method import SAMPLERS, discrete, hypergradient, make_estimator
 from hwnas_jax.method.estimators import (
@@ -113,20 +114,27 @@ def test_only_what_is_asked_for_is_given(name):
 
 
 @every
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("ops", [1, 2])
-def test_corners_of_numbers_give_finite_gradients(name, ops):
+def test_corners_of_numbers_give_finite_gradients(name, ops, precision):
   """Temperatures of 1e-3 to 1e3, logits to 1e4, one operation, one row."""
   sampler = SAMPLERS[name]
   estimator = make_estimator(sampler, None, 2)
   least = max(1e-3, sampler.least_temperature)
+  images = X.astype(precision)
+
+  def branch(op):
+    # As an operation does, it converts its weights to the type of the images.
+    return lambda w, x: w.astype(x.dtype) * x + op
 
   def loss(weights, mix):
-    branches = [lambda w, x, op=op: w * x + op for op in range(ops)]
+    branches = [branch(op) for op in range(ops)]
     total = 0.0
     for choice in range(2):
-      given = branches, weights[choice], X, mix.weights[..., choice, :]
+      given = branches, weights[choice], images, mix.weights[..., choice, :]
       own = jax.tree.map(lambda p, c=choice: p[c], mix.paths)
       y = mix_all(*given) if own is None else run_paths(*given, own)
+      assert y.dtype == images.dtype
       total += jnp.square(y - 2 * X).mean()
     return total, {"loss": total}
 

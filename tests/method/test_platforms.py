@@ -1,6 +1,7 @@
 """Programs for devices that are not here: traced and lowered, not compiled."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -24,12 +25,19 @@ SPACES = {
   "nasbench201": {"space__name": "nasbench201", "space__num_cells": 1}
   | {"space__channels": 4},
   "mobile": {"space__name": "mobile", "space__skeleton": "tiny"},
+  "custom": {"space__name": "custom", "space__model": "toy_models:Depthwise"},
 }
-SAMPLERS = ("gumbel_softmax", "gdas")  # a mixture, a path
+# A mixture; a path.
+STEPS = (
+  ("gumbel_softmax", "float32"),
+  ("gdas", "float32"),
+  ("gdas", "bfloat16"),
+)
+PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}  # as StableHLO has them
 PLATFORMS = ("cuda", "tpu")
 
 
-def problem(space, sampler="gumbel_softmax"):
+def problem(space, sampler="gumbel_softmax", precision="float32"):
   """A search priced by multiply-accumulates, so that it needs no table."""
   fields = config(
     **SPACES[space],
@@ -38,6 +46,7 @@ def problem(space, sampler="gumbel_softmax"):
     sampler__name=sampler,
     sampler__per_example=False,
     derive__rule="argmax",
+    precision=precision,
   )
   nets = problems.make_nets(fields, embedded.digits())
   return problems.make(fields, nets, None)
@@ -56,9 +65,15 @@ def depthwise(text):
   return any(int(part.split()[0]) > 1 for part in parts)
 
 
-def search_step(space, sampler):
+def computed_in(text):
+  """The types of the operands of a program's convolutions."""
+  operands = re.findall(r"stablehlo.convolution.* : \((.*?)\) ->", text)
+  return {kind for both in operands for kind in re.findall(r"x([a-z]+\d+)>", both)}
+
+
+def search_step(space, sampler, precision="float32"):
   """(the step, its arguments as shapes)."""
-  made, dataset = problem(space, sampler), embedded.digits()
+  made, dataset = problem(space, sampler, precision), embedded.digits()
   parts, settings = method.make_parts(made, dataset)
   spans = method.make_phases(made.config)
   start = functools.partial(init_state, parts, spans)
@@ -69,12 +84,12 @@ def search_step(space, sampler):
   return make_step(parts, settings, spans[-1].phase), (state, data, table)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(("sampler", "precision"), STEPS)
 @pytest.mark.parametrize("space", SPACES)
-def test_a_search_step_lowers_for_accelerators(space, sampler):
-  step, arguments = search_step(space, sampler)
+def test_a_search_step_lowers_for_accelerators(space, sampler, precision):
+  step, arguments = search_step(space, sampler, precision)
   text = lowered(step, *arguments)
-  assert "stablehlo.convolution" in text
+  assert computed_in(text) == {PRECISIONS[precision]}
   # NAS-Bench-201 has no depthwise convolution.
   assert depthwise(text) == (space != "nasbench201")
 
@@ -84,9 +99,11 @@ def test_on_a_cpu_depthwise_convolutions_are_sums():
   assert not depthwise(lowered(step, *arguments, platforms=("cpu",)))
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", SPACES)
-def test_training_and_inference_lower_for_accelerators(name):
-  made, dataset = problem(name), embedded.digits()
+def test_training_and_inference_lower_for_accelerators(name, precision):
+  made, dataset = problem(name, precision=precision), embedded.digits()
+  kinds = {PRECISIONS[precision]}
   net, recipe = made.nets.derived, made.config.train
   rng, space = np.random.default_rng(0), net.space()
   drawn = (rules.random(space, "argmax", rng) for _ in range(100))
@@ -96,9 +113,10 @@ def test_training_and_inference_lower_for_accelerators(name):
   state = jax.eval_shape(start, jax.random.key(0))
   augment = method.make_augment(made.config, dataset)
   step = train_step.make_train_step(network, optimiser, recipe, augment)
-  assert "stablehlo.convolution" in lowered(step, state, dataset.train)
+  assert computed_in(lowered(step, state, dataset.train)) == kinds
   module = make_network(net, genotype, "eval")
   images = jax.ShapeDtypeStruct((4, *net.image), jnp.float32)
   variables = jax.eval_shape(module.init, jax.random.key(0), images)
+  images = jax.ShapeDtypeStruct(images.shape, precision)
   infer = lambda v, x: module.apply(v, x)[0]  # noqa: E731
-  assert "stablehlo.convolution" in lowered(infer, variables, images)
+  assert computed_in(lowered(infer, variables, images)) == kinds
