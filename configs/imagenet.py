@@ -35,7 +35,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.search.update(bilevel=True, weights_fraction=_TO_WEIGHTS)
   config.latency.update(batch_size=32, repeats=30, calibration_networks=20)
   config.train.update(label_smoothing=0.1, weight_decay=4e-5)
-  config.precision = "float32" if variant == "smoke" else "bfloat16"
+  config.precision = "bfloat16"
   _for_devices(config, 8 if variant in ("gpu8", "tpu") else 1)
   if variant == "tpu":
     config.data.workers = 64

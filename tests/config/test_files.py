@@ -10,10 +10,15 @@ from toy_space import registered
 
 from hwnas_jax.config import checks, files
 from hwnas_jax.config.fields import Config
+from hwnas_jax.core.precision import PRECISIONS
 
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
 NAMES = files.names()
 BY_NAME = pytest.mark.parametrize("name", NAMES)
+SPECS = (
+  *(f"{name}{variant}" for name in NAMES for variant in ("", ":smoke")),
+  *("imagenet:gpu8", "imagenet:tpu"),
+)
 
 
 def leaves(fields, prefix=""):
@@ -33,10 +38,9 @@ def test_every_file_has_a_name():
   assert {"digits", "cifar", "fashion_mnist", "methods/fbnet"} <= set(NAMES)
 
 
-@BY_NAME
-@pytest.mark.parametrize("variant", ["", ":smoke"])
-def test_a_config_loads_and_passes(name, variant):
-  loaded = files.load(f"{name}{variant}")
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_config_loads_and_passes(spec):
+  loaded = files.load(spec)
   checks.check(files.typed(loaded))
   assert leaves(loaded) == leaves(files.default())
 
@@ -46,6 +50,22 @@ def test_a_smoke_config_is_small_and_needs_no_data(name):
   smoke = files.typed(files.load(f"{name}:smoke"))
   assert smoke.data.name == "digits" or smoke.data.name.startswith("mock_")
   assert max(smoke.search.num_steps, smoke.train.num_steps) <= 50
+
+
+def test_smokes_compute_in_both_precisions():
+  """So that CI runs whole jobs in each."""
+  smokes = (files.load(f"{name}:smoke") for name in NAMES)
+  assert {smoke.precision for smoke in smokes} == set(PRECISIONS)
+
+
+@pytest.mark.parametrize("variant", ["gpu8", "tpu"])
+def test_eight_devices_have_the_batches_of_one_each(variant):
+  one, eight = (files.load(f"imagenet{v}") for v in ("", f":{variant}"))
+  assert (one.devices, eight.devices) == (1, 8)
+  for part in ("search", "train"):
+    assert eight[part].batch_size == 8 * one[part].batch_size
+    seen = [c[part].num_steps * c[part].batch_size for c in (one, eight)]
+    assert seen[1] == pytest.approx(seen[0], rel=0.01)  # examples
 
 
 @BY_NAME

@@ -68,7 +68,7 @@ def depthwise(text):
 def computed_in(text):
   """The types of the operands of a program's convolutions."""
   operands = re.findall(r"stablehlo.convolution.* : \((.*?)\) ->", text)
-  return {kind for both in operands for kind in re.findall(r"x([a-z]+\d+)>", both)}
+  return set(re.findall(r"x([a-z]+\d+)>", " ".join(operands)))
 
 
 def search_step(space, sampler, precision="float32"):

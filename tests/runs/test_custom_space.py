@@ -167,9 +167,9 @@ def test_what_onnx_lacks_is_said_before_profiling(
 
 @pytest.mark.slow
 def test_the_main_job_and_a_query_run_with_it(tmp_path):
-  """Without any norm, and with lists: a model of 30 lines less."""
+  """Without any norm, with lists, and in bfloat16."""
   (tmp_path / "small.py").write_text(SMALL)
-  config = config_of(f"{tmp_path / 'small.py'}:Small")
+  config = config_of(f"{tmp_path / 'small.py'}:Small", precision="bfloat16")
   config.search.update(num_steps=2, warmup_steps=1, checkpoint_every=2)
   config.train.update(num_steps=2, checkpoint_every=2)
   config.derive.update(num_scales=1, num_random=1)
@@ -181,6 +181,10 @@ def test_the_main_job_and_a_query_run_with_it(tmp_path):
   certificate = answer.folder.certificate()
   assert certificate == answer.certificate and certificate.kind == "measured"
   assert certificate.weights in ("trained", "inherited")
+  table = LatencyTable.load(run.folder.table)
+  assert table.dtype == run.config.precision == "bfloat16"
+  probabilities = answer.network(np.zeros((2, *run.dataset.image), np.uint8))
+  assert np.isfinite(probabilities).all()
   params, stats, accuracy = weights.inherited(
     run.finished, answer.network.genotype
   )

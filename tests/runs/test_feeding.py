@@ -175,7 +175,7 @@ def test_accuracy_is_of_every_streamed_example(name):
 
 @pytest.mark.slow
 def test_a_whole_run_of_the_stand_in(tmp_path, monkeypatch, capsys):
-  """The data of imagenet:smoke, streamed from ArrayRecord files."""
+  """imagenet:smoke in bfloat16, its data streamed from ArrayRecord files."""
   monkeypatch.setenv("HWNAS_CACHE_DIR", str(tmp_path / "cache"))
   settings = hw.load_config("imagenet:smoke")
   small = {k: v for k, v in SMALL.items() if not k.startswith("data")}
@@ -192,6 +192,7 @@ def test_a_whole_run_of_the_stand_in(tmp_path, monkeypatch, capsys):
   assert trained and 0 <= trained[0].test_accuracy <= 1
   images, labels = trained[0]._examples()
   assert images.shape == (48, 32, 32, 3) and labels is None
+  assert run.config.precision == "bfloat16"
   again = hw.search(settings, workdir=tmp_path / "run")
   assert again.folder.family() == run.folder.family()
 

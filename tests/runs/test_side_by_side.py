@@ -30,6 +30,11 @@ CONFIG = small(
   train__checkpoint_every=2,
   train__side_by_side=True,
 )
+ALONE = msgspec.structs.replace(
+  CONFIG,
+  devices=1,
+  train=msgspec.structs.replace(CONFIG.train, side_by_side=False),
+)
 NET = problems.make_nets(CONFIG).derived
 GENOTYPES = [(op,) * len(NET.space().choices) for op in range(3)]
 
@@ -50,12 +55,7 @@ def weights(folder):
 
 @pytest.fixture(scope="module")
 def one_after_another(tmp_path_factory):
-  alone = msgspec.structs.replace(
-    CONFIG,
-    devices=1,
-    train=msgspec.structs.replace(CONFIG.train, side_by_side=False),
-  )
-  return train(tmp_path_factory.mktemp("alone"), alone)
+  return train(tmp_path_factory.mktemp("alone"), ALONE)
 
 
 def test_each_has_a_device_and_the_bits_of_a_training_alone(
@@ -117,6 +117,30 @@ def test_where_one_fails_the_others_save_and_stop(tmp_path, monkeypatch):
   with pytest.raises(OSError, match="the disk is full"):
     train(tmp_path)
   assert len([*tmp_path.rglob("checkpoints/*/state")]) >= 1
+
+
+@pytest.mark.parametrize(
+  ("before", "after"), [(CONFIG, ALONE), (ALONE, CONFIG)], ids=["to", "from"]
+)
+def test_a_training_goes_on_in_either_way(
+  tmp_path, monkeypatch, one_after_another, before, after
+):
+  """To one after another on one device, and from it."""
+  save = loop.checkpoint.save
+
+  def failing(directory, step, *rest):
+    if step == 4:
+      raise OSError("the disk is full")
+    return save(directory, step, *rest)
+
+  monkeypatch.setattr(loop.checkpoint, "save", failing)
+  with pytest.raises(OSError, match="the disk is full"):
+    train(tmp_path, before)
+  begun = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("checkpoints/2")}
+  assert begun and weights(tmp_path) == {}
+  monkeypatch.setattr(loop.checkpoint, "save", save)
+  assert train(tmp_path, after) == one_after_another
+  assert begun == {p: p.stat().st_mtime_ns for p in begun}  # not begun anew
 
 
 def test_arrays_are_placed_on_a_certain_device():
