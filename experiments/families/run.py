@@ -25,6 +25,7 @@ import pathlib
 
 from experiments import part
 from experiments.families import choose, missing, report, sizes, train
+from hwnas_jax.data import load
 from hwnas_jax.io import readers
 
 HERE = pathlib.Path(__file__).parent
@@ -58,7 +59,7 @@ def main() -> None:
   if args.command == "choose":
     choose.choose(args, choices)
   elif args.command == "train":
-    train.train(args, choices)
+    train.train(args, choices, load.load(args.data))
   elif args.command == "report":
     report.report(choices, args.workdir, out)
   elif args.command == "train_missing":

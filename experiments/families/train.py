@@ -15,7 +15,6 @@ from experiments.families import sizes
 from hwnas_jax.config import problem as problems
 from hwnas_jax.config.fields import Config
 from hwnas_jax.core.types import Genotype
-from hwnas_jax.data import load
 from hwnas_jax.data.arrays import Dataset
 from hwnas_jax.io import readers, records, versions, writers
 from hwnas_jax.io.run_folder import RunFolder
@@ -24,11 +23,14 @@ from hwnas_jax.spaces import architecture
 from hwnas_jax.spaces.spec import Spec
 
 
-def train(args: Any, choices: pathlib.Path) -> None:
-  """Trains every n-th budget's networks; writes WORKDIR/part<i>of<n>.json."""
+def train(args: Any, choices: pathlib.Path, dataset: Dataset) -> pathlib.Path:
+  """Trains every n-th budget's networks; writes WORKDIR/part<i>of<n>.json.
+
+  Returns:
+    The path of that file.
+  """
   rows = args.part.of(readers.read_json(choices)["budgets"])
   config = problems.resolve(sizes.make_config(args))
-  dataset = load.load(args.data)
   net = problems.make_nets(config, dataset).derived
   work = args.workdir / str(args.part)
   start, document = time.monotonic(), {
@@ -43,6 +45,7 @@ def train(args: Any, choices: pathlib.Path) -> None:
     document["budgets"].append(_budget(args, config, net, dataset, row, work))
     document["wall_s_of_last_process"] = time.monotonic() - start
     writers.write_json(work.with_suffix(".json"), document)
+  return work.with_suffix(".json")
 
 
 def _budget(
