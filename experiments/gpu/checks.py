@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import hwnas_jax as hw
+from experiments.gpu import conv_check, step_check
 from experiments.gpu.runner import Piece, Record, Save, each, say
 from hwnas_jax.config import default, method, presets
 from hwnas_jax.config import problem as problems
@@ -109,22 +110,22 @@ def _cpu() -> jax.Device:
 
 
 def _difference(function: Any, inputs: Any) -> Record:
-  """The function on the default device against the CPU's own convolutions."""
+  """The function as for a GPU, on the default device, against a CPU's way."""
   with tracing_for("cpu"), jax.default_matmul_precision("highest"):
     wanted = jax.jit(function)(*jax.device_put(inputs, _cpu()))
   wanted = np.asarray(wanted, np.float64)
-  there, row = jax.device_put(inputs, jax.devices()[0]), {}
+  there = jax.device_put(inputs, jax.devices()[0])
+  row: Record = {}
   for precision in ("highest", "default"):
     # Wrapped anew: the two traces must not share an executable.
     fresh = lambda *args: function(*args)  # noqa: E731
-    with jax.default_matmul_precision(precision):
+    with tracing_for("gpu"), jax.default_matmul_precision(precision):
       got = np.asarray(jax.jit(fresh)(*there), np.float64)
     row[precision] = float(np.abs(got - wanted).max() / np.abs(wanted).max())
-  return row | {
-    "within_bound": bool(row["highest"] <= BOUND),
-    "finite": bool(np.isfinite(wanted).all()),
-    "shape": list(wanted.shape),
-  }
+  row["shape"] = list(wanted.shape)
+  if not row["highest"] <= BOUND:  # or not a number
+    row["error"] = f"{row['highest']:.1e}, over {BOUND:.0e}"
+  return row
 
 
 def _derived(net: Spec) -> Record:
@@ -162,12 +163,15 @@ def agreement(save: Save, spaces: dict[str, str]) -> Record:
   return record
 
 
-def _sampler_step(name: str) -> Record:
+def _sampler_step(name: str, smoke: bool) -> Record:
   """One step of a tiny supernet; whether all of its state is finite."""
   config, sampler = default(), SAMPLERS[name]
-  config.space.name = "nasbench201"
+  config.space.name = "darts" if smoke else "nasbench201"
   presets.smoke(config)
-  config.derive.rule = "argmax"
+  if smoke:
+    config.space.update(step_check.TINY)
+  else:
+    config.derive.rule = "argmax"
   config.controller.name = "table" if sampler.moves_logits else "pivots"
   config.condition.name = "fixed" if sampler.moves_logits else "cone"
   config.cost.name = "macs"
@@ -191,14 +195,16 @@ def _sampler_step(name: str) -> Record:
     for leaf in jax.tree.leaves((state, metrics))
     if jnp.issubdtype(leaf.dtype, jnp.floating)
   ]
-  finite = all(bool(jnp.isfinite(leaf).all()) for leaf in leaves)
-  return {"finite": finite, "loss": float(metrics["loss"])}
+  if not all(bool(jnp.isfinite(leaf).all()) for leaf in leaves):
+    return {"error": "not finite"}
+  return {"finite": True, "loss": float(metrics["loss"])}
 
 
-def samplers(save: Save, names: list[str]) -> Record:
+def samplers(save: Save, names: list[str], smoke: bool) -> Record:
   """A search step by every sampler."""
   record: Record = {}
-  for name, row in each(_sampler_step, names, 12):
+  step = functools.partial(_sampler_step, smoke=smoke)
+  for name, row in each(step, names, 12):
     record[name] = row
     save(record)
     say(f"   {name}: {row}")
@@ -214,11 +220,24 @@ def pieces(args: Any) -> list[Piece]:
   return [
     Piece("environment", 2, environment),
     Piece("rates", 8, functools.partial(rates, smoke=args.smoke)),
-    Piece("agreement", 30, functools.partial(agreement, spaces=spaces), size),
+    Piece("agreement", 85, functools.partial(agreement, spaces=spaces), size),
+    Piece(
+      "convolutions",
+      20,
+      conv_check.convolutions,
+      {"images": conv_check.IMAGES, "bound": conv_check.BOUND},
+    ),
+    Piece(
+      "steps",
+      60,
+      functools.partial(step_check.steps, smoke=args.smoke),
+      (step_check.TINY if args.smoke else step_check.SMALL)
+      | {"bound": step_check.BOUND},
+    ),
     Piece(
       "samplers",
-      30,
-      functools.partial(samplers, names=names),
-      {"space": "nasbench201, 1 cell, C=4, digits"},
+      90,
+      functools.partial(samplers, names=names, smoke=args.smoke),
+      step_check.TINY if args.smoke else {"space": "nasbench201, 1 cell, C=4"},
     ),
   ]
