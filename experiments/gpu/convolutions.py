@@ -99,7 +99,7 @@ def _measure(
           rounds,
         )
         row |= {
-          f"{way} error": errors[index, way, part, dtype]["error"]
+          way: errors[index, way, part, dtype]
           for way in WAYS
           if "error" in errors[index, way, part, dtype]
         }
@@ -113,7 +113,9 @@ def _measure(
 
 def _text(row: Record) -> str:
   return "".join(
-    f"{way}: {row[way]['median_us']:.1f} us  " for way in WAYS if way in row
+    f"{way}: {row[way]['median_us']:.1f} us  "
+    for way in WAYS
+    if "median_us" in row[way]
   )
 
 

@@ -2,7 +2,7 @@
 
 import concurrent.futures
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import hwnas_jax as hw
@@ -70,18 +70,25 @@ class Form(NamedTuple):
   shifted: bool = False
 
   @property
+  def dtype(self) -> str:
+    """The type it computes in."""
+    return "bfloat16" if self.bfloat16 else "float32"
+
+  @property
   def name(self) -> str:
     """Such as "ours float32 shifted"."""
-    dtype = "bfloat16" if self.bfloat16 else "float32"
-    return f"ours {dtype}{' shifted' if self.shifted else ''}"
+    return f"ours {self.dtype}{' shifted' if self.shifted else ''}"
 
 
-def forms(args: Any) -> list[Form]:
-  """Those of --forms, of each both precisions."""
+DTYPES = ("float32", "bfloat16")
+
+
+def forms(args: Any, dtypes: Sequence[str] = DTYPES) -> list[Form]:
+  """Those of --forms, of each these precisions."""
   return [
-    Form(bfloat16, name == "shifted")
+    Form(dtype == "bfloat16", name == "shifted")
     for name in args.forms.split(",")
-    for bfloat16 in (False, True)
+    for dtype in dtypes
   ]
 
 
@@ -106,15 +113,22 @@ class Programs:
     """Until nothing is compiled, so that what is timed runs alone."""
     concurrent.futures.wait(self._futures.values(), timeout_s)
 
+  def compiled(self, kind: str, form: Form) -> Program:
+    """Waits for it."""
+    beside = (kind, form) in self._futures
+    program: Program = self.start(kind, form).result()
+    if "compiled_beside_other_work" not in program.about:
+      program.about["compiled_beside_other_work"] = beside
+      say(f"   compiled {form.name}: {program.about}")
+    return program
+
   def get(self, kind: str, form: Form) -> Way:
     """Waits for it, and runs its first block, which may take minutes."""
-    beside = (kind, form) in self._futures
-    program = self.start(kind, form).result()
-    program.about.setdefault("compiled_beside_other_work", beside)
-    say(f"   compiled {form.name}: {program.about}")
-    start = time.perf_counter()
-    program.block()
-    program.about["first_block_s"] = time.perf_counter() - start
+    program = self.compiled(kind, form)
+    if "first_block_s" not in program.about:
+      start = time.perf_counter()
+      program.block()
+      program.about["first_block_s"] = time.perf_counter() - start
     return Way(program.block, program.about)
 
 

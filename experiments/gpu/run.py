@@ -1,11 +1,13 @@
 """Checks and measures hwnas_jax on a GPU, in stages that resume.
 
-  python experiments/gpu/run.py --out=DIR --stages=a,c_small,e --seconds=180
-  python experiments/gpu/run.py --out=DIR --stages=b,d,c_big --data=FOLDER
+  python experiments/gpu/run.py --out=DIR --data=FOLDER --seconds=720
+  python experiments/gpu/run.py --out=DIR --stages=a,c_small --seconds=180
   python experiments/gpu/run.py --out=/tmp/gpu --smoke     (any machine, CPU)
 
 Writes DIR/<stage>.json after each piece and within it. What is done there, or
-in the folder of --resume, is skipped; what failed is tried again.
+in the folder of --resume, is skipped; what failed is tried again. The exit
+status is 1 if a piece failed or was interrupted; with --smoke also if one was
+not started for lack of time.
 """
 
 import argparse
@@ -14,13 +16,18 @@ import pathlib
 import shutil
 import sys
 import time
+from typing import Any
 
 ROOT = pathlib.Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
-STAGES = ("a", "c_small", "e", "c_compiled", "b", "d", "c_big", "b_cifar")
+STAGES = (
+  *("a", "c_small", "b", "d", "c_big", "e", "c_compiled", "b_cifar"),
+  "accuracy",
+)
+ALONE = ("b", "b_cifar", "e", "accuracy")  # nothing may compile beside these
 
 
-def parse() -> argparse.Namespace:
+def parse(words: list[str] | None = None) -> argparse.Namespace:
   """The command line."""
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -33,7 +40,8 @@ def parse() -> argparse.Namespace:
     "--data",
     type=pathlib.Path,
     default=ROOT / ".gpu_data",
-    help="data_batch_*.npz, test_batch.npz, nb201_cifar10.npz",
+    help="data_batch_*.npz, test_batch.npz, nb201_cifar10.npz,"
+    " fashion_mnist.npz",
   )
   parser.add_argument("--commit", default="", help="where there is no git")
   parser.add_argument("--smoke", action="store_true", help="tiny, on a CPU")
@@ -52,12 +60,13 @@ def parse() -> argparse.Namespace:
     action="store_true",
     help="do not compile c_big beside d's search",
   )
-  args = parser.parse_args()
-  unknown = set(args.stages.split(",")) - set(STAGES)
+  args = parser.parse_args(words)
+  args.stages = args.stages.split(",")
+  unknown = set(args.stages) - set(STAGES)
   if unknown:
     parser.error(f"unknown stages {sorted(unknown)}; there are {STAGES}")
-  if args.smoke:
-    args.stages = args.stages.replace(",b_cifar", "")
+  if args.smoke:  # b_cifar would run what b does
+    args.stages = [name for name in args.stages if name != "b_cifar"]
     args.rounds, args.block, args.networks, args.held_out = 2, 1, 3, 1
   return args
 
@@ -66,11 +75,15 @@ def prepare(args: argparse.Namespace) -> None:
   """Makes --out, with what --resume has, and sets JAX's environment."""
   args.out.mkdir(parents=True, exist_ok=True)
   if args.resume:
-    for path in args.resume.rglob("*.json"):
-      if not (args.out / path.name).exists():
-        shutil.copyfile(path, args.out / path.name)
+    for path in args.resume.rglob("*"):
+      copy = args.out / path.relative_to(args.resume)
+      if path.is_file() and not copy.exists():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
   # PyTorch needs a part of the memory, and the CPU is the reference.
   os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")
+  # What one piece or call has compiled, another loads.
+  os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(args.out / "xla"))
   if args.smoke:
     os.environ["JAX_PLATFORMS"] = "cpu"
 
@@ -81,12 +94,12 @@ def describe(args: argparse.Namespace) -> tuple[dict, dict]:
 
   import jax
 
-  from experiments.gpu import steps
+  from experiments.gpu import twins
   from hwnas_jax.io import records, versions
 
   packages = versions.versions()
   packages["torch"] = (
-    importlib.metadata.version("torch") if steps.HAS_TORCH else None
+    importlib.metadata.version("torch") if twins.HAS_TORCH else None
   )
   head = {
     "seed": 0,
@@ -106,13 +119,10 @@ def describe(args: argparse.Namespace) -> tuple[dict, dict]:
   return head, about
 
 
-def main() -> None:
-  """Runs the stages in the order given."""
-  start = time.monotonic()
-  args = parse()
-  prepare(args)
-
+def make_pieces(args: argparse.Namespace, programs: Any) -> dict[str, list]:
+  """The pieces of each stage that is wanted, in the order given."""
   from experiments.gpu import (
+    accuracy,
     checks,
     convolutions,
     latency,
@@ -122,16 +132,11 @@ def main() -> None:
   )
   from experiments.gpu import programs as compiled
 
-  head, about = describe(args)
-  runner.say(f"{head}, imports took {time.monotonic() - start:.1f} s")
-  context = runner.Context(args.out, head, about, start + args.seconds)
-  programs, wanted = compiled.Programs(args), args.stages.split(",")
-
   def on_timed() -> None:
-    if "c_big" in wanted and not args.no_ahead:
+    if "c_big" in args.stages and not args.no_ahead:
       done = runner.read(args.out / "c_big.json")["pieces"]
       for kind in steps.AHEAD:
-        if done.get(kind, {}).get("state") != "done":
+        if steps.wants(kind, done):
           for form in compiled.forms(args):
             programs.start(kind, form)
 
@@ -144,14 +149,35 @@ def main() -> None:
     "b_cifar": lambda: latency.pieces("cifar", 130, args),
     "d": lambda: search.pieces(args, on_timed),
     "c_big": lambda: steps.big_pieces(programs, args),
+    "accuracy": lambda: accuracy.pieces(args),
   }
-  for name in wanted:
-    if name.startswith("b"):
+  return {name: stages[name]() for name in args.stages}
+
+
+def main() -> None:
+  """Runs the stages in the order given."""
+  start = time.monotonic()
+  args = parse()
+  prepare(args)
+
+  from experiments.gpu import programs as compiled
+  from experiments.gpu import runner
+
+  head, about = describe(args)
+  runner.say(f"{head}, imports took {time.monotonic() - start:.1f} s")
+  deadline = start + args.seconds
+  context = runner.Context(args.out, head, about, deadline, args.smoke)
+  programs = compiled.Programs(args)
+  states: dict[str, str] = {}
+  for stage, pieces in make_pieces(args, programs).items():
+    if stage in ALONE:
       programs.wait(max(context.left_s(), 0.0))
-    runner.run_stage(name, stages[name](), context)
+    found = runner.run_stage(stage, pieces, context)
+    states |= {f"{stage} {piece}": state for piece, state in found.items()}
   runner.say(f"ended after {time.monotonic() - start:.1f} s")
+  status = runner.exit_status(states, args.smoke)
   sys.stdout.flush()
-  os._exit(0)  # threads that still compile do not hold it up
+  os._exit(status)  # threads that still compile do not hold it up
 
 
 if __name__ == "__main__":

@@ -13,21 +13,33 @@ from typing import Any
 
 Record = dict[str, Any]
 Save = Callable[[Record], None]  # stores what a piece has so far
+States = dict[str, str]  # of pieces: "done", "error" or NOT_STARTED
+
+MOST_S = 300.0  # of a piece, so that a stop loses little
+NOT_STARTED = "not started"
 
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
   """A part of a stage: `run(save)` returns what goes into its record.
 
-  expected_s: it is not started where less time is left.
-  limit_s: it is interrupted after so long; 0 is three times expected_s.
+  A key "error" anywhere in the record makes the piece an error.
+
+  expected_s: it is not started where less time is left, and interrupted after
+    three times as long, or after MOST_S.
   """
 
   name: str
   expected_s: float
   run: Callable[[Save], Record]
   settings: Record = dataclasses.field(default_factory=dict)
-  limit_s: float = 0.0
+
+  def __post_init__(self) -> None:
+    if self.expected_s > MOST_S:
+      raise ValueError(
+        f"{self.name}: a piece takes at most {MOST_S:.0f} s, not"
+        f" {self.expected_s:.0f}: split it"
+      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,16 +49,23 @@ class Context:
   head: what every record has: seed, commit, device kind.
   about: what every stage's file has once: versions, command line.
   deadline_s: of `time.monotonic`.
+  smoke: only the deadline interrupts a piece: what is expected is of a GPU.
   """
 
   out: pathlib.Path
   head: Record
   about: Record
   deadline_s: float
+  smoke: bool = False
 
   def left_s(self) -> float:
     """Seconds until the deadline."""
     return self.deadline_s - time.monotonic()
+
+  def limit_s(self, piece: Piece) -> float:
+    """Seconds after which a piece is interrupted."""
+    left = max(self.left_s(), 1.0)
+    return left if self.smoke else min(3 * piece.expected_s + 5, MOST_S, left)
 
 
 def say(text: str) -> None:
@@ -70,8 +89,9 @@ def _expired(*_: Any) -> None:
   raise TimeoutError("the piece ran over its limit")
 
 
-def run_stage(name: str, pieces: Sequence[Piece], context: Context) -> None:
+def run_stage(name: str, pieces: Sequence[Piece], context: Context) -> States:
   """Runs what the stage's file lacks; an error ends a piece, not the stage."""
+  states: States = {}
   path = context.out / f"{name}.json"
   document = read(path)
   document.setdefault("stage", name)
@@ -80,14 +100,45 @@ def run_stage(name: str, pieces: Sequence[Piece], context: Context) -> None:
     done = document["pieces"].get(piece.name, {})
     if done.get("state") == "done":
       say(f"[{name}] {piece.name}: is there")
+      states[piece.name] = "done"
       continue
     if context.left_s() < piece.expected_s:
       say(
         f"[{name}] {piece.name}: not started, expected {piece.expected_s:.0f}"
         f" s, left {context.left_s():.0f} s"
       )
+      states[piece.name] = NOT_STARTED
       continue
     _run_piece(name, piece, context, document, path)
+    states[piece.name] = document["pieces"][piece.name]["state"]
+  return states
+
+
+def exit_status(states: States, smoke: bool) -> int:
+  """Says what is not done; 1 if a piece failed, in a smoke if it did not start.
+
+  In a real run a piece for which no time was left is no error.
+  """
+  missing = {piece: s for piece, s in states.items() if s != "done"}
+  for piece, state in missing.items():
+    say(f"{state}: {piece}")
+  say(f"{len(states) - len(missing)} of {len(states)} pieces are done")
+  return int(any(smoke or s != NOT_STARTED for s in missing.values()))
+
+
+def faults(record: Any, place: str = "") -> list[str]:
+  """The places and last lines of all errors in a record."""
+  if not isinstance(record, dict | list):
+    return []
+  pairs = record.items() if isinstance(record, dict) else enumerate(record)
+  found = []
+  for name, value in pairs:
+    if name == "error":
+      last = value[-1] if isinstance(value, list) else value
+      found.append(f"{place or 'piece'}: {last}")
+    else:
+      found += faults(value, f"{place}/{name}" if place else str(name))
+  return found
 
 
 def _run_piece(
@@ -97,8 +148,7 @@ def _run_piece(
   document: Record,
   path: pathlib.Path,
 ) -> None:
-  limit = piece.limit_s or 3 * piece.expected_s + 5
-  limit = min(limit, max(context.left_s(), 1.0))
+  limit = context.limit_s(piece)
   say(
     f"[{stage}] {piece.name}: starts; expected {piece.expected_s:.0f} s, limit"
     f" {limit:.0f} s, left {context.left_s():.0f} s"
@@ -124,7 +174,11 @@ def _run_piece(
     save({})
     result = piece.run(save)
     signal.setitimer(signal.ITIMER_REAL, 0)
-    record["state"] = "done"
+    found = faults(result)
+    record["state"] = "error" if found else "done"
+    if found:
+      record["error"] = found
+      say(f"[{stage}] {piece.name}: ERROR {' | '.join(found)[:600]}")
     save(result)
   except Exception:
     signal.setitimer(signal.ITIMER_REAL, 0)
@@ -149,7 +203,7 @@ def each(
 
 
 def guarded(function: Callable[..., Record], *args: Any) -> Record:
-  """The function's record, or that of its error."""
+  """The function's record, or that of its error; the piece goes on."""
   start = time.monotonic()
   try:
     record = function(*args)

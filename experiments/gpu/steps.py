@@ -8,99 +8,26 @@ PyTorch's is `torch.autocast`; parameters are float32 in both.
 """
 
 import functools
-import importlib.util
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from experiments.benchmarks import supernet as benchmark
+from experiments.gpu import twins
 from experiments.gpu.programs import (
+  DTYPES,
   TWINS,
+  Form,
   Programs,
   Way,
   forms,
   make_config,
 )
 from experiments.gpu.runner import Piece, Record, Save, guarded, say
-from hwnas_jax.config import problem as problems
-from hwnas_jax.config.fields import Config
 from hwnas_jax.io import records
-
-HAS_TORCH = importlib.util.find_spec("torch") is not None
-
-
-def torch_way(
-  kind: str, config: Config, channels_last: bool, amp: bool, compiled: str
-) -> Way:
-  """The twin of experiments/benchmarks on the GPU; compiled: a backend."""
-  import torch
-
-  from experiments.benchmarks import torch_supernet
-
-  torch.backends.cuda.matmul.allow_tf32 = True
-  torch.backends.cudnn.allow_tf32 = True
-  torch.backends.cudnn.benchmark = True
-  torch.manual_seed(0)
-  device = "cuda" if torch.cuda.is_available() else "cpu"
-  part, net = config.space, problems.make_nets(config).supernet
-  size, _, depth = net.image
-  layout = torch.channels_last if channels_last else torch.contiguous_format
-  with torch.device(device):
-    model: Any = torch_supernet.Supernet(
-      part["num_cells"],
-      part["channels"],
-      part["num_nodes"],
-      torch_supernet.OPS[len(net.ops)],
-      depth,
-    ).to(memory_format=layout)
-    if amp:
-      model = _autocast(model, device)
-    if compiled:
-      model = torch.compile(model, backend=compiled)
-    step = torch_supernet.make_step(kind, model)
-    batches = [
-      torch_supernet.random_batch(config.search.batch_size, depth, size, layout)
-      for _ in range(2)
-    ]
-  steps = config.search.steps_per_dispatch
-
-  def block() -> object:
-    for _ in range(steps):
-      loss = step(*batches)
-    return loss.item()  # waits
-
-  start = time.perf_counter()
-  block()
-  about = {"first_block_s": time.perf_counter() - start}
-  if device == "cuda":
-    torch.cuda.reset_peak_memory_stats()
-    block()
-    about["peak_mib"] = torch.cuda.max_memory_allocated() / 2**20
-  return Way(block, about)
-
-
-def _autocast(model: Any, device: str) -> Any:
-  import torch
-
-  class Autocast(torch.nn.Module):  # type: ignore[misc]
-    """bfloat16 inside, float32 logits."""
-
-    def __init__(self) -> None:
-      super().__init__()
-      self.net = model
-      for name in ("cells", "mix_shape", "num_nodes", "num_reductions"):
-        object.__setattr__(self, name, getattr(model, name))
-
-    def forward(self, images: Any, normal: Any, reduce: Any) -> Any:
-      with torch.autocast(device, torch.bfloat16):
-        # Or float32 weights would make every sum float32.
-        mixes = normal.to(torch.bfloat16), reduce.to(torch.bfloat16)
-        return self.net(images, *mixes).float()
-
-  return Autocast()
 
 
 def take_turns(
@@ -152,15 +79,61 @@ def _device_memory() -> Record:
   return {f"jax_{n}": stats[n] for n in names if n in stats}
 
 
+class Turns(NamedTuple):
+  """A comparison of a kind of step: a piece.
+
+  dtypes: of ours; PyTorch's ways are those of the same types.
+  compiled: against PyTorch by torch.compile alone.
+  """
+
+  kind: str
+  expected_s: float
+  dtypes: tuple[str, ...] = DTYPES
+  compiled: bool = False
+
+  @property
+  def name(self) -> str:
+    """Of the piece."""
+    dtype = "" if self.dtypes == DTYPES else f"_{self.dtypes[0]}"
+    return f"{self.kind}{'_compiled' if self.compiled else ''}{dtype}"
+
+
+FLOAT32, BFLOAT16 = (DTYPES[:1], DTYPES[1:])
+BIG = (  # in the order in which they run; what compiles longest comes last
+  Turns("darts_bilevel_first_order", 240, FLOAT32),
+  Turns("darts_bilevel_first_order", 200, BFLOAT16),
+  Turns("darts_one_level", 200, FLOAT32),
+  Turns("darts_one_level", 150, BFLOAT16),
+  Turns("nasbench201", 30),
+  Turns("fbnet_path", 90),
+  Turns("darts_bilevel_first_order", 200, BFLOAT16, compiled=True),
+  Turns("darts_one_level", 200, BFLOAT16, compiled=True),
+  Turns("fbnet_mixture", 60),
+)
+# What compiles for minutes has a piece for that. An H200 took 252 and 268 s
+# for the two bilevel programs at once.
+COMPILE_S = {
+  "darts_bilevel_first_order": 280,
+  "darts_one_level": 150,
+  "fbnet_mixture": 200,
+}
+AHEAD = ("darts_bilevel_first_order", "darts_one_level", "nasbench201")
+
+
+def wants(kind: str, done: Record) -> bool:
+  """Whether a piece of c_big that compares this kind is not done."""
+  names = [turns.name for turns in BIG if turns.kind == kind]
+  return any(done.get(name, {}).get("state") != "done" for name in names)
+
+
 def _rounds(kind: str, args: Any) -> int:
   """Fewer where PyTorch's step takes a fifth of a second."""
   return min(args.rounds, 5) if kind in benchmark.BIG else args.rounds
 
 
-def compare(
-  save: Save, kind: str, compiled: bool, programs: Programs, args: Any
-) -> Record:
-  """Ours and PyTorch's ways of one kind; compiled: by torch.compile alone."""
+def compare(save: Save, turns: Turns, programs: Programs, args: Any) -> Record:
+  """Ours and PyTorch's ways, in turns."""
+  kind = turns.kind
   config, record = make_config(kind, args), {"memory_before": _device_memory()}
   ways, about = {}, {}
   record["prepared"] = about
@@ -174,84 +147,97 @@ def compare(
     say(f"   prepared {name}: {str(about[name])[:300]}")
     save(record)
 
-  for form in forms(args):
+  for form in forms(args, turns.dtypes):
     add(form.name, programs.get, kind, form)
   record["memory_after_ours"] = _device_memory()
   if kind not in TWINS:
     record["torch"] = "no twin of this supernet exists"
-  elif not HAS_TORCH:
+  elif not twins.HAS_TORCH:
     record["torch"] = "not installed"
   else:
-    for name, flags in _torch_ways(compiled, args).items():
-      add(name, torch_way, kind, config, *flags)
+    for name, flags in _torch_ways(turns, args).items():
+      add(name, twins.torch_way, kind, config, *flags)
   programs.wait()
   if ways:
     record["turns"] = take_turns(
       ways,
       _rounds(kind, args),
       args.block,
-      lambda turns: save({**record, "turns": turns}),
+      lambda rows: save({**record, "turns": rows}),
     )
   record["memory_after"] = _device_memory()
   return record
 
 
-def _torch_ways(compiled: bool, args: Any) -> dict[str, tuple[bool, bool, str]]:
+def _torch_ways(turns: Turns, args: Any) -> dict[str, tuple[bool, bool, str]]:
   """{name: (channels_last, autocast, backend of torch.compile)}."""
-  if compiled:
+  if turns.compiled:
     backend = "eager" if args.smoke else "inductor"
     return {"torch channels_last amp compile": (True, True, backend)}
-  return {
+  ways = {
     "torch eager": (False, False, ""),
     "torch channels_last": (True, False, ""),
     "torch channels_last amp": (True, True, ""),
   }
+  return {n: w for n, w in ways.items() if DTYPES[w[1]] in turns.dtypes}
 
 
-def _piece(
-  kind: str, compiled: bool, expected_s: float, programs: Programs, args: Any
-) -> Piece:
-  run = functools.partial(
-    compare, kind=kind, compiled=compiled, programs=programs, args=args
-  )
-  config = make_config(kind, args)
-  settings = {
+def _settings(turns: Turns, args: Any) -> Record:
+  config = make_config(turns.kind, args)
+  return {
     "batch": config.search.batch_size,
     "steps_a_block": args.block,
-    "rounds": _rounds(kind, args),
+    "rounds": _rounds(turns.kind, args),
     "space": config.space,
     "sampler": records.to_json(config.sampler),
     "bilevel": config.search.bilevel,
     "tf32": "allowed for both",
     "cudnn_benchmark": "on for PyTorch",
   }
-  name = f"{kind}{'_compiled' if compiled else ''}"
-  return Piece(name, expected_s, run, settings)
+
+
+def _piece(turns: Turns, programs: Programs, args: Any) -> Piece:
+  run = functools.partial(compare, turns=turns, programs=programs, args=args)
+  return Piece(turns.name, turns.expected_s, run, _settings(turns, args))
+
+
+def _compile_piece(
+  turns: Turns, form: Form, programs: Programs, args: Any
+) -> Piece:
+  """Compiles our program; interrupted, it goes on beside the next piece."""
+
+  def run(save: Save) -> Record:
+    del save
+    return programs.compiled(turns.kind, form).about
+
+  expected = COMPILE_S.get(turns.kind, 90)
+  name = f"{turns.kind} compile {form.name}"
+  return Piece(name, expected, run, _settings(turns, args))
 
 
 def small_pieces(programs: Programs, args: Any) -> list[Piece]:
   """The simplex experiment's step."""
-  return [_piece("simplex_one_level", False, 45, programs, args)]
+  return [_piece(Turns("simplex_one_level", 45), programs, args)]
 
 
 def compiled_pieces(programs: Programs, args: Any) -> list[Piece]:
   """The same step beside PyTorch's compiled one."""
-  return [_piece("simplex_one_level", True, 45, programs, args)]
-
-
-BIG_S = {  # expected seconds, in the order in which they run
-  ("darts_bilevel_first_order", False): 400,
-  ("darts_one_level", False): 300,
-  ("nasbench201", False): 30,
-  ("fbnet_path", False): 90,
-  ("darts_bilevel_first_order", True): 200,
-  ("darts_one_level", True): 200,
-  ("fbnet_mixture", False): 240,
-}
-AHEAD = ("darts_bilevel_first_order", "darts_one_level", "nasbench201")
+  turns = Turns("simplex_one_level", 45, compiled=True)
+  return [_piece(turns, programs, args)]
 
 
 def big_pieces(programs: Programs, args: Any) -> list[Piece]:
-  """The large supernets; what compiles longest comes last."""
-  kinds = [("fbnet_path", False)] if args.smoke else BIG_S
-  return [_piece(*kind, BIG_S[kind], programs, args) for kind in kinds]
+  """The large supernets: programs that compile long, and comparisons."""
+  pieces: dict[str, Piece] = {}
+  for turns in BIG:
+    if args.smoke and turns.kind != "fbnet_path":
+      continue
+    made = [_piece(turns, programs, args)]
+    if args.smoke or turns.kind in COMPILE_S:
+      made = [
+        _compile_piece(turns, form, programs, args)
+        for form in forms(args, turns.dtypes)
+      ] + made
+    for piece in made:
+      pieces.setdefault(piece.name, piece)
+  return list(pieces.values())
