@@ -31,6 +31,16 @@ def setup() -> configparser.ConfigParser:
   return parser
 
 
+def test_what_an_error_says_to_install_is_a_package_of_an_extra():
+  """hwnas_jax itself is installed from a checkout, not by its name."""
+  extras = setup()["options.extras_require"].values()
+  known = {re.split(r"[<>=\[]", line)[0] for e in extras for line in e.split()}
+  for path in PACKAGE.rglob("*.py"):
+    for words in re.findall(r"pip install ([\w '\[\]<.]+)", path.read_text()):
+      first = words.split()[0].strip(".,'")
+      assert first in known, f"{path}: {words}"
+
+
 def test_every_folder_is_packed():
   folders = {path.parent for path in PACKAGE.rglob("*.py")}
   names = {".".join(f.relative_to(ROOT).parts) for f in folders}

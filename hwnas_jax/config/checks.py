@@ -84,10 +84,7 @@ def check(config: Config) -> None:
 def _tensorboard(config: Config) -> list[str]:
   """Faults of the events: what writes them is an extra of this package."""
   if config.tensorboard and importlib.util.find_spec("tensorboardX") is None:
-    return [
-      "tensorboard=True needs tensorboardX: pip install"
-      " 'hwnas_jax[tensorboard]'"
-    ]
+    return ["tensorboard=True needs tensorboardX: pip install tensorboardX"]
   return []
 
 

@@ -178,7 +178,7 @@ def _require_grain(name: str, opened: Opened, view: View) -> None:
     gib = streamed.gibibytes(opened, view)
     raise ValueError(
       f"{name} has {gib:.1f} GiB of images, decoded, and is streamed by grain:"
-      " pip install 'hwnas_jax[streaming]', or raise data.in_memory_gib"
+      " pip install grain, or raise data.in_memory_gib"
     )
 
 

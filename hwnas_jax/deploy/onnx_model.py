@@ -24,7 +24,7 @@ def require(library: str) -> Any:
     return importlib.import_module(library)
   except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-      f"this needs {library}: pip install 'hwnas_jax[onnx]'"
+      f"this needs {library}: pip install onnx onnxruntime"
     ) from error
 
 

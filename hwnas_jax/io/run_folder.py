@@ -189,8 +189,8 @@ class RunFolder:
     if isinstance(document, dict) and document.get("schema", 1) == 1:
       raise ValueError(
         f"{path} is of hwnas_jax 0.1, whose run folders this version does not"
-        " read: give the run's command another --workdir, or read it with"
-        " `pip install 'hwnas_jax<0.2'`"
+        " read: give the run's command another --workdir, or read it with a"
+        " checkout of version 0.1"
       )
     return records.unsealed(path, document, Settings)
 

@@ -84,8 +84,7 @@ class TensorBoardWriter:
       import tensorboardX
     except ModuleNotFoundError as error:
       raise ModuleNotFoundError(
-        "TensorBoard output needs tensorboardX: "
-        "pip install 'hwnas_jax[tensorboard]'"
+        "TensorBoard output needs tensorboardX: pip install tensorboardX"
       ) from error
     self._open = functools.partial(
       tensorboardX.SummaryWriter, str(directory), flush_secs=FLUSH_S
