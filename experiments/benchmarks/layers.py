@@ -17,9 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.made import begin, made
 from hwnas_jax.core.compile import jit
 from hwnas_jax.core.types import Array, Params, Paths
-from hwnas_jax.io import readers, versions, writers
+from hwnas_jax.io import readers, writers
 from hwnas_jax.nets import mobile
 from hwnas_jax.spaces.mobile import SKELETONS, Chain
 
@@ -71,11 +72,12 @@ def measure(repeats: int, path: bool) -> dict[str, object]:
 
 def main() -> None:
   """Writes layers.json."""
+  start = begin()
   document = readers.read_json(RESULTS) if RESULTS.exists() else {"rows": []}
   cases = list(itertools.product((False, True), REPEATS))
   for path, repeats in cases[len(document["rows"]) :]:
     document["rows"].append(measure(repeats, path))
-    document["versions"] = versions.versions()
+    document["made"] = made(start, all=0)
     writers.write_json(RESULTS, document)
     print(document["rows"][-1], flush=True)
 

@@ -18,11 +18,12 @@ import numpy as np
 from experiments.benchmarks import supernet
 from experiments.benchmarks.program import build
 from experiments.benchmarks.worker import Worker, serve, take_turns
+from experiments.made import begin, made
 from experiments.samplers import memory
 from hwnas_jax import config as configuration
 from hwnas_jax.config import problem as problems
 from hwnas_jax.config.fields import Config
-from hwnas_jax.io import readers, versions, writers
+from hwnas_jax.io import readers, writers
 
 RESULTS = pathlib.Path(__file__).with_suffix(".json")
 KINDS = (*supernet.BIG, "nasbench201", "fbnet_ordered", "fbnet_softmax")
@@ -91,7 +92,7 @@ def main() -> None:
   )
   parser.add_argument("--kind", choices=KINDS, help=argparse.SUPPRESS)
   parser.add_argument("--large", action="store_true", help=argparse.SUPPRESS)
-  args = parser.parse_args()
+  args, start = parser.parse_args(), begin()
   if args.kind:
     work(args.kind, args.large)
     return
@@ -102,7 +103,7 @@ def main() -> None:
       continue
     with tempfile.TemporaryDirectory() as root:
       document["rows"].append(measure(kind, pathlib.Path(root)))
-    document["versions"] = versions.versions()
+    document["made"] = made(start, all=0)
     writers.write_json(RESULTS, document)
     print(document["rows"][-1], flush=True)
 

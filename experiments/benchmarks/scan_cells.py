@@ -22,9 +22,10 @@ import numpy as np
 import optax
 from jax import lax
 
+from experiments.made import begin, made
 from hwnas_jax.core.compile import jit
 from hwnas_jax.core.types import ABSENT, Array
-from hwnas_jax.io import readers, versions, writers
+from hwnas_jax.io import readers, writers
 from hwnas_jax.nets.darts_network import Cell
 from hwnas_jax.nets.ops import make_op
 from hwnas_jax.spaces import darts
@@ -189,6 +190,7 @@ def measure(num_cells: int, scanned: bool) -> dict[str, Any]:
 
 def main() -> None:
   """Writes scan_cells.json."""
+  start = begin()
   document = readers.read_json(RESULTS) if RESULTS.exists() else {"rows": []}
   done = {(row["cells"], row["scanned"]) for row in document["rows"]}
   for case in itertools.product(CELLS, (False, True)):
@@ -197,7 +199,7 @@ def main() -> None:
     row = measure(*case)
     print(row, flush=True)
     document["rows"].append(row)
-    document["versions"] = versions.versions()
+    document["made"] = made(start, all=0)
     writers.write_json(RESULTS, document)
   by_cells = itertools.groupby(document["rows"], key=lambda row: row["cells"])
   for cells, rows in by_cells:

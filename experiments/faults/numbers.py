@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 
 from experiments.faults import kill
+from experiments.made import begin, made
 from hwnas_jax.data import embedded
-from hwnas_jax.io import readers, versions, writers
+from hwnas_jax.io import readers, writers
 from hwnas_jax.io.run_folder import RunFolder
 
 HERE = pathlib.Path(__file__).parent
@@ -142,14 +143,14 @@ def main() -> None:
   parser.add_argument(
     "--json", type=pathlib.Path, default=HERE / "numbers.json"
   )
-  args = parser.parse_args()
+  args, start = parser.parse_args(), begin()
   write_inputs(args.workdir)
   rows = readers.read_json(args.json) if args.json.exists() else {}
   for name in args.only:
     if name in rows:
       continue
     rows[name] = corner(args, CORNERS[name])
-    rows["versions"] = versions.versions()
+    rows["made"] = made(start, all=0)
     print(name, rows[name], flush=True)
     writers.write_json(args.json, rows)
 

@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from hwnas_jax.io import certificates, readers, records, versions, writers
+from experiments.made import begin, made
+from hwnas_jax.io import certificates, readers, records, writers
 
 RESULTS = pathlib.Path(__file__).with_suffix(".json")
 PERCENT = (30, 40, 50, 60, 70, 80, 90)
@@ -83,7 +84,7 @@ def main() -> None:
   parser.add_argument("--workdir", type=pathlib.Path, required=True)
   parser.add_argument("--cache", type=pathlib.Path, required=True)
   parser.add_argument("--json", type=pathlib.Path, default=RESULTS)
-  args = parser.parse_args()
+  args, start = parser.parse_args(), begin()
   results = readers.read_json(args.json) if args.json.exists() else {"rows": []}
   wanted = [f"{percent}%" for _ in range(ROUNDS) for percent in PERCENT]
   for latency in wanted[len(results["rows"]) :]:
@@ -91,8 +92,7 @@ def main() -> None:
     print(row, flush=True)
     results["rows"].append(row)
     results["summary"] = summarise(results["rows"])
-    results["versions"] = versions.versions()
-    results["device"] = records.to_json(versions.device_fingerprint())
+    results["made"] = made(start, all=0)
     writers.write_json(args.json, results)
   print(results["summary"])
 

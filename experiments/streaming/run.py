@@ -35,10 +35,11 @@ from hwnas_jax.config import method
 from hwnas_jax.config import problem as problems
 from hwnas_jax.core.rng import stream
 from hwnas_jax.data import embedded
-from hwnas_jax.io import readers, versions, writers
+from hwnas_jax.io import readers, records, versions, writers
 from hwnas_jax.runs import feeding, pipeline
 
 RESULTS = pathlib.Path(__file__).parent / "results.json"
+SEED = 0
 
 
 def main() -> None:
@@ -73,8 +74,14 @@ def main() -> None:
     start = time.monotonic()
     found = measure(args, home)
     wall_s = round(time.monotonic() - start, 1)
-    made = {"settings": settings, "wall_s": wall_s, **versions.versions()}
-    results[part] = {**found, **made}
+    results[part] = {
+      **found,
+      "settings": settings,
+      "seed": SEED,
+      "wall_s": wall_s,
+      "versions": versions.versions(),
+      "device": records.to_json(versions.device_fingerprint()),
+    }
     writers.write_json(path, results)
     print(part, {k: v for k, v in found.items() if k != "memory_mib"})
   if not args.smoke:
@@ -86,6 +93,7 @@ def make_problem(
 ) -> tuple[problems.Problem, Any]:
   """The search of configs/imagenet.py with smaller batches, priced by MACs."""
   config = hw.load_config("imagenet")
+  config.seed = SEED
   side = f"{args.size}x{args.size}"
   config.data.update(name=f"records:{home}", resize=side, workers=args.workers)
   config.cost.name = "macs"
