@@ -70,7 +70,8 @@ def compiled(
   data, _ = method.make_search_data(config, dataset)
   (span,) = spans = method.make_phases(config)
   state = jax.eval_shape(lambda: init_state(parts, spans, stream(0, "search")))
-  step = jit(make_step(parts, settings, span.phase), donate_argnums=0)
+  step = make_step(parts, settings, span.phase)
+  step = jit(step, large=settings.large, donate_argnums=0)
   start = time.perf_counter()
   memory = step.lower(state, data, problem.costs).compile().memory_analysis()
   return {
