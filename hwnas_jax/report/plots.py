@@ -6,6 +6,7 @@ Every function returns a `matplotlib.figure.Figure`; no global state is used.
 from collections.abc import Sequence
 
 import matplotlib
+import numpy as np
 from matplotlib import axes, figure, ticker
 
 from hwnas_jax.io.records import Member, MemberKind
@@ -112,14 +113,19 @@ def _draw_points(
 
 
 def _name_highlights(ax: axes.Axes, members: Sequence[Member]) -> None:
+  """Names the fastest, the knee and the slowest, above or else below."""
+  points = [(m.latency_ms or 0, family.accuracy(m) or 0) for m in members]
+  lows, highs = np.min(points, 0), np.max(points, 0)
   for role, member in family.highlights(members).items():
-    top = max(
-      [family.accuracy(member) or 0, *member.accuracies.test_accuracies]
-    )
+    seeds = member.accuracies.test_accuracies
+    x, y = member.latency_ms or 0, family.accuracy(member) or 0
+    places = np.subtract(points, (x, y)) / np.maximum(highs - lows, 1e-9)
+    near = (np.abs(places[:, 0]) < 0.06) & (places[:, 1] < 0.1)
+    covered = bool((near & (places[:, 1] > 0)).any())
     ax.annotate(
       role,
-      (member.latency_ms or 0, top),
-      (0, 6),
+      (x, min([y, *seeds]) if covered else max([y, *seeds])),
+      (0, -15) if covered else (0, 6),
       textcoords="offset points",
       ha="center",
       color=style.INK,

@@ -53,6 +53,22 @@ def test_pareto_draws_front_seeds_and_random_networks(family_of):
   assert names == ["fastest", "knee", "slowest"]
 
 
+def test_a_name_stands_below_where_a_network_is_above(family_of):
+  member, other = family_of().members[:2]
+  timed = [
+    replace(member, id=name, kind=kind, accuracies=Accuracies(a, (a,)))
+    for name, kind, a in (("a", "member", 0.9), ("b", "largest", 0.905))
+  ] + [replace(other, accuracies=Accuracies(0.8, (0.8,)))]
+
+  def offset(members):
+    texts = plots.pareto_figure(members).axes[0].texts
+    return {t.get_text(): t.xyann[1] for t in texts}
+
+  role = next(r for r, y in offset(timed).items() if y < 0)
+  alone = offset([timed[0], timed[2]])
+  assert alone[role] > 0
+
+
 def test_each_kind_has_a_marker_and_a_name(family_of):
   made = family_of()
   *family, one, two = made.members
