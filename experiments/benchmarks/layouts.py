@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from hwnas_jax.io import records, versions, writers
+from experiments.made import begin, made
+from hwnas_jax.io import writers
 
 RESULTS = pathlib.Path(__file__).parent / "layouts.json"
 SHAPES = ((16, 32), (32, 16), (64, 8))  # channels, side
@@ -96,7 +97,7 @@ def measure(part: Callable[..., Any], shape: tuple[int, int]) -> dict[str, Any]:
 
 def main() -> None:
   """Measures every shape, forward and backward."""
-  start = time.monotonic()
+  start = begin()
   rows = {
     f"{part.__name__}, {channels} channels of {side}x{side}": measure(
       part, (channels, side)
@@ -111,10 +112,7 @@ def main() -> None:
     {
       "rows": rows,
       "batch": BATCH,
-      "seed": SEED,
-      "wall_s": time.monotonic() - start,
-      "versions": versions.versions(),
-      "device": records.to_json(versions.device_fingerprint()),
+      "made": made(start, arrays=SEED),
     },
   )
 

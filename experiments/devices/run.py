@@ -14,17 +14,17 @@ differ, each with the difference of the two operations' logits on one device.
 
 import argparse
 import pathlib
-import time
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from experiments.made import begin, made
 from experiments.precision.run import CONFIGS, DISPATCH, Search, make_config
 from hwnas_jax.core import devices
 from hwnas_jax.core.types import Genotype
 from hwnas_jax.derive import sweep
-from hwnas_jax.io import readers, records, versions, writers
+from hwnas_jax.io import readers, writers
 
 RESULTS = pathlib.Path(__file__).parent / "results.json"
 COUNTS = (2, 8)  # beside 1
@@ -93,14 +93,11 @@ def main() -> None:
   rows = readers.read_json(args.json) if args.json.exists() else {}
   for name in args.only:
     if name not in rows:
-      start, one = time.monotonic(), search(name, 1)
+      start, one = begin(), search(name, 1)
       rows[name] = {
         **{str(n): compare(one, search(name, n)) for n in COUNTS},
-        "seed": SEED,
         "steps": STEPS,
-        "wall_s": time.monotonic() - start,
-        "versions": versions.versions(),
-        "device": records.to_json(versions.device_fingerprint()),
+        "made": made(start, search=SEED),
       }
       writers.write_json(args.json, rows)
     for count in COUNTS:

@@ -56,8 +56,12 @@ def largest(
   found: dict[Genotype, tuple[float, float, Genotype]] = {}
   for genotype in in_order(space, rule, scores, constraints):
     rows = sorted(found.values())[:count]
-    if len(rows) == count and spent(all_macs, genotype) <= -rows[-1][0]:
-      break
+    if len(rows) == count:
+      (least, _, last), most = rows[-1], spent(all_macs, genotype)
+      # What follows is no larger. It may be a cheaper form of the last one, if
+      # that has operations which do not reach the output.
+      if most < -least or most == -least == spent(all_macs, last):
+        break
     function = reaching(net, genotype)
     cost = spent(constraints[0], genotype)
     row = -spent(all_macs, function), cost, genotype

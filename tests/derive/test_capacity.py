@@ -48,6 +48,20 @@ def test_they_are_the_largest_functions_of_all(share):
   assert all(spent(limit, g) <= limit.budget for g in genotypes)
 
 
+@pytest.mark.parametrize("seed", [0, 10, 51])
+def test_the_largest_is_the_cheapest_of_its_size(seed):
+  """Ten networks fit; of some the first found has operations to no end."""
+  cost = np.random.default_rng(seed).gamma(2.0, 1.0, NB201.space().shape)
+  every = list(itertools.product(range(5), repeat=6))
+  summed = cost[np.arange(6), np.asarray(every)].sum(1)
+  limit = Constraint("latency", cost, 0.0, np.sort(summed)[9])
+  fitting = [g for g in every if spent(limit, g) <= limit.budget]
+  sizes = capacity.macs(NB201, fitting)
+  largest = [g for g, n in zip(fitting, sizes, strict=True) if n == sizes.max()]
+  (found,) = capacity.largest(NB201, "argmax", [limit], 1)
+  assert spent(limit, found) == min(spent(limit, g) for g in largest)
+
+
 def test_of_equally_large_ones_the_faster_comes_first():
   # 3x3 convolutions fit everywhere but at one choice, where a skip and a pool
   # have no multiply-accumulates: the faster of the two is taken.

@@ -45,7 +45,7 @@ from experiments.nasbench201.protocol.controller import Trained
 from experiments.nasbench201.protocol.data import Cells
 from hwnas_jax.config import problem as problems
 from hwnas_jax.core.types import Array, Mix
-from hwnas_jax.io import readers, records, versions, writers
+from hwnas_jax.io import readers, writers
 from hwnas_jax.io.cache import use_compilation_cache
 from hwnas_jax.io.run_folder import RunFolder
 from hwnas_jax.method import conditions, samplers
@@ -229,7 +229,6 @@ def main() -> None:
     },
     # Of the process that ended: one that went on took less.
     "made": made(start, search=args.seed),
-    "device": records.to_json(versions.device_fingerprint()),
   }
   rows = readers.read_json(args.json) if args.json.exists() else {}
   writers.write_json(args.json, {**rows, args.name: row})

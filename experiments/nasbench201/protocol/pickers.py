@@ -5,7 +5,7 @@ budgets, -1 where fewer than k cells fit. Ties, wherever there are some, are
 broken by `tie`, a random order of the cells. A committee is the package's.
 The lists are made here: the package's are of latencies that are sums over
 operations, and these are measurements of whole cells. Where latency is a sum,
-both are the same (tests/test_protocol.py).
+both are the same but for one case (README.md; tests/test_protocol_lists.py).
 """
 
 from collections.abc import Mapping
