@@ -31,7 +31,7 @@ SPACES = {
 STEPS = (
   ("gumbel_softmax", "float32"),
   ("gdas", "float32"),
-  ("gdas", "bfloat16"),
+  pytest.param("gdas", "bfloat16", marks=pytest.mark.slow),
 )
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}  # as StableHLO has them
 PLATFORMS = ("cuda", "tpu")
@@ -99,7 +99,10 @@ def test_on_a_cpu_depthwise_convolutions_are_sums():
   assert not depthwise(lowered(step, *arguments, platforms=("cpu",)))
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(
+  "precision",
+  ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("name", SPACES)
 def test_training_and_inference_lower_for_accelerators(name, precision):
   made, dataset = problem(name, precision=precision), embedded.digits()
