@@ -1,4 +1,4 @@
-"""The GPU script's pieces: guarded, limited in time, and told by its status."""
+"""The GPU script's pieces: guarded, limited in time; its exit status."""
 
 import argparse
 import importlib

@@ -19,6 +19,7 @@ Writes conditioning.json, row by row; what is there is not made again.
 import argparse
 import pathlib
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -126,33 +127,49 @@ def noise(surrogate: Surrogate, entropy: float, form: Form) -> dict[str, float]:
   return {"all": ratio(keys, other), "one condition": float(np.mean(fixed))}
 
 
-def parse() -> argparse.Namespace:
-  """The command line."""
+def fill(
+  row: dict[str, Any],
+  parts: Sequence[str],
+  supernets: Sequence[Cells],
+  pick: Callable[[Cells, int], dict[str, Any]],
+  save: Callable[[], None],
+) -> None:
+  """Adds what `pick` gives of each part and seed to a row that lacks it."""
+  for part in parts:
+    for seed in range(len(row.setdefault(part, [])), SEEDS):
+      cells = data.part_of(supernets[seed % len(supernets)], part)
+      row[part].append(pick(cells, seed))
+      save()
+
+
+def parse(about: str | None, path: pathlib.Path) -> argparse.Namespace:
+  """The command line of a script with that docstring and default --json."""
   parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    description=about, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   parser.add_argument("--data_dir", type=pathlib.Path, required=True)
   parser.add_argument("--scores", type=pathlib.Path, nargs="+", required=True)
-  parser.add_argument(
-    "--json", type=pathlib.Path, default=HERE / "conditioning.json"
-  )
+  parser.add_argument("--json", type=pathlib.Path, default=path)
   return parser.parse_args()
 
 
 def main() -> None:
   """Trains every form from every seed, on both halves."""
-  args, start = parse(), begin()
+  args, start = parse(__doc__, HERE / "conditioning.json"), begin()
   frozen = choices.read(readers.read_json(HERE / "frozen.json"))
   supernets = [data.load(args.data_dir, path) for path in args.scores]
   rows = readers.read_json(args.json) if args.json.exists() else {}
   for name, form in FORMS.items():
     row = rows.setdefault(name, {"form": form._asdict()})
-    for part in ("half", "other"):
-      for seed in range(len(row.setdefault(part, [])), SEEDS):
-        cells = data.part_of(supernets[seed % len(supernets)], part)
-        row[part].append(picked(cells, frozen, form, seed))
-        row["made"] = made(start, seeds=[*range(SEEDS)])
-        writers.write_json(args.json, rows)
+
+    def pick(cells: Cells, seed: int, form: Form = form) -> dict[str, Any]:
+      return picked(cells, frozen, form, seed)
+
+    def save(row: dict[str, Any] = row) -> None:
+      row["made"] = made(start, seeds=[*range(SEEDS)])
+      writers.write_json(args.json, rows)
+
+    fill(row, ("half", "other"), supernets, pick, save)
     if "noise" not in row:
       cells = data.part_of(supernets[0], "half")
       weights = frozen.committee.weights

@@ -18,7 +18,6 @@ tenth of the controller's. Its learning rate grows as the steps get fewer.
 Writes separate.json, row by row; what is there is not made again.
 """
 
-import argparse
 import functools
 import pathlib
 import time
@@ -30,7 +29,7 @@ import numpy as np
 import optax
 
 from experiments.made import begin, made
-from experiments.nasbench201.own_full_size.conditioning import worth
+from experiments.nasbench201.own_full_size import conditioning
 from experiments.nasbench201.protocol import choices, controller, data
 from experiments.nasbench201.protocol.choices import Frozen
 from experiments.nasbench201.protocol.controller import (
@@ -52,7 +51,6 @@ from hwnas_jax.method.entropy import entropies
 from hwnas_jax.method.surrogate import Surrogate
 
 HERE = pathlib.Path(__file__).parent
-SEEDS = 3
 RATES = {22: 0.3, 200: 0.1, 2_000: 0.03}  # by steps
 
 
@@ -106,7 +104,7 @@ def train(
 
 
 def picked(
-  cells: Cells, frozen: Frozen, steps: int, seed: int
+  frozen: Frozen, cells: Cells, seed: int, steps: int
 ) -> dict[str, Any]:
   """[mean of the settings, worst setting] by who chooses, and seconds."""
   settings = frozen.controllers["committee"]
@@ -116,37 +114,24 @@ def picked(
   start = time.monotonic()
   key = stream(seed, "training")
   logits = train(surrogate, simplex, settings.entropy, steps, key)
-  log_p = np.asarray(jax.nn.log_softmax(logits))
+  logits.block_until_ready()
   seconds = time.monotonic() - start
-  flat = controller.one_hot(cells.genotypes).reshape(len(cells.genotypes), -1)
-  likelihoods = log_p.reshape(*log_p.shape[:2], -1) @ flat.T
-  row = worth(cells, frozen, likelihoods, seed)
+  likelihoods = controller.of_cells(logits, cells.genotypes)
+  row = conditioning.worth(cells, frozen, likelihoods, seed)
   return row | {"train_s": round(seconds, 1)}
 
 
-def at_random(cells: Cells, frozen: Frozen, seed: int) -> dict[str, Any]:
+def at_random(frozen: Frozen, cells: Cells, seed: int) -> dict[str, Any]:
   """`worth` of random candidates, as if a controller knew nothing."""
   rng = np.random.default_rng(seed)
   shape = len(cells.latency_ms), 1, len(cells.indices)
-  return worth(cells, frozen, rng.random(shape), seed)
-
-
-def parse() -> argparse.Namespace:
-  """The command line."""
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument("--data_dir", type=pathlib.Path, required=True)
-  parser.add_argument("--scores", type=pathlib.Path, nargs="+", required=True)
-  parser.add_argument(
-    "--json", type=pathlib.Path, default=HERE / "separate.json"
-  )
-  return parser.parse_args()
+  return conditioning.worth(cells, frozen, rng.random(shape), seed)
 
 
 def main() -> None:
   """Trains separate searches from every seed, on both halves."""
-  args, start = parse(), begin()
+  args = conditioning.parse(__doc__, HERE / "separate.json")
+  start = begin()
   frozen = choices.read(readers.read_json(HERE / "frozen.json"))
   supernets = [data.load(args.data_dir, path) for path in args.scores]
   rows = readers.read_json(args.json) if args.json.exists() else {}
@@ -156,13 +141,14 @@ def main() -> None:
   }
   for name, make in makers.items():
     row = rows.setdefault(name, {})
-    for part in ("half", "other", "all"):
-      for seed in range(len(row.setdefault(part, [])), SEEDS):
-        cells = data.part_of(supernets[seed % len(supernets)], part)
-        row[part].append(make(cells, frozen, seed=seed))
-        row["made"] = made(start, seeds=[*range(SEEDS)])
-        writers.write_json(args.json, rows)
-        print(name, part, seed, row[part][-1], flush=True)
+
+    def save(row: dict[str, Any] = row) -> None:
+      row["made"] = made(start, seeds=[*range(conditioning.SEEDS)])
+      writers.write_json(args.json, rows)
+
+    pick = functools.partial(make, frozen)
+    conditioning.fill(row, ("half", "other", "all"), supernets, pick, save)
+    print(name, row, flush=True)
 
 
 if __name__ == "__main__":

@@ -204,6 +204,11 @@ def log_likelihoods(
   """Of cells [N, E] for D devices' S [D, K]: [D, NUM_SCALES, N]."""
   scales = np.geomspace(LOW, HIGH, NUM_SCALES)
   logits = logits_at(*trained[:2], jnp.asarray(simplex), jnp.asarray(scales))
+  return of_cells(logits, genotypes)
+
+
+def of_cells(logits: Array, genotypes: np.ndarray) -> np.ndarray:
+  """Log-likelihoods of cells [N, E] under logits [D, T, E, O]: [D, T, N]."""
   log_p = np.asarray(jax.nn.log_softmax(logits))
   flat = one_hot(genotypes).reshape(len(genotypes), -1)
   return log_p.reshape(*log_p.shape[:2], -1) @ flat.T
